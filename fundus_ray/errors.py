@@ -1,0 +1,33 @@
+"""Errors a user can act on: one line each, no traceback needed. All of them survive pickling through Ray."""
+
+from __future__ import annotations
+
+
+class FundusRayError(Exception):
+    """Base of the errors below; `exit_code` is what the command line ends with."""
+
+    exit_code = 1
+
+
+class ConfigError(FundusRayError):
+    """A key or value that cannot work: names key, value, allowed range and remedy."""
+
+    exit_code = 2
+
+
+class DataError(FundusRayError):
+    """A file or row that cannot be used: names the file and the line or row."""
+
+    exit_code = 2
+
+
+class WorkerDiedError(FundusRayError):
+    """An actor died or stopped answering: names the actor, what it was doing, and its log file."""
+
+
+class DeliveryError(FundusRayError):
+    """A policy version did not provably reach an engine: prints expected and found."""
+
+
+class StalenessError(FundusRayError):
+    """A sample older than the bound reached the learner: prints all the numbers."""
