@@ -1,0 +1,1 @@
+"""What is known of eye disease: vocabulary of findings, domain-knowledge records, passages and their search index."""

@@ -1,0 +1,180 @@
+"""The vocabulary of findings and labels, and the matcher that finds them in free text.
+
+In: `findings.yaml` and `labels.yaml` beside this file. Out: a `Vocabulary`. Positions are character offsets into the
+text given.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from fundus_ray.errors import DataError
+
+HERE = Path(__file__).parent
+FINDINGS_FILE = HERE / "findings.yaml"
+LABELS_FILE = HERE / "labels.yaml"
+
+_GAP = r"\s\-/\u2010\u2011\u00a0"
+_GAPS = re.compile(f"[{_GAP}]+")
+# The reference spelling, and the pattern that reads every spelling of it.
+_SPELLINGS = (
+    ("haemorrhage", "ha?emorrhage", "hemorrhage"),
+    ("centre", "cent(?:re|er)", "center"),
+    ("fibre", "fib(?:re|er)", "fiber"),
+    ("generalised", "generali[sz]ed", "generalized"),
+)
+
+
+class Matcher:
+    """Finds known phrases: any letter case and spelling, whole words, longest first, non-overlapping.
+
+    One compiled alternation of literals with bounded gaps, so the time is linear in the text. ASCII case folding:
+    with Unicode folding a match could not be looked up again (the dotless i matches `i` but does not lower to it).
+    """
+
+    def __init__(self, phrases: Mapping[str, str]) -> None:
+        """`phrases` maps a phrase to its key. Raises ValueError where two keys claim one phrase."""
+        self._keys: dict[str, str] = {}
+        for phrase, key in phrases.items():
+            norm = normalise(phrase)
+            if self._keys.setdefault(norm, key) != key:
+                raise ValueError(f"phrase {phrase!r} belongs to both {self._keys[norm]} and {key}")
+        longest_first = sorted(self._keys, key=lambda norm: (-len(norm), norm))
+        body = "|".join(_pattern(norm) for norm in longest_first)
+        self._regex = re.compile(rf"(?<!\w)(?:{body})(?!\w)", re.ASCII | re.IGNORECASE)
+
+    def find(self, text: str) -> Iterator[tuple[str, int, int]]:
+        """(key, start, end) of every phrase in the text, left to right."""
+        for match in self._regex.finditer(text):
+            yield self._keys[normalise(match.group())], match.start(), match.end()
+
+    def exact(self, text: str) -> str | None:
+        """The key whose phrase the whole text is, or None."""
+        return self._keys.get(normalise(text))
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One visible sign. `name` is how chains write it; `synonyms` are the other ways to read it."""
+
+    id: str
+    name: str
+    synonyms: tuple[str, ...]
+    hpo: str | None  # Human Phenotype Ontology id
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """All findings by id, all labels with their aliases, and a matcher of each."""
+
+    findings: dict[str, Finding]
+    labels: dict[str, tuple[str, ...]]
+    finding_matcher: Matcher
+    label_matcher: Matcher
+
+    def name(self, finding_id: str) -> str:
+        """How chains write the finding. Raises KeyError for an unknown id."""
+        return self.findings[finding_id].name
+
+    def finding_id(self, text: str) -> str | None:
+        """The id of a finding given by id, name or synonym, or None."""
+        return text if text in self.findings else self.finding_matcher.exact(text)
+
+    def label(self, text: str) -> str | None:
+        """The label that the whole text names (itself or an alias), or None."""
+        return self.label_matcher.exact(text.strip().rstrip("."))
+
+
+@lru_cache(maxsize=1)
+def load_vocabulary() -> Vocabulary:
+    """The shipped vocabulary. Raises DataError naming the file where it is broken."""
+    return read_vocabulary(FINDINGS_FILE, LABELS_FILE)
+
+
+def read_vocabulary(findings_file: Path, labels_file: Path) -> Vocabulary:
+    """The vocabulary in two YAML files. Raises DataError naming the file where it is broken."""
+    findings: dict[str, Finding] = {}
+    for row in load_yaml(findings_file, key="findings", kind=list):
+        finding = _finding(row, file=findings_file)
+        if finding.id in findings:
+            raise DataError(f"{findings_file}: finding {finding.id} is listed twice")
+        findings[finding.id] = finding
+    raw_labels = load_yaml(labels_file, key="labels", kind=dict)
+    labels = {
+        str(label): strings(aliases, file=labels_file, what=f"{label}: aliases")
+        for label, aliases in raw_labels.items()
+    }
+    return Vocabulary(
+        findings=findings,
+        labels=labels,
+        finding_matcher=_matcher({f.id: (f.name, *f.synonyms) for f in findings.values()}, file=findings_file),
+        label_matcher=_matcher({label: (label, *aliases) for label, aliases in labels.items()}, file=labels_file),
+    )
+
+
+def load_yaml(file: Path, *, key: str, kind: type) -> Any:
+    """The value of the top-level `key`, of type `kind`, in a YAML file. Raises DataError naming the file."""
+    try:
+        tree = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as err:
+        raise DataError(f"{file}: cannot be read: {' '.join(str(err).split())}") from None
+    if not isinstance(tree, dict) or not isinstance(tree.get(key), kind):
+        raise DataError(f"{file}: must hold `{key}:` with a {kind.__name__}")
+    return tree[key]
+
+
+def strings(value: Any, *, file: Path, what: str) -> tuple[str, ...]:
+    """A YAML list of strings (an absent one is empty). Raises DataError naming the file and `what`."""
+    if value is None:
+        return ()
+    if not isinstance(value, list) or not all(isinstance(item, str) and item.strip() for item in value):
+        raise DataError(f"{file}: {what} must be a list of words, got {value!r} (quote YAML words such as yes or no)")
+    return tuple(value)
+
+
+def normalise(phrase: str) -> str:
+    """Lower case, single spaces for gaps and hyphens, British spelling: equal for two writings of one phrase."""
+    text = _GAPS.sub(" ", phrase).strip().lower()
+    for reference, _, other in _SPELLINGS:
+        text = text.replace(other, reference)
+    return text
+
+
+def _pattern(norm: str) -> str:
+    # Gaps are bounded so that a long run of blanks costs nothing.
+    pattern = f"[{_GAP}]{{1,4}}".join(re.escape(word) for word in norm.split(" "))
+    for reference, regex, _ in _SPELLINGS:
+        pattern = pattern.replace(reference, regex)
+    return pattern
+
+
+def _finding(row: Any, *, file: Path) -> Finding:
+    if not isinstance(row, dict) or not isinstance(row.get("id"), str) or not isinstance(row.get("name"), str):
+        raise DataError(f"{file}: every finding needs `id` and `name`, got {row!r}")
+    unknown = set(row) - {"id", "name", "synonyms", "hpo"}
+    if unknown:
+        raise DataError(f"{file}: finding {row['id']}: unknown key {sorted(unknown)[0]!r}")
+    hpo = row.get("hpo")
+    if hpo is not None and not re.fullmatch(r"HP:\d{7}", str(hpo)):
+        raise DataError(f"{file}: finding {row['id']}: hpo must look like HP:0000000, got {hpo!r}")
+    synonyms = strings(row.get("synonyms"), file=file, what=f"finding {row['id']}: synonyms")
+    return Finding(id=row["id"], name=row["name"], synonyms=synonyms, hpo=hpo)
+
+
+def _matcher(phrases_of: Mapping[str, tuple[str, ...]], *, file: Path) -> Matcher:
+    owner: dict[str, str] = {}
+    for key, phrases in phrases_of.items():
+        for phrase in phrases:
+            if owner.setdefault(phrase, key) != key:
+                raise DataError(f"{file}: {phrase!r} belongs to both {owner[phrase]} and {key}")
+    try:
+        return Matcher(owner)
+    except ValueError as err:
+        raise DataError(f"{file}: {err}") from None

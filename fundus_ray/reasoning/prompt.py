@@ -1,0 +1,40 @@
+"""A sample in, its `Prompt` out: one system line, then question, lettered options and the form of the reply."""
+
+from __future__ import annotations
+
+from string import ascii_uppercase
+
+from fundus_ray.errors import DataError
+from fundus_ray.types import Modality, Prompt, Sample
+
+_IMAGE_NAMES = {
+    Modality.CFP: "colour fundus photograph",
+    Modality.OCT: "retinal OCT scan",
+    Modality.UWF: "ultra-wide-field fundus photograph",
+}
+
+
+def letter(i: int) -> str:
+    """The letter of option i: 0 -> A ... 25 -> Z. Raises IndexError beyond."""
+    if not 0 <= i < len(ascii_uppercase):
+        raise IndexError(f"option {i} has no letter: at most {len(ascii_uppercase)} options")
+    return ascii_uppercase[i]
+
+
+def build_prompt(sample: Sample, *, group_id: int, seed: int) -> Prompt:
+    """The sample in words. The text says nothing of how many answers are right. Raises DataError beyond 26 options."""
+    if len(sample.options) > len(ascii_uppercase):
+        raise DataError(
+            f"sample {sample.id}: {len(sample.options)} options; at most {len(ascii_uppercase)} can be lettered"
+        )
+    options = [f"{letter(i)}. {text}" for i, text in enumerate(sample.options)]
+    answer = "letter" if options else "answer"
+    form = f"Reply as <think>Findings: ... Conclusion: ...</think><answer>{answer}</answer>"
+    hint = [form + ", several letters as A,D."] if options else [form + "."]
+    return Prompt(
+        sample=sample,
+        system=f"You are an ophthalmologist reading a {_IMAGE_NAMES[sample.modality]}.",
+        user="\n".join([sample.question, *options, *hint]),
+        group_id=group_id,
+        seed=seed,
+    )
