@@ -7,6 +7,7 @@ y down) unless a name ends in `_px`: pixels of a 112 px image. Every eye is draw
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -22,11 +23,11 @@ CURVE_POINTS = 28
 
 
 class Canvas:
-    """Coverage drawn at four times the resolution and averaged down, so that thin shapes have soft, true edges."""
+    """Coverage drawn at a multiple of the resolution and averaged down, so that thin shapes have soft, true edges."""
 
     def __init__(self, image_px: int) -> None:
         self._image_px = image_px
-        self._factor = 4 if image_px <= 336 else 2
+        self._factor = 3 if image_px <= 336 else 2
         side = image_px * self._factor
         self._centre, self._scale = side / 2, side / 2 * FIELD
         self._image = Image.new("L", (side, side))
@@ -107,7 +108,7 @@ def draw_eye(
         image_px=image_px,
         disc=disc,
         disc_radius=radius,
-        fovea=(disc[0] - distance * np.cos(tilt), disc[1] + distance * np.sin(tilt)),
+        fovea=(disc[0] - distance * math.cos(tilt), disc[1] + distance * math.sin(tilt)),
         cup_ratio=cup,
         artery_px=artery,
         vein_px=vein,
@@ -119,16 +120,22 @@ def draw_eye(
 
 def draw_vessels(eye: Eye, rng: np.random.Generator) -> tuple[Floats, Floats]:
     """Coverage [H, W] of the arteries and of the veins: four trunks each, with branches."""
-    layers = []
+    curves, widths, waves = [], [], []
     for width_px, wave_px, shift in ((eye.artery_px, 0.4, 0.82), (eye.vein_px, eye.vein_wave_px, 1.12)):
         u, v = _trunks(rng, shift=shift)
-        forks = _branches(u, v, rng)
-        length = 0.3 if wave_px > 1 else 0.6
+        fork_u, fork_v = _branches(u, v, rng)
+        curves.append(eye.place(np.concatenate([u, fork_u]), np.concatenate([v, fork_v])))
+        calibre = np.where(np.arange(len(u) + len(fork_u)) < len(u), 1.0, 0.62)[:, None] * PX
+        widths.append(calibre * width_px)
+        waves.append(calibre * wave_px)
+    wave = np.concatenate(waves)
+    points = _wind(np.concatenate(curves), rng, amplitude=wave, wavelength=np.where(wave > 0.6 * PX, 0.3, 0.6))
+    ribbons = _ribbons(points, width=np.concatenate(widths))
+    layers = []
+    for half in np.split(ribbons, 2):
         canvas = Canvas(eye.image_px)
-        for (cu, cv), thickness in (((u, v), 1.0), (forks, 0.62)):
-            points = _wind(eye.place(cu, cv), rng, amplitude=wave_px * thickness * PX, wavelength=length)
-            for ribbon in _ribbons(points, width=width_px * thickness * PX):
-                canvas.polygon(ribbon)
+        for ribbon in half:
+            canvas.polygon(ribbon)
         layers.append(canvas.coverage())
     return layers[0], layers[1]
 
@@ -163,25 +170,35 @@ def _branches(
 
 
 def _wind(
-    points: NDArray[np.float64], rng: np.random.Generator, *, amplitude: float, wavelength: float
+    points: NDArray[np.float64],
+    rng: np.random.Generator,
+    *,
+    amplitude: NDArray[np.float64],
+    wavelength: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """Curves [K, P, 2] swung from side to side along their length."""
-    step = np.gradient(points, axis=1)
-    length = np.hypot(step[..., 0], step[..., 1])
-    normal = np.stack([-step[..., 1], step[..., 0]], axis=-1) / length[..., None]
-    count = len(points)
-    phase = 2 * np.pi * np.cumsum(length, axis=1) / (wavelength * rng.uniform(0.8, 1.2, (count, 1)))
-    swing = np.sin(phase + rng.uniform(0, 2 * np.pi, (count, 1))) * rng.uniform(0.7, 1.2, (count, 1))
-    grow = np.linspace(0, 1, points.shape[1]) ** 0.3
+    """Curves [K, P, 2] swung from side to side along their length; amplitude and wavelength [K, 1]."""
+    length, normal = _steps(points)
+    phase, pace, size = rng.random((3, len(points), 1))
+    turns = np.cumsum(length, axis=1) / (wavelength * (0.8 + 0.4 * pace)) + phase
+    swing = np.sin(2 * np.pi * turns) * (0.7 + 0.5 * size)
+    grow = np.linspace(0, 1, CURVE_POINTS) ** 0.3
     return np.asarray(points + normal * (amplitude * swing * grow)[..., None])
 
 
-def _ribbons(points: NDArray[np.float64], *, width: float) -> NDArray[np.float64]:
-    """Outlines [K, 2P, 2] of curves [K, P, 2] that taper to half of `width`."""
-    step = np.gradient(points, axis=1)
-    normal = np.stack([-step[..., 1], step[..., 0]], axis=-1) / np.hypot(step[..., 0], step[..., 1])[..., None]
-    half = normal * (width / 2 * np.linspace(1, 0.5, points.shape[1]))[None, :, None]
+def _ribbons(points: NDArray[np.float64], *, width: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Outlines [K, 2P, 2] of curves [K, P, 2] that taper to half of `width` [K, 1]."""
+    _, normal = _steps(points)
+    half = normal * (width / 2 * np.linspace(1, 0.5, CURVE_POINTS))[..., None]
     return np.concatenate([points + half, (points - half)[:, ::-1]], axis=1)
+
+
+def _steps(points: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Length [K, P] of the step at each point of curves [K, P, 2], and the unit normals [K, P, 2]."""
+    step = np.empty_like(points)
+    step[:, 1:-1] = (points[:, 2:] - points[:, :-2]) / 2
+    step[:, 0], step[:, -1] = points[:, 1] - points[:, 0], points[:, -1] - points[:, -2]
+    length = np.hypot(step[..., 0], step[..., 1])
+    return length, np.stack([-step[..., 1], step[..., 0]], axis=-1) / length[..., None]
 
 
 @lru_cache(maxsize=8)
@@ -234,12 +251,12 @@ def paint_vessels(image: Floats, eye: Eye, *, arteries: Floats, veins: Floats) -
 def photograph(image: Floats, eye: Eye, rng: np.random.Generator) -> NDArray[np.uint8]:
     """What a camera makes of [H, W, 3]: uneven light, slight blur, noise, black outside the field."""
     x, y = grid(eye.image_px)
-    lx, ly = rng.uniform(-0.25, 0.25, 2)
+    lx, ly = rng.uniform(-0.25, 0.25), rng.uniform(-0.25, 0.25)
     light = rng.uniform(0.95, 1.12) * (1 - rng.uniform(0.22, 0.4) * ((x - lx) ** 2 + (y - ly) ** 2))
-    lit = image * np.maximum(light, 0.15)[..., None].astype(np.float32)
+    lit = image * np.maximum(light, 0.15)[..., None]
     lit += rng.standard_normal(image.shape, dtype=np.float32) * np.float32(rng.uniform(0.008, 0.02))
-    lit *= 255 * field_of_view(eye.image_px)[..., None]
-    pixels = Image.fromarray(np.clip(lit, 4, 255).astype(np.uint8))
+    lit *= field_of_view(eye.image_px)[..., None] * np.float32(255)
+    pixels = Image.fromarray(np.clip(lit, 4, 255, out=lit).astype(np.uint8))
     return np.asarray(pixels.filter(ImageFilter.GaussianBlur(rng.uniform(0.2, 0.4) * eye.image_px / 112)))
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from fundus_ray.data.eye import PX, Canvas, Eye, Floats
 
 STREAK = np.array([[0, 0], [0.3, 1], [0.6, 0.8], [1, 0], [0.6, -0.8], [0.3, -1]])  # (along, across), a tapered stroke
+TOWARDS_DISC = np.array([0.12, 0.0])  # from the fovea to the middle of the posterior pole
 
 Painter = Callable[[Eye, np.random.Generator, float, bool], Floats]
 
@@ -110,7 +111,7 @@ def _scatter(
     """`count` places [count, 2] about the fovea, inside the field, off the disc, in the eye's sector."""
     found: list[NDArray[np.float64]] = []
     while len(found) < count:
-        points = rng.normal(eye.fovea, spread, (16, 2)) + [0.12, 0.0]
+        points = rng.normal(eye.fovea, spread, (16, 2)) + TOWARDS_DISC
         off_disc = np.hypot(*(points - eye.disc).T) > eye.disc_radius + 5 * PX
         off_fovea = np.hypot(*(points - eye.fovea).T) > clear_of_fovea
         in_field = np.hypot(*points.T) < 0.86

@@ -9,15 +9,22 @@ are teaching drawings, not medical data: rates and looks are simplified from tex
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count, islice
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
 
 from fundus_ray.data import eye as anatomy
+from fundus_ray.data.cache import content_key, render_once, view_seeds
+from fundus_ray.data.images import image_ref
 from fundus_ray.data.lesions import LESIONS
+from fundus_ray.types import Modality, Sample
 
+QUESTION = "Which condition does this fundus photograph show?"
 RENDERER_VERSION = 1  # part of the cache key: raise it whenever a picture of any seed changes
 
 FINDINGS = (
@@ -71,13 +78,18 @@ class Phantom:
     laterality: str  # "right" (disc on the right of the picture) | "left"
 
 
-def render(seed: int, *, image_px: int) -> Phantom:
-    """The phantom of `seed`: disease drawn uniformly, findings by FINDING_RATES."""
+def draw_case(seed: int) -> tuple[str, tuple[str, ...]]:
+    """(disease, finding ids) of `seed`: disease drawn uniformly, findings by FINDING_RATES."""
     rng = np.random.default_rng([seed, 0])
     disease = DISEASES[rng.integers(len(DISEASES))]
     rates = FINDING_RATES[disease]
     draws = rng.random(len(FINDINGS))
-    findings = tuple(name for name, draw in zip(FINDINGS, draws, strict=True) if draw < rates.get(name, 0.0))
+    return disease, tuple(name for name, draw in zip(FINDINGS, draws, strict=True) if draw < rates.get(name, 0.0))
+
+
+def render(seed: int, *, image_px: int) -> Phantom:
+    """The phantom of `seed` >= 0, `image_px` pixels wide and high."""
+    disease, findings = draw_case(seed)
     return paint(seed, image_px=image_px, disease=disease, findings=findings)
 
 
@@ -114,3 +126,58 @@ def paint(seed: int, *, image_px: int, disease: str, findings: Sequence[str]) ->
     if laterality == "left":
         pixels, masks = pixels[:, ::-1], {name: mask[:, ::-1] for name, mask in masks.items()}
     return Phantom(np.ascontiguousarray(pixels), masks, disease, present, laterality)
+
+
+def phantom_samples(cache_dir: Path, *, image_px: int, seed: int, sizes: Mapping[str, int]) -> tuple[Sample, ...]:
+    """Samples of both halves, `sizes` = {"train": n, "eval": m}; PNGs are kept in `cache_dir`/phantoms-KEY.
+
+    Every phantom is a patient of its own. Raises DataError where the cache cannot be written or holds a damaged image.
+    """
+    halves = {split: view_seeds(seed, count=n, split=split) for split, n in sizes.items()}
+    seeds = [one for half in halves.values() for one in half]
+    key = content_key(version=RENDERER_VERSION, image_px=image_px, seed=seed, **sizes)
+    paths = render_once(
+        cache_dir / f"phantoms-{key}",
+        seeds=seeds,
+        draw=lambda one: render(one, image_px=image_px).pixels,
+        label="rendering phantoms",
+    )
+    return tuple(_sample(one, path=paths[one], split=split) for split, half in halves.items() for one in half)
+
+
+def _sample(seed: int, *, path: Path, split: str) -> Sample:
+    disease, findings = draw_case(seed)
+    order = np.random.default_rng([seed, 1 + len(FINDINGS) + 4]).permutation(len(DISEASES))
+    return Sample(
+        id=f"phantom-{seed}",
+        image=image_ref(path),
+        modality=Modality.CFP,
+        question=QUESTION,
+        options=tuple(DISEASES[i] for i in order),
+        answer=(disease,),
+        task="diagnosis",
+        source="phantoms",
+        split=split,
+        patient_id=str(seed),
+        findings=findings,
+    )
+
+
+def contact_sheet(path: Path, *, image_px: int = 112, per_disease: int = 6, first_seed: int = 0, zoom: int = 2) -> None:
+    """Writes a PNG: one row a disease, its first eyes from `first_seed` on, with the findings under each."""
+    cell, title, caption = image_px * zoom, 22, 46
+    sheet = Image.new("RGB", (cell * per_disease, len(DISEASES) * (title + cell + caption)), "white")
+    pen, font, small = ImageDraw.Draw(sheet), ImageFont.load_default(16), ImageFont.load_default(10)
+    for row, disease in enumerate(DISEASES):
+        top = row * (title + cell + caption)
+        pen.text((6, top + 2), disease, fill="black", font=font)
+        seeds = (seed for seed in count(first_seed) if draw_case(seed)[0] == disease)
+        for column, seed in enumerate(islice(seeds, per_disease)):
+            phantom = render(seed, image_px=image_px)
+            picture = Image.fromarray(phantom.pixels).resize((cell, cell), Image.Resampling.BICUBIC)
+            sheet.paste(picture, (column * cell, top + title))
+            names = [name.replace("_", " ") for name in phantom.findings] or ["no findings"]
+            lines = [", ".join(names[i : i + 2]) for i in range(0, len(names), 2)]
+            pen.multiline_text((column * cell + 4, top + title + cell + 2), "\n".join(lines), fill="black", font=small)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sheet.save(path)

@@ -1,0 +1,70 @@
+"""Any data source as two disjoint halves.
+
+In: the `data` section of the config and a cache folder. Out: a `DataSplit`: training and held-out samples that share no
+patient and no image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fundus_ray.config import Config
+from fundus_ray.data.jsonl import jsonl_samples
+from fundus_ray.data.phantoms import phantom_samples
+from fundus_ray.data.photo import photo_samples
+from fundus_ray.errors import DataError
+from fundus_ray.types import Sample
+
+
+@dataclass(frozen=True, slots=True)
+class DataSplit:
+    """The two halves of a data set."""
+
+    train: tuple[Sample, ...]
+    evaluation: tuple[Sample, ...]
+
+
+def load_data(config: Config, *, cache_dir: Path) -> DataSplit:
+    """The samples of `config.data.source`; rendered ones are kept in `cache_dir`.
+
+    Raises DataError on a file or row that cannot be used, an empty half, or a patient or image in both halves. The
+    held-out half may be empty only where evaluation is off (`evaluate.samples=0`).
+    """
+    data, seed = config.data, config.run.seed
+    if data.source == "jsonl":
+        samples = jsonl_samples(Path(data.path), eval_fraction=data.eval_fraction, seed=seed)
+    else:
+        rendered = {"phantoms": phantom_samples, "photo": photo_samples}[data.source]
+        sizes = {"train": data.train_samples, "eval": data.eval_samples}
+        samples = rendered(cache_dir, image_px=data.image_px, seed=seed, sizes=sizes)
+    split = divide(samples)
+    origin = data.path or f"data.source={data.source}"
+    if not split.train:
+        raise DataError(f"{origin}: no sample is left for training")
+    if not split.evaluation and config.evaluate.samples:
+        raise DataError(f"{origin}: no sample is held out for evaluation; hold some out or set evaluate.samples=0")
+    return split
+
+
+def divide(samples: Sequence[Sample]) -> DataSplit:
+    """The halves by each sample's `split`. Raises DataError where they share a patient or an image."""
+    split = DataSplit(
+        train=tuple(sample for sample in samples if sample.split == "train"),
+        evaluation=tuple(sample for sample in samples if sample.split == "eval"),
+    )
+    patients = {sample.patient_id: sample.id for sample in split.train}
+    images = {sample.image.sha256: sample.id for sample in split.train}
+    for sample in split.evaluation:
+        if sample.patient_id in patients:
+            twin = patients[sample.patient_id]
+            raise DataError(
+                f"patient {sample.patient_id} is in both halves: sample {twin} (train) and {sample.id} (eval)"
+            )
+        if sample.image.sha256 in images:
+            twin = images[sample.image.sha256]
+            raise DataError(
+                f"image {sample.image.path} is in both halves: sample {twin} (train) and {sample.id} (eval)"
+            )
+    return split
