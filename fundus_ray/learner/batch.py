@@ -1,0 +1,139 @@
+"""From scored groups to the learner's batch, with the last check of how old they are.
+
+In: trainable scored groups. Out: `TrainBatch`, right-padded rows of prompt + completion in the groups' order; and its
+parts by rows or by whole groups. NumPy only. Shapes as in types.py: N rollouts, T = longest prompt + completion.
+
+Every group has one image and one entry in `images`, so `image_index` also numbers the groups: 0, 0, ..., 1, 1, ...
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fundus_ray.errors import StalenessError
+from fundus_ray.learner.advantage import group_advantages
+from fundus_ray.types import Rollout, ScoredGroup, TrainBatch
+
+PAD_ID = 0  # never read: rows are cut at seq_lens and attention is causal
+
+
+def pack(groups: Sequence[ScoredGroup], *, policy_step: int, max_lag: int) -> TrainBatch:
+    """The batch that updates version `policy_step`; advantages are relative to each rollout's own group.
+
+    Raises StalenessError where a rollout's lag (policy_step - version that wrote it) is not in 0..max_lag, ValueError
+    where a group cannot be trained on (marked untrainable, or log-probabilities that do not match its tokens).
+    """
+    if not groups:
+        raise ValueError("a batch needs at least one group")
+    for scored in groups:
+        _check_whole(scored)
+    _check_lags(groups, policy_step=policy_step, max_lag=max_lag)
+    rows = [(g.group.prompt_token_ids, s.rollout) for g in groups for s in g.scored]
+    token_ids, behaviour = _padded(rows)
+    group_of_row = np.repeat(np.arange(len(groups)), [len(g.scored) for g in groups])
+    return TrainBatch(
+        token_ids=token_ids,
+        prompt_lens=np.array([len(prompt) for prompt, _ in rows], dtype=np.int64),
+        seq_lens=np.array([len(prompt) + len(r.token_ids) for prompt, r in rows], dtype=np.int64),
+        behaviour_logprobs=behaviour,
+        advantages=np.concatenate([group_advantages([s.total for s in g.scored]) for g in groups]),
+        policy_steps=np.array([r.policy.step for _, r in rows], dtype=np.int64),
+        image_index=group_of_row.astype(np.int64),
+        images=tuple(g.group.prompt.sample.image for g in groups),
+        policy_step=policy_step,
+    )
+
+
+def completion_tokens(batch: TrainBatch) -> int:
+    """Completion tokens of all rows: what the loss is a mean over."""
+    return int((batch.seq_lens - batch.prompt_lens).sum())
+
+
+def select_rows(batch: TrainBatch, rows: Sequence[int] | NDArray[np.int64]) -> TrainBatch:
+    """These rows in this order, padding cut to the longest, images to those in use (in their old order)."""
+    index = np.asarray(rows, dtype=np.int64)
+    if index.size == 0:
+        raise ValueError("no rows to select")
+    used, image_index = np.unique(batch.image_index[index], return_inverse=True)
+    longest = int(batch.seq_lens[index].max())
+    return dataclasses.replace(
+        batch,
+        token_ids=batch.token_ids[index, :longest],
+        prompt_lens=batch.prompt_lens[index],
+        seq_lens=batch.seq_lens[index],
+        behaviour_logprobs=batch.behaviour_logprobs[index, :longest],
+        advantages=batch.advantages[index],
+        policy_steps=batch.policy_steps[index],
+        image_index=image_index.astype(np.int64),
+        images=tuple(batch.images[i] for i in used),
+    )
+
+
+def split_groups(batch: TrainBatch, parts: int) -> list[TrainBatch]:
+    """Mini-batches of whole groups in order, their numbers of groups differing by at most one.
+
+    Raises ValueError where there are fewer groups than parts.
+    """
+    if not 1 <= parts <= len(batch.images):
+        raise ValueError(f"cannot split {len(batch.images)} groups into {parts} mini-batches of whole groups")
+    shares = np.array_split(np.arange(len(batch.images)), parts)
+    return [select_rows(batch, np.flatnonzero(np.isin(batch.image_index, share))) for share in shares]
+
+
+def split_rows(batch: TrainBatch, size: int) -> list[TrainBatch]:
+    """Micro-batches of at most `size` rows, in order."""
+    return [
+        select_rows(batch, np.arange(i, min(i + size, len(batch.seq_lens))))
+        for i in range(0, len(batch.seq_lens), size)
+    ]
+
+
+def _padded(
+    rows: Sequence[tuple[tuple[int, ...], Rollout]],
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Token ids and behaviour log-probabilities, both [N, T]."""
+    longest = max(len(prompt) + len(r.token_ids) for prompt, r in rows)
+    token_ids = np.full((len(rows), longest), PAD_ID, dtype=np.int64)
+    behaviour = np.zeros((len(rows), longest), dtype=np.float32)
+    for i, (prompt, rollout) in enumerate(rows):
+        end = len(prompt) + len(rollout.token_ids)
+        token_ids[i, :end] = (*prompt, *rollout.token_ids)
+        behaviour[i, len(prompt) : end] = rollout.logprobs
+    return token_ids, behaviour
+
+
+def _check_whole(scored: ScoredGroup) -> None:
+    where = f"group {scored.group.prompt.group_id} of {scored.group.worker}"
+    if not scored.trainable:
+        raise ValueError(f"{where} is marked as dropped ({scored.drop_reason}) and cannot be trained on")
+    if not scored.scored:
+        raise ValueError(f"{where} has no rollouts")
+    for i, rollout in enumerate(s.rollout for s in scored.scored):
+        if len(rollout.token_ids) != len(rollout.logprobs):
+            raise ValueError(
+                f"{where}: rollout {i} has {len(rollout.token_ids)} tokens, {len(rollout.logprobs)} log-probabilities"
+            )
+        if not np.isfinite(rollout.logprobs).all():
+            raise ValueError(f"{where}: rollout {i} has a behaviour log-probability that is not finite")
+
+
+def _check_lags(groups: Sequence[ScoredGroup], *, policy_step: int, max_lag: int) -> None:
+    lags = Counter(policy_step - s.rollout.policy.step for g in groups for s in g.scored)
+    if all(0 <= lag <= max_lag for lag in lags):
+        return
+    bad = [
+        f"group {g.group.prompt.group_id} of {g.group.worker} by version {s.rollout.policy.step}"
+        for g in groups
+        for s in g.scored
+        if not 0 <= policy_step - s.rollout.policy.step <= max_lag
+    ]
+    histogram = ", ".join(f"lag {lag}: {lags[lag]}" for lag in sorted(lags))
+    raise StalenessError(
+        f"{len(bad)} of {lags.total()} rollouts are outside lag 0..{max_lag} for the update of version {policy_step} "
+        f"({histogram}); first: {bad[0]}"
+    )

@@ -1,0 +1,149 @@
+"""The slot buffer between admission and training: how old a trained group can be is decided here, by admission alone.
+
+In: an endless stream of jobs (write and score one group). Out: scored groups in admission order. Pure asyncio.
+
+    jobs -> [wait for a free slot] -> job runs -> queue, oldest first -> take -> trained, new version live -> release
+                     ^_____________________________ slot freed ___________________________________________|
+
+A job holds its slot from admission until its group is either found untrainable (freed at once) or trained *and* the
+version that came out of it is live in every engine (freed by `release`).
+
+Proof that lag <= ceil(r). Let P = groups a step and K = capacity <= (1 + ceil(r)) P. `ceil((1 + r) P)` is such a K,
+because (1 + ceil(r)) P is a whole number >= (1 + r) P.
+1. Let a job be admitted while step s is under way, that is after the slots of step s - 1 were released. Every engine
+   then holds version s, so the job's group is written by version s or a newer one, whatever the delay until it starts
+   and whichever engine writes it.
+2. At that moment at most K - 1 other slots are held: by the groups already taken for step s, and by jobs still queued,
+   all of which are ahead of the new one. Finished but untrainable groups may lie between them; they hold no slot and
+   are not trained.
+3. `take` gives groups in admission order and each step trains the next P trainable ones. So at most K - 1 trained
+   groups, those of step s included, precede the new one: it is trained in step t <= s + floor((K - 1) / P).
+4. K - 1 < (1 + ceil(r)) P, so t - s <= ceil(r). The lag of a group is t minus the version that wrote it: <= t - s. QED
+A group that is dropped gives its slot to a job that starts under the current version, which only makes it newer; a
+capacity that shrinks keeps K an upper bound. With r = 0, K = P and every lag is 0.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from fundus_ray.errors import FundusRayError, WorkerDiedError
+from fundus_ray.obs.trace import Trace
+from fundus_ray.types import ScoredGroup
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """The work of one slot. `name` is what an error calls it, e.g. "group 17"."""
+
+    name: str
+    run: Callable[[], Coroutine[Any, Any, ScoredGroup]]
+
+
+class SlotBuffer:
+    """At most `capacity` groups between admission and a live new version. For one consumer, inside one event loop."""
+
+    def __init__(self, capacity: int, *, stall_s: float, trace: Trace) -> None:
+        """stall_s: longest wait [s] for one group. Waits for a slot become spans "wait_slot"."""
+        if capacity < 1:
+            raise ValueError(f"capacity={capacity} must be at least 1")
+        self._capacity = capacity
+        self._stall_s = stall_s
+        self._trace = trace
+        self._slots = asyncio.Semaphore(capacity)
+        self._queue: deque[asyncio.Task[ScoredGroup]] = deque()
+        self._feeder: asyncio.Task[None] | None = None
+        self._error: BaseException | None = None
+        self._changed = asyncio.Event()
+
+    def start(self, jobs: Iterator[Job]) -> None:
+        """Admit jobs from now on, each as soon as a slot is free. `jobs` is advanced only then, and must not end."""
+        assert self._feeder is None, "start is called once"
+        self._feeder = asyncio.create_task(self._feed(jobs), name="admission of prompts")
+        self._feeder.add_done_callback(self._note_error)
+
+    async def take(self) -> ScoredGroup:
+        """The oldest group, once it is scored. The slot of a trainable one stays held until `release`.
+
+        A crash in any job, or in `jobs` itself, is raised here at once, however far back in the queue it is.
+        Raises WorkerDiedError, naming what it waited for, where nothing came for stall_s.
+        """
+        try:
+            async with asyncio.timeout(self._stall_s):
+                while self._error is None and not (self._queue and self._queue[0].done()):
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            awaited = self._queue[0].get_name() if self._queue else "a prompt to be admitted"
+            raise WorkerDiedError(
+                f"nothing arrived for {self._stall_s:g} s (loop.stall_s) while waiting for {awaited}; "
+                f"{self.unfinished} of {len(self._queue)} groups in the buffer are unfinished"
+            ) from None
+        if self._error is not None:
+            raise self._error
+        return self._queue.popleft().result()
+
+    def release(self, count: int, *, capacity: int | None = None) -> None:
+        """Free the slots of `count` trained groups. Call only once the version that came out of them is live.
+
+        A smaller `capacity` from now on keeps back as many slots; it must not shrink by more than `count`.
+        """
+        capacity = self._capacity if capacity is None else capacity
+        kept = self._capacity - capacity
+        if not 0 <= kept <= count:
+            raise ValueError(f"capacity may shrink from {self._capacity} by 0 to {count}, not to {capacity}")
+        self._capacity = capacity
+        for _ in range(count - kept):
+            self._slots.release()
+
+    @property
+    def unfinished(self) -> int:
+        """Groups that are being written or scored."""
+        return sum(not task.done() for task in self._queue)
+
+    async def close(self) -> None:
+        """Cancel what is under way and wait until it has ended. Raises WorkerDiedError where it does not in stall_s."""
+        tasks: list[asyncio.Task[Any]] = [*self._queue, *([self._feeder] if self._feeder else [])]
+        self._queue.clear()
+        for task in tasks:
+            task.remove_done_callback(self._settle)
+            task.remove_done_callback(self._note_error)
+            task.cancel()
+        if not tasks:
+            return
+        done, pending = await asyncio.wait(tasks, timeout=self._stall_s)
+        for task in done:
+            if not task.cancelled():
+                task.exception()  # marks it as seen: asyncio would print it later, and `take` has raised the first one
+        if pending:
+            names = ", ".join(sorted(task.get_name() for task in pending))
+            raise WorkerDiedError(f"did not stop within {self._stall_s:g} s of being cancelled: {names}")
+
+    async def _feed(self, jobs: Iterator[Job]) -> None:
+        """The wait for a slot has no limit of its own: the loop frees slots, and every wait of the loop has one."""
+        while True:
+            with self._trace.span("wait_slot"):
+                await self._slots.acquire()
+            job = next(jobs, None)
+            if job is None:
+                raise FundusRayError("the prompts ran out before the last step; they must be endless")
+            task = asyncio.create_task(job.run(), name=job.name)
+            self._queue.append(task)
+            task.add_done_callback(self._settle)
+
+    def _settle(self, task: asyncio.Task[ScoredGroup]) -> None:
+        self._note_error(task)
+        if not task.cancelled() and task.exception() is None and not task.result().trainable:
+            self._slots.release()
+
+    def _note_error(self, task: asyncio.Task[Any]) -> None:
+        if self._error is None:
+            if task.cancelled():
+                self._error = WorkerDiedError(f"{task.get_name()} was cancelled from outside")
+            else:
+                self._error = task.exception()
+        self._changed.set()
