@@ -70,6 +70,7 @@ def _lines(path: Path) -> list[tuple[int, str]]:
         raise DataError(f"{path} is not UTF-8 text (byte {err.start})") from None
     except OSError as err:
         raise DataError(f"{path} cannot be read: {err.strerror or err}") from None
+    # Not splitlines(): that would also break a row at U+2028 and its like inside a text.
     return [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
 
 

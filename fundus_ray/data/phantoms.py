@@ -11,12 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count, islice
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
 
 from fundus_ray.data import eye as anatomy
 from fundus_ray.data.cache import content_key, render_once, view_seeds
@@ -161,23 +159,3 @@ def _sample(seed: int, *, path: Path, split: str) -> Sample:
         patient_id=str(seed),
         findings=findings,
     )
-
-
-def contact_sheet(path: Path, *, image_px: int = 112, per_disease: int = 6, first_seed: int = 0, zoom: int = 2) -> None:
-    """Writes a PNG: one row a disease, its first eyes from `first_seed` on, with the findings under each."""
-    cell, title, caption = image_px * zoom, 22, 46
-    sheet = Image.new("RGB", (cell * per_disease, len(DISEASES) * (title + cell + caption)), "white")
-    pen, font, small = ImageDraw.Draw(sheet), ImageFont.load_default(16), ImageFont.load_default(10)
-    for row, disease in enumerate(DISEASES):
-        top = row * (title + cell + caption)
-        pen.text((6, top + 2), disease, fill="black", font=font)
-        seeds = (seed for seed in count(first_seed) if draw_case(seed)[0] == disease)
-        for column, seed in enumerate(islice(seeds, per_disease)):
-            phantom = render(seed, image_px=image_px)
-            picture = Image.fromarray(phantom.pixels).resize((cell, cell), Image.Resampling.BICUBIC)
-            sheet.paste(picture, (column * cell, top + title))
-            names = [name.replace("_", " ") for name in phantom.findings] or ["no findings"]
-            lines = [", ".join(names[i : i + 2]) for i in range(0, len(names), 2)]
-            pen.multiline_text((column * cell + 4, top + title + cell + 2), "\n".join(lines), fill="black", font=small)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(path)

@@ -39,8 +39,8 @@ def load_data(config: Config, *, cache_dir: Path) -> DataSplit:
         rendered = {"phantoms": phantom_samples, "photo": photo_samples}[data.source]
         sizes = {"train": data.train_samples, "eval": data.eval_samples}
         samples = rendered(cache_dir, image_px=data.image_px, seed=seed, sizes=sizes)
-    split = divide(samples)
     origin = data.path or f"data.source={data.source}"
+    split = divide(samples, origin=origin)
     if not split.train:
         raise DataError(f"{origin}: no sample is left for training")
     if not split.evaluation and config.evaluate.samples:
@@ -48,8 +48,8 @@ def load_data(config: Config, *, cache_dir: Path) -> DataSplit:
     return split
 
 
-def divide(samples: Sequence[Sample]) -> DataSplit:
-    """The halves by each sample's `split`. Raises DataError where they share a patient or an image."""
+def divide(samples: Sequence[Sample], *, origin: str) -> DataSplit:
+    """The halves by each sample's `split`. Raises DataError, naming `origin`, where they share patient or image."""
     split = DataSplit(
         train=tuple(sample for sample in samples if sample.split == "train"),
         evaluation=tuple(sample for sample in samples if sample.split == "eval"),
@@ -57,14 +57,9 @@ def divide(samples: Sequence[Sample]) -> DataSplit:
     patients = {sample.patient_id: sample.id for sample in split.train}
     images = {sample.image.sha256: sample.id for sample in split.train}
     for sample in split.evaluation:
-        if sample.patient_id in patients:
-            twin = patients[sample.patient_id]
-            raise DataError(
-                f"patient {sample.patient_id} is in both halves: sample {twin} (train) and {sample.id} (eval)"
-            )
-        if sample.image.sha256 in images:
-            twin = images[sample.image.sha256]
-            raise DataError(
-                f"image {sample.image.path} is in both halves: sample {twin} (train) and {sample.id} (eval)"
-            )
+        for kind, key, seen in (("patient", sample.patient_id, patients), ("image", sample.image.sha256, images)):
+            if key in seen:
+                shown = sample.image.path if kind == "image" else key
+                where = f"samples {seen[key]} (train) and {sample.id} (eval)"
+                raise DataError(f"{origin}: {kind} {shown} is in both halves: {where}")
     return split
