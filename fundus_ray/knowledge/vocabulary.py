@@ -7,7 +7,7 @@ text given.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -86,6 +86,13 @@ class Vocabulary:
     def finding_id(self, text: str) -> str | None:
         """The id of a finding given by id, name or synonym, or None."""
         return text if text in self.findings else self.finding_matcher.exact(text)
+
+    def ids(self, findings: Sequence[str], *, where: str) -> tuple[str, ...]:
+        """Ids of findings given by id, name or synonym, each once. Raises DataError naming `where` for an unknown."""
+        found = [self.finding_id(text) for text in findings]
+        if None in found:
+            raise DataError(f"{where}: finding {findings[found.index(None)]!r} is not in the vocabulary")
+        return tuple(dict.fromkeys(key for key in found if key is not None))
 
     def label(self, text: str) -> str | None:
         """The label that the whole text names (itself or an alias), or None."""

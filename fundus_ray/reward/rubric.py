@@ -1,0 +1,165 @@
+"""A `RolloutGroup` in, a `ScoredGroup` out: the parts of each rollout's score, their weighted mean, and why.
+
+    total = sum(weight x part) / sum(weight) over the parts that apply
+
+A rollout without a readable answer is UNPARSEABLE, the model's fault: total 0, its parts kept for the audit. Where the
+knowledge index fails it is our fault: the whole group is UNSCORABLE and not trainable, and its zeros mean nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Protocol
+
+from fundus_ray.config import RewardConfig
+from fundus_ray.knowledge.index import SearchError
+from fundus_ray.knowledge.records import Records
+from fundus_ray.knowledge.vocabulary import Vocabulary
+from fundus_ray.reasoning.answer import choose
+from fundus_ray.reasoning.steps import Reading, read_chain
+from fundus_ray.reward.outcome import accuracy, well_formed
+from fundus_ray.reward.process import Part, consistency, grounding, stated_findings
+from fundus_ray.types import Evidence, RewardStatus, Rollout, RolloutGroup, Sample, ScoredGroup, ScoredRollout
+
+PARTS = ("accuracy", "format", "consistency", "grounding")
+UNSCORABLE, NO_SPREAD, NO_PART = "unscorable", "no_spread", "no_part_applies"  # drop reasons
+_SAME_TOTAL = 1e-9
+_CACHED_QUERIES = 4096
+
+
+class Searcher(Protocol):
+    """What the rubric needs of a knowledge index."""
+
+    snapshot: str
+
+    def search(self, query: str, k: int) -> tuple[Evidence, ...]:
+        """The k best passages. Raises SearchError."""
+
+
+class Rubric:
+    """Weights, knowledge and evidence search; holds no state but a cache of searches, so any thread may score."""
+
+    def __init__(
+        self,
+        config: RewardConfig,
+        *,
+        vocabulary: Vocabulary,
+        records: Records,
+        index: Searcher,
+        top_k: int = 2,
+        drop_no_spread: bool = False,
+    ) -> None:
+        self._config = config
+        self._vocabulary = vocabulary
+        self._records = records
+        self._drop_no_spread = drop_no_spread
+        self._weights = {part: float(getattr(config, part)) for part in PARTS}
+        self.snapshot = index.snapshot
+        # One index is one snapshot, so the query alone is the key.
+        self._search = lru_cache(maxsize=_CACHED_QUERIES)(lambda query: index.search(query, top_k))
+
+    def score_group(self, group: RolloutGroup) -> ScoredGroup:
+        """Scores every rollout. Raises DataError for an annotated finding that is not in the vocabulary."""
+        started_s = time.time()
+        try:
+            scored = tuple(self._score(rollout, group.prompt.sample) for rollout in group.rollouts)
+        except SearchError as err:
+            return unscorable(group, reason=str(err), snapshot=self.snapshot, started_s=started_s)
+        drop_reason = self._drop_reason(scored)
+        return ScoredGroup(
+            group=group,
+            scored=scored,
+            trainable=not drop_reason,
+            drop_reason=drop_reason,
+            started_s=started_s,
+            finished_s=time.time(),
+        )
+
+    def _score(self, rollout: Rollout, sample: Sample) -> ScoredRollout:
+        reading = read_chain(rollout.text, self._vocabulary)
+        answer = choose(reading.answer, sample.options)
+        parts = self._parts(reading, answer, sample)
+        stated = stated_findings(reading)
+        query = " ".join([*(answer or ()), *(self._vocabulary.name(f) for f in stated)])
+        return ScoredRollout(
+            rollout=rollout,
+            status=RewardStatus.UNPARSEABLE if answer is None else RewardStatus.SCORED,
+            total=0.0 if answer is None else self._total(parts),
+            parts={name: part.value for name, part in parts.items()},
+            answer=answer,
+            findings=stated,
+            explanation=tuple(reason for part in parts.values() for reason in part.reasons),
+            evidence=self._search(query),
+            snapshot=self.snapshot,
+        )
+
+    def _parts(self, reading: Reading, answer: tuple[str, ...] | None, sample: Sample) -> dict[str, Part]:
+        vocabulary = self._vocabulary
+        annotated = sample.findings
+        if annotated is not None:
+            annotated = vocabulary.ids(annotated, where=f"sample {sample.id}")
+        return {
+            "accuracy": _accuracy(reading, answer, sample),
+            "format": Part(well_formed(reading), tuple(f"form: {problem}" for problem in reading.problems)),
+            "consistency": self._consistency(reading, answer, sample),
+            "grounding": grounding(stated_findings(reading), annotated, vocabulary=vocabulary),
+        }
+
+    def _consistency(self, reading: Reading, answer: tuple[str, ...] | None, sample: Sample) -> Part:
+        if answer is None:
+            return Part(None, ())
+        records = [self._records.get(option, sample.modality) for option in answer]
+        part = consistency(reading, answer=answer, records=records, vocabulary=self._vocabulary)
+        gated = self._config.gate_consistency and not accuracy(answer, sample.answer)
+        if gated and part.value is not None:
+            return Part(0.0, (*part.reasons, "consistency is paid only for right answers (reward.gate_consistency)"))
+        return part
+
+    def _total(self, parts: dict[str, Part]) -> float:
+        applying = [(self._weights[name], part.value) for name, part in parts.items() if part.value is not None]
+        weight = sum(w for w, _ in applying)
+        return sum(w * value for w, value in applying) / weight if weight else 0.0
+
+    def _drop_reason(self, scored: Sequence[ScoredRollout]) -> str:
+        if not any(self._weights[name] for s in scored for name, value in s.parts.items() if value is not None):
+            return NO_PART
+        totals = [s.total for s in scored]
+        return NO_SPREAD if self._drop_no_spread and max(totals) - min(totals) <= _SAME_TOTAL else ""
+
+
+def unscorable(group: RolloutGroup, *, reason: str, snapshot: str, started_s: float) -> ScoredGroup:
+    """The group without scores: not trainable, every total 0.0 only because a number must stand there."""
+    scored = tuple(
+        ScoredRollout(
+            rollout=rollout,
+            status=RewardStatus.UNSCORABLE,
+            total=0.0,
+            parts=dict.fromkeys(PARTS),
+            answer=None,
+            findings=(),
+            explanation=(f"not scored: {reason}",),
+            evidence=(),
+            snapshot=snapshot,
+        )
+        for rollout in group.rollouts
+    )
+    return ScoredGroup(
+        group=group,
+        scored=scored,
+        trainable=False,
+        drop_reason=UNSCORABLE,
+        started_s=started_s,
+        finished_s=time.time(),
+    )
+
+
+def _accuracy(reading: Reading, answer: tuple[str, ...] | None, sample: Sample) -> Part:
+    right = ", ".join(sample.answer)
+    if answer is None:
+        said = "no answer" if reading.answer is None else f"answer {reading.answer[:40]!r}"
+        return Part(0.0, (f"{said} that can be read as an option; right is {right!r}",))
+    value = accuracy(answer, sample.answer)
+    verdict = "is right" if value else f"is wrong: right is {right!r}"
+    return Part(value, (f"answer {', '.join(answer)!r} {verdict}",))

@@ -1,0 +1,182 @@
+"""Any text is read: negation by clause, tags strictly, and nothing raises."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from fundus_ray.knowledge.vocabulary import load_vocabulary
+from fundus_ray.reasoning.steps import Reading, first_sentence, labels_in, read_chain
+
+VOCABULARY = load_vocabulary()
+GOOD = "<think>Findings: drusen. Conclusion: glaucoma.</think><answer>B</answer>"
+
+
+def read(text: str) -> Reading:
+    return read_chain(text, VOCABULARY)
+
+
+@pytest.mark.parametrize(
+    ("text", "asserted", "denied"),
+    [
+        ("drusen and hard exudates", ["drusen", "hard_exudate"], []),
+        ("no drusen", [], ["drusen"]),
+        ("No drusen, hemorrhage or microaneurysms; hard exudates", ["hard_exudate"], ["drusen", "microaneurysm"]),
+        ("without CWS", [], ["cotton_wool_spot"]),
+        ("absence of drusen. Hard exudates.", ["hard_exudate"], ["drusen"]),
+        ("she denies drusen", [], ["drusen"]),
+        ("no drusen but hard exudates", ["hard_exudate"], ["drusen"]),
+        ("no drusen\nhard exudates", ["hard_exudate"], ["drusen"]),
+        ("drusen without hard exudates", ["drusen"], ["hard_exudate"]),
+        ("drusen: none, hard exudates seen", ["hard_exudate"], ["drusen"]),
+        ("microaneurysms are not seen; drusen absent", [], ["microaneurysm", "drusen"]),
+        ("Findings: none. drusen", ["drusen"], []),
+        ("no sign of disease with drusen", ["drusen"], []),
+        ("no cup of 0.5 mm, no drusen", [], ["drusen"]),
+        ("negative for drusen", [], ["drusen"]),
+        ("known drusen, another", ["drusen"], []),
+    ],
+)
+def test_negation_reaches_to_the_end_of_its_clause(text: str, asserted: list[str], denied: list[str]) -> None:
+    reading = read(text)
+    assert list(reading.findings) == asserted
+    assert [m.finding for m in reading.denied] == denied
+
+
+def test_a_finding_named_often_counts_once_where_it_stands_first() -> None:
+    (mention,) = read("drusen, soft drusen and again drusen").asserted
+    assert (mention.finding, mention.start, mention.end) == ("drusen", 0, 6)
+
+
+def test_asserted_and_denied_at_once_is_a_problem_but_not_one_of_form() -> None:
+    reading = read(GOOD.replace("drusen", "drusen. No drusen"))
+    assert reading.contradictory == {"drusen"}
+    assert reading.problems == ("both asserted and denied: drusen",)
+    assert reading.well_formed
+
+
+def test_findings_are_not_read_from_the_answer_or_the_conclusion() -> None:
+    reading = read("<think>Findings: none. Conclusion: drusen of the disc.</think><answer>hard exudates</answer>")
+    assert reading.findings == ()
+    assert reading.conclusion == "drusen of the disc"
+
+
+def test_a_negation_does_not_reach_across_a_tag() -> None:
+    assert read("<think>no disease</think>drusen<answer>B</answer>").findings == ("drusen",)
+
+
+@pytest.mark.parametrize(
+    ("text", "conclusion"),
+    [
+        (GOOD, "glaucoma"),
+        ("Conclusion: AMD. Treat soon.", "AMD"),
+        ("CONCLUSION :  mild   disease", "mild disease"),
+        ("Conclusion: normal.\nConclusion: glaucoma.", "glaucoma"),
+        ("Perhaps AMD, more likely glaucoma, not RVO", "glaucoma"),
+        ("optic disc on the left", None),
+        ("optic disc on the left, so the left eye", "left eye"),
+        ("there is no abnormality", "normal"),
+        ("nothing to say", None),
+        ("Conclusion: ", None),
+    ],
+)
+def test_conclusion_follows_its_heading_or_is_the_last_label_not_denied(text: str, conclusion: str | None) -> None:
+    assert read(text).conclusion == conclusion
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (GOOD + " Good luck.", "text after </answer>"),
+        ("Well: " + GOOD, "text outside the tags"),
+        (GOOD.replace("</think>", "</think>so"), "text outside the tags"),
+        (GOOD.replace("</answer>", ""), "</answer> is missing"),
+        (GOOD.replace("<think>", ""), "<think> is missing"),
+        (GOOD.replace("<think>", "<think><think>"), "<think> is repeated"),
+        (GOOD + "<answer>B</answer>", "<answer> is repeated"),
+        ("<answer>B</answer><think>Findings: x. Conclusion: y.</think>", "tags are nested or out of order"),
+        ("<think>Findings: x. Conclusion: y.<answer>B</answer></think>", "tags are nested or out of order"),
+        (GOOD.replace("B</answer>", " </answer>"), "empty answer"),
+        (GOOD.replace("Findings: ", ""), "heading findings is missing"),
+        (GOOD.replace("Findings: ", "Findings: Findings: "), "heading findings is repeated"),
+        ("<think>Conclusion: x. Findings: y.</think><answer>B</answer>", "the conclusion stands before the findings"),
+    ],
+)
+def test_a_chain_in_another_form_is_not_well_formed(text: str, problem: str) -> None:
+    reading = read(text)
+    assert not reading.well_formed
+    assert problem in reading.problems
+
+
+def test_blanks_around_the_tags_are_well_formed() -> None:
+    assert read("\n" + GOOD.replace("</think>", "</think>\n\n") + "\n").well_formed
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        (GOOD, "B"),
+        ("<answer> B </answer>", "B"),
+        ("<answer>B</answer><answer>B</answer>", "B"),
+        ("<answer>B</answer><answer>C</answer>", None),
+        ("<answer><answer>B</answer></answer>", "B"),
+        ("<answer>B", None),
+        ("<answer></answer>", None),
+        ("B", None),
+        ("", None),
+    ],
+)
+def test_answer_is_what_stands_in_the_tags_and_two_that_differ_are_none(text: str, answer: str | None) -> None:
+    assert read(text).answer == answer
+
+
+TOKENS = st.sampled_from(
+    [
+        "<think>",
+        "</think>",
+        "<answer>",
+        "</answer>",
+        "Findings:",
+        "Conclusion:",
+        "no ",
+        "drusen",
+        "B",
+        ".",
+        "\n",
+        " with ",
+    ]
+)
+
+
+@settings(deadline=None)
+@given(text=st.one_of(st.text(), st.lists(st.one_of(TOKENS, st.text(max_size=3))).map("".join)))
+@example(text="\u0130 dru\u017fen \x00 conclusion:")
+@example(text="</answer></answer><answer>")
+def test_any_text_is_read_without_an_error(text: str) -> None:
+    reading = read(text)
+    for mention in reading.asserted + reading.denied:
+        assert VOCABULARY.finding_id(text[mention.start : mention.end]) == mention.finding
+    assert len(set(reading.findings)) == len(reading.findings)
+    if reading.well_formed:
+        assert reading.answer
+
+
+@pytest.mark.parametrize(
+    "unit",
+    ["<answer>", "no ", "drusen ", "Conclusion:", "cotton ", "optic disc ", " ", "\n", ".", "not", "<", "dot and "],
+)
+def test_a_megabyte_of_one_word_is_read(unit: str) -> None:
+    # Anything quadratic would take hours here.
+    read(unit * (1_000_000 // len(unit)))
+
+
+def test_labels_that_are_denied_do_not_count() -> None:
+    assert labels_in("glaucoma, not AMD", VOCABULARY) == {"glaucoma"}
+
+
+@pytest.mark.parametrize(
+    ("text", "first"), [(" a  b. c", "a b"), ("a.", "a"), ("0.5 mm. x", "0.5 mm"), ("a\nb", "a"), ("", "")]
+)
+def test_first_sentence_ends_at_a_full_stop_or_line_break(text: str, first: str) -> None:
+    assert first_sentence(text) == first
