@@ -47,7 +47,7 @@ class TokenSums:
         """Shares and means over the tokens; empty where there were none.
 
         clip_share: tokens whose gradient the clip stopped. tis_share: tokens whose weight was truncated.
-        mismatch/ess_share: effective sample size (sum w)^2 / sum w^2 of the untruncated weights, per token.
+        mismatch/ess: effective sample size (sum w)^2 / sum w^2 of the untruncated weights, per token.
         """
         if not self.tokens:
             return {}
@@ -57,7 +57,7 @@ class TokenSums:
             "mismatch/logprob_abs": self.abs_mismatch / self.tokens,
             "mismatch/ratio_mean": self.ratio / self.tokens,
             "mismatch/ratio_max": self.ratio_max,
-            "mismatch/ess_share": self.ratio**2 / self.ratio_squared / self.tokens if self.ratio_squared else 0.0,
+            "mismatch/ess": self.ratio**2 / self.ratio_squared / self.tokens if self.ratio_squared else 0.0,
         }
 
 

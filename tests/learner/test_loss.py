@@ -45,7 +45,7 @@ def test_on_policy_loss_is_minus_the_advantage() -> None:
             "mismatch/logprob_abs": 0.0,
             "mismatch/ratio_mean": 1.0,
             "mismatch/ratio_max": 1.0,
-            "mismatch/ess_share": 1.0,
+            "mismatch/ess": 1.0,
         }
     )
 
@@ -77,7 +77,7 @@ def test_behaviour_weight_multiplies_and_is_truncated_at_the_cap() -> None:
             "mismatch/logprob_abs": 1.0397208,
             "mismatch/ratio_mean": 2.25,
             "mismatch/ratio_max": 4.0,
-            "mismatch/ess_share": 0.6230769,
+            "mismatch/ess": 0.6230769,
         }
     )
 

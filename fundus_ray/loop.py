@@ -1,0 +1,218 @@
+"""The RLVR loop. No Ray, no torch: the parts come in as objects, the runtime makes them of actors.
+
+    prompt_at(group_id) -> [free slot] -> rollouts.generate -> reward.score -> oldest group first -> pack
+                               ^                                                                      v
+                        slots released <- rollouts.set_policy, proven <- learner.publish <- learner.update
+
+In: prompts by group id, and the parts. Out: one `log_step` and `log_scored` a step, checkpoints, totals of the run.
+The step that updates version s makes version s + 1 and is logged under s + 1; its spans carry the id step=s.
+
+How stale: the buffer has ceil((1 + async_ratio) x groups_per_step) slots and a slot is freed only once the new version
+is live in every engine, so no trained group is older than ceil(async_ratio) versions (proof: rollout/buffer.py).
+async_ratio = 0 is synchronous training on the same code path.
+
+What each side waits for: the feeder waits for a slot (span "wait_slot"), the learner's side for a group ("wait_group").
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from fundus_ray.config import Config
+from fundus_ray.errors import FundusRayError
+from fundus_ray.learner.batch import pack
+from fundus_ray.obs.step_times import step_times
+from fundus_ray.obs.trace import Trace
+from fundus_ray.rollout.buffer import Job, SlotBuffer
+from fundus_ray.step_metrics import dropped, step_metrics
+from fundus_ray.types import DeliveryProof, PolicyVersion, Prompt, RolloutGroup, ScoredGroup, StepResult, TrainBatch
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A version that the learner has published; `payload` (the adapter or a handle to it) is only carried on."""
+
+    version: PolicyVersion
+    payload: object
+
+
+class Rollouts(Protocol):
+    """The engines. Records a span "generate" with the ids `worker` and `group` around each group."""
+
+    async def generate(self, prompt: Prompt) -> RolloutGroup:
+        """All rollouts of one prompt, under the newest version that the engine holds."""
+
+    async def set_policy(self, published: Published) -> Sequence[DeliveryProof]:
+        """Bring the version to every engine; one proof each. Raises DeliveryError where one is missing or wrong."""
+
+
+class Reward(Protocol):
+    """The reward workers. Records a span "score" with the ids `worker` and `group` around each group."""
+
+    async def score(self, group: RolloutGroup) -> ScoredGroup:
+        """The group with its scores, or marked untrainable with the reason."""
+
+
+class Learner(Protocol):
+    """The policy's owner."""
+
+    async def update(self, batch: TrainBatch) -> StepResult:
+        """One step on the batch."""
+
+    async def publish(self) -> Published:
+        """The version as it is now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Who does the work."""
+
+    rollouts: Rollouts
+    reward: Reward
+    learner: Learner
+
+
+class Observer(Protocol):
+    """Where the numbers go (obs/sinks.py)."""
+
+    def log_step(self, step: int, metrics: dict[str, float]) -> None:
+        """One step's metrics."""
+
+    def log_scored(self, step: int, groups: Sequence[ScoredGroup]) -> None:
+        """All groups that the step took, trained or dropped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a run stands: `step` updates done, groups before `group_id` trained or dropped. All that a resume needs."""
+
+    step: int = 0
+    group_id: int = 0
+
+
+@dataclass(slots=True)
+class Totals:
+    """What a call of `train` did."""
+
+    position: Position
+    lag_max: int = 0
+    publishes: int = 0
+    deliveries_proven: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)  # groups by reason
+
+    def add(self, *, taken: Sequence[ScoredGroup], batch: TrainBatch, proofs: Sequence[DeliveryProof]) -> None:
+        """Count one more step."""
+        self.position = Position(step=self.position.step + 1, group_id=taken[-1].group.prompt.group_id + 1)
+        self.lag_max = max(self.lag_max, batch.policy_step - int(batch.policy_steps.min()))
+        self.publishes += 1
+        self.deliveries_proven += len(proofs)
+        self.dropped.update(dropped(taken))
+
+
+async def train(
+    config: Config,
+    *,
+    parts: Parts,
+    prompt_at: Callable[[int], Prompt],
+    trace: Trace,
+    observer: Observer,
+    checkpoint: Callable[[Position], Awaitable[None]],
+    stop: asyncio.Event,
+    start: Position,
+) -> Totals:
+    """Update the policy up to version `config.loop.steps`; where `stop` is set, finish the step and end there.
+
+    On entry every engine holds version `start.step` (`deliver` brings it there). A checkpoint is asked for every
+    `config.loop.checkpoint_every` steps and at the end. Errors of the parts are raised as they are; in addition
+    StalenessError, and WorkerDiedError or FundusRayError where no trainable group comes for `config.loop.stall_s`.
+    """
+    totals = Totals(position=start)
+    if start.step >= config.loop.steps:
+        return totals
+    saved = start
+    buffer = SlotBuffer(_capacity(config, done=start.step), stall_s=config.loop.stall_s, trace=trace)
+    buffer.start(_jobs(parts, prompt_at=prompt_at, first=start.group_id))
+    try:
+        while totals.position.step < config.loop.steps and not stop.is_set():
+            step, began = totals.position.step, time.time()
+            with trace.span("wait_group", step=step):
+                taken = await _take_trainable(buffer, config.loop.groups_per_step, stall_s=config.loop.stall_s)
+            batch = pack([g for g in taken if g.trainable], policy_step=step, max_lag=config.max_lag)
+            with trace.span("update", step=step):
+                result = await parts.learner.update(batch)
+            proofs = await deliver(parts, trace=trace)
+            buffer.release(config.loop.groups_per_step, capacity=_capacity(config, done=step + 1))
+
+            times = _times(config, trace=trace, began=began, groups=len(taken))
+            observer.log_scored(step + 1, taken)
+            observer.log_step(
+                step + 1, step_metrics(taken, batch=batch, learner=result.metrics, proofs=proofs, times=times)
+            )
+            totals.add(taken=taken, batch=batch, proofs=proofs)
+            if config.loop.checkpoint_every and (step + 1) % config.loop.checkpoint_every == 0:
+                await checkpoint(saved := totals.position)
+        if totals.position != saved:
+            await checkpoint(totals.position)
+    finally:
+        await buffer.close()
+    return totals
+
+
+async def deliver(parts: Parts, *, trace: Trace) -> Sequence[DeliveryProof]:
+    """Publish the learner's version and bring it to every engine, with proof. Raises DeliveryError."""
+    with trace.span("publish"):
+        published = await parts.learner.publish()
+    with trace.span("deliver", step=published.version.step):
+        return await parts.rollouts.set_policy(published)
+
+
+async def _take_trainable(buffer: SlotBuffer, count: int, *, stall_s: float) -> list[ScoredGroup]:
+    """The oldest groups up to the `count`-th trainable one. Dropped ones among them have freed their slots already."""
+    taken: list[ScoredGroup] = []
+    trainable, last = 0, time.monotonic()
+    while trainable < count:
+        taken.append(await buffer.take())
+        if taken[-1].trainable:
+            trainable, last = trainable + 1, time.monotonic()
+        elif time.monotonic() - last > stall_s:
+            reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(dropped(taken).items()))
+            raise FundusRayError(
+                f"no trainable group for {stall_s:g} s (loop.stall_s): this step took {trainable} of {count}; "
+                f"dropped: {reasons}"
+            )
+    return taken
+
+
+def _jobs(parts: Parts, *, prompt_at: Callable[[int], Prompt], first: int) -> Iterator[Job]:
+    async def write_and_score(prompt: Prompt) -> ScoredGroup:
+        return await parts.reward.score(await parts.rollouts.generate(prompt))
+
+    def job(group_id: int) -> Job:
+        prompt = prompt_at(group_id)
+        return Job(name=f"group {group_id}", run=lambda: write_and_score(prompt))
+
+    return map(job, itertools.count(first))
+
+
+def _capacity(config: Config, *, done: int) -> int:
+    """Slots after `done` steps: towards the end no prompt starts that could not be used."""
+    return min(config.buffer_capacity, (config.loop.steps - done) * config.loop.groups_per_step)
+
+
+def _times(config: Config, *, trace: Trace, began: float, groups: int) -> dict[str, float]:
+    # Two readings of the clock may be equal; a window must not be empty.
+    end = max(time.time(), began + 1e-6)
+    return step_times(
+        trace.window(start_s=began, end_s=end),
+        start_s=began,
+        end_s=end,
+        rollout_workers=config.rollout.workers,
+        reward_workers=config.reward.workers,
+        groups_needed=groups,
+    ).metrics()
