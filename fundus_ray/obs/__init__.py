@@ -1,0 +1,1 @@
+"""What the run did: spans, metrics that merge over workers, the run folder, the report."""

@@ -1,0 +1,172 @@
+"""The run folder: everything a run leaves behind, written as it happens.
+
+In: records and metrics. Out, under DIR/NAME-YYYYMMDD-HHMMSS with DIR/latest pointing to it:
+
+    config.yaml                    the resolved configuration          stages.json   wall seconds by stage
+    versions.json                  interpreter, packages, commit       facts.json    facts by name
+    metrics.jsonl, tensorboard/    one record a learner step
+    rollouts/step-000001.jsonl     one scored rollout a line, with its evidence
+    evaluation-before.json, evaluation-before-rows.jsonl; the same for `after`
+
+All steps count policy versions: step 1 is the first update. Lines are flushed, whole files are replaced in one step, so
+a crash loses at most the line being written.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from fundus_ray.config import Config, to_yaml
+from fundus_ray.errors import ConfigError, DataError
+from fundus_ray.obs.events import ScalarEvents
+from fundus_ray.obs.rollout_lines import rollout_lines
+from fundus_ray.obs.strict_json import JsonLines, line_of, read_json, read_lines, write_json, write_text
+from fundus_ray.obs.versions import collect_versions
+from fundus_ray.types import ScoredGroup
+
+When = Literal["before", "after"]
+
+# Made from what lies after the checkpoint; a resumed run makes them again.
+STALE_AFTER_RESUME = ("evaluation-after.json", "evaluation-after-rows.jsonl", "report.md", "summary.json", "curves.png")
+STALE_FACTS = ("photo",)
+
+
+class Evaluation(Protocol):
+    """What `log_evaluation` needs of evaluate.metrics.EvalResult."""
+
+    @property
+    def rows(self) -> Sequence[Any]:
+        """One dataclass a sample."""
+
+    def summary(self) -> dict[str, Any]:
+        """The result without its rows."""
+
+
+class RunFolder:
+    """An open run folder; use `create` or `open`."""
+
+    def __init__(self, path: Path, *, purge_step: int | None = None) -> None:
+        self.path = path
+        (path / "rollouts").mkdir(exist_ok=True)
+        self._metrics = JsonLines(path / "metrics.jsonl")
+        self._events = ScalarEvents(path / "tensorboard", purge_step=purge_step)
+        self._stages: dict[str, float] = _read_or_empty(path / "stages.json")
+        self._facts: dict[str, dict[str, Any]] = _read_or_empty(path / "facts.json")
+
+    @classmethod
+    def create(cls, parent: Path, *, name: str, now: datetime | None = None) -> RunFolder:
+        """A new folder and the link `latest`. Raises ConfigError where `parent` cannot hold one."""
+        stem = f"{name}-{now or datetime.now():%Y%m%d-%H%M%S}"
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+            path = _make_new(parent, stem)
+            _point_latest(parent, path)
+        except OSError as err:
+            raise ConfigError(f"run.dir={parent}, run.name={name}: no run folder can be made there: {err}") from None
+        return cls(path)
+
+    @classmethod
+    def open(cls, path: Path, *, upto_step: int) -> RunFolder:
+        """An existing folder for --resume, cut back to the checkpoint's step. Raises DataError if it is none."""
+        path = path.resolve()
+        if not (path / "metrics.jsonl").is_file():
+            raise DataError(f"{path} is not a run folder: it has no metrics.jsonl")
+        kept = [line_of(r) for r in read_lines(path / "metrics.jsonl") if r["step"] <= upto_step]
+        write_text(path / "metrics.jsonl", "".join(line + "\n" for line in kept))
+        for file in (path / "rollouts").glob("step-*.jsonl"):
+            if int(file.stem.removeprefix("step-")) > upto_step:
+                file.unlink()
+        for name in STALE_AFTER_RESUME:
+            (path / name).unlink(missing_ok=True)
+        facts = _read_or_empty(path / "facts.json")
+        if any(name in facts for name in STALE_FACTS):
+            write_json(path / "facts.json", {name: v for name, v in facts.items() if name not in STALE_FACTS})
+        _point_latest(path.parent, path)
+        return cls(path, purge_step=upto_step + 1)
+
+    @property
+    def facts(self) -> Mapping[str, Mapping[str, Any]]:
+        """What was written by `write_facts`, in this process or before a resume."""
+        return self._facts
+
+    def write_config(self, config: Config) -> None:
+        """The resolved configuration, as `--config` takes it."""
+        write_text(self.path / "config.yaml", to_yaml(config))
+
+    def write_versions(self) -> None:
+        """Interpreter, packages, commit, machine, command line."""
+        write_json(self.path / "versions.json", collect_versions())
+
+    def write_facts(self, name: str, facts: Mapping[str, Any]) -> None:
+        """Put facts under a name, replacing what it held. The report reads "rl" and "photo" (obs/run_record.py)."""
+        self._facts[name] = dict(facts)
+        write_json(self.path / "facts.json", self._facts)
+
+    @contextmanager
+    def time_stage(self, name: str) -> Iterator[None]:
+        """Add the body's wall seconds to the stage, also where it raises; adds up over calls and resumes."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._stages[name] = self._stages.get(name, 0.0) + time.perf_counter() - start
+            write_json(self.path / "stages.json", self._stages)
+
+    def log_step(self, step: int, metrics: Mapping[str, float]) -> None:
+        """One learner step's metrics. NaN and infinities go out as null and are listed under "non_finite"."""
+        self._metrics.append({"step": step, "time": time.time(), **{k: float(v) for k, v in metrics.items()}})
+        self._events.add(step, metrics)
+
+    def log_scored(self, step: int, groups: Sequence[ScoredGroup]) -> None:
+        """All groups that this step took, trained or dropped; one call a step, a second one replaces the first."""
+        lines = [line_of(line) + "\n" for group in groups for line in rollout_lines(group)]
+        write_text(self.path / "rollouts" / f"step-{step:06d}.jsonl", "".join(lines))
+
+    def log_evaluation(self, when: When, result: Evaluation) -> None:
+        """The held-out result and its rows."""
+        lines = [line_of(asdict(row)) + "\n" for row in result.rows]
+        write_text(self.path / f"evaluation-{when}-rows.jsonl", "".join(lines))
+        write_json(self.path / f"evaluation-{when}.json", {"time": time.time(), **result.summary()})
+
+    def close(self) -> None:
+        """Close the open files."""
+        self._metrics.close()
+        self._events.close()
+
+
+def _make_new(parent: Path, stem: str) -> Path:
+    """Two runs started in one second get different folders."""
+    for number in range(1, 1000):
+        path = parent / (stem if number == 1 else f"{stem}-{number}")
+        try:
+            path.mkdir()
+        except FileExistsError:
+            continue
+        return path
+    raise FileExistsError(f"{parent / stem} and 998 more exist")
+
+
+def _point_latest(parent: Path, path: Path) -> None:
+    """The link is relative, so that the parent folder can be moved, and replaced in one step."""
+    part = parent / f".latest-{os.getpid()}"
+    part.unlink(missing_ok=True)
+    part.symlink_to(path.name, target_is_directory=True)
+    try:
+        os.replace(part, parent / "latest")
+    except OSError:
+        part.unlink()
+        raise
+
+
+def _read_or_empty(path: Path) -> dict[str, Any]:
+    value = read_json(path) if path.exists() else {}
+    if not isinstance(value, dict):
+        raise DataError(f"{path} must hold a JSON object")
+    return value

@@ -1,0 +1,142 @@
+"""Where the time of one learner step went: idle shares of both sides, work of each stage, the asynchronous ceiling.
+
+In: spans (obs/trace.py) and the step's window [start_s, end_s]. Out: seconds and shares. Pure functions.
+
+Generation and scoring run many groups at once on one worker, so their work is the length of the *union* of a worker's
+spans, never their sum: two groups decoded together for 3 s are 3 s of engine time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from fundus_ray.obs.trace import Span
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class StepTimes:
+    """Seconds and shares of one window.
+
+    learner_idle: share of the window in which the learner side waited for a group.
+    generator_idle: share of the rollout workers' time in which a worker had no request open.
+    generate_s (Tg), score_s (Tr): what one step's groups cost the rollout and the reward workers, see `step_times`.
+    update_s (Tt), publish_s + deliver_s (Ts): length of the union of these spans.
+    ceiling: largest speed-up over the same work done one stage after the other; NaN where nothing was timed.
+    """
+
+    window_s: float
+    wait_group_s: float
+    generate_s: float
+    score_s: float
+    update_s: float
+    publish_s: float
+    deliver_s: float
+    learner_idle: float
+    generator_idle: float
+    ceiling: float
+
+    def metrics(self) -> dict[str, float]:
+        """The names under which a step logs these."""
+        return {
+            "idle/learner": self.learner_idle,
+            "idle/generator": self.generator_idle,
+            "time/step": self.window_s,
+            "time/generate": self.generate_s,
+            "time/score": self.score_s,
+            "time/update": self.update_s,
+            "time/publish": self.publish_s,
+            "time/deliver": self.deliver_s,
+            "time/wait_group": self.wait_group_s,
+            "async/ceiling": self.ceiling,
+        }
+
+
+def step_times(
+    spans: Sequence[Span],
+    *,
+    start_s: float,
+    end_s: float,
+    rollout_workers: int = 1,
+    reward_workers: int = 1,
+    groups_needed: int | None = None,
+) -> StepTimes:
+    """Times of one learner step, from spans that overlap its window.
+
+    Work of a stage on W workers is the mean over the workers of the union of their spans: the stage's wall time if its
+    work were spread evenly. With `groups_needed` (groups taken by this step, dropped ones included) it is scaled by
+    groups_needed / (spans that ended inside the window), as workers may have run ahead for the next step. A span
+    without the id `worker` counts for every worker; one that ends at `end_s` exactly is taken as still open.
+    In a synchronous run scoring overlaps generation too, so the ceiling there is against a fully serial loop.
+    Raises ValueError where the window is empty or a number of workers is below one.
+    """
+    if end_s <= start_s:
+        raise ValueError(f"the window [{start_s}, {end_s}] is empty")
+    if rollout_workers < 1 or reward_workers < 1:
+        raise ValueError(f"rollout_workers={rollout_workers} and reward_workers={reward_workers} must be >= 1")
+    window = end_s - start_s
+    by_name: dict[str, list[Span]] = {}
+    for span in spans:
+        if span.end_s > start_s and span.start_s < end_s:
+            cut = Span(span.name, max(span.start_s, start_s), min(span.end_s, end_s), span.ids)
+            by_name.setdefault(span.name, []).append(cut)
+
+    def union(name: str) -> float:
+        return union_length((s.start_s, s.end_s) for s in by_name.get(name, ()))
+
+    def work(name: str, busy_s: float) -> float:
+        ended = sum(s.end_s < end_s for s in by_name.get(name, ()))
+        return busy_s * groups_needed / ended if groups_needed is not None and ended else busy_s
+
+    generating = mean_busy(by_name.get("generate", ()), workers=rollout_workers)
+    generate = work("generate", generating)
+    score = work("score", mean_busy(by_name.get("score", ()), workers=reward_workers))
+    update, publish, deliver, wait = union("update"), union("publish"), union("deliver"), union("wait_group")
+    return StepTimes(
+        window_s=window,
+        wait_group_s=wait,
+        generate_s=generate,
+        score_s=score,
+        update_s=update,
+        publish_s=publish,
+        deliver_s=deliver,
+        learner_idle=wait / window,
+        generator_idle=1.0 - generating / window,
+        ceiling=async_ceiling(generate_s=generate, score_s=score, update_s=update, sync_s=publish + deliver),
+    )
+
+
+def async_ceiling(*, generate_s: float, score_s: float, update_s: float, sync_s: float) -> float:
+    """(Tg + Tr + Tt + Ts) / max(Tg, Tr, Tt + Ts), the project's design: NaN where all are zero.
+
+    Generation, reward and learner (update, then sync) are the three stages that can overlap; the slowest one bounds the
+    pipeline.
+    """
+    slowest = max(generate_s, score_s, update_s + sync_s)
+    return (generate_s + score_s + update_s + sync_s) / slowest if slowest > 0 else float("nan")
+
+
+def mean_busy(spans: Iterable[Span], *, workers: int) -> float:
+    """Mean over workers of the union length [s] of a worker's spans; workers without any span count as zero."""
+    shared: list[Interval] = []
+    own: dict[str, list[Interval]] = {}
+    for span in spans:
+        place = own.setdefault(str(span.ids["worker"]), []) if "worker" in span.ids else shared
+        place.append((span.start_s, span.end_s))
+    if len(own) > workers:
+        raise ValueError(f"spans name {len(own)} workers ({', '.join(sorted(own))}), more than the {workers} there are")
+    unseen = workers - len(own)
+    busy = sum(union_length([*intervals, *shared]) for intervals in own.values())
+    return (busy + unseen * union_length(shared)) / workers
+
+
+def union_length(intervals: Iterable[Interval]) -> float:
+    """Length covered by at least one interval."""
+    total = 0.0
+    reach = float("-inf")
+    for start, end in sorted(intervals):
+        total += max(0.0, end - max(start, reach))
+        reach = max(reach, end)
+    return total
