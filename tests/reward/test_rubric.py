@@ -1,0 +1,206 @@
+"""Groups are scored with parts, weights, reasons, evidence and the right status."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from fundus_ray.config import KnowledgeConfig, RewardConfig
+from fundus_ray.errors import DataError
+from fundus_ray.knowledge.index import KnowledgeIndex, SearchError
+from fundus_ray.knowledge.records import load_records
+from fundus_ray.knowledge.vocabulary import load_vocabulary
+from fundus_ray.reward.rubric import Rubric
+from fundus_ray.types import (
+    Evidence,
+    ImageRef,
+    Modality,
+    PolicyVersion,
+    Prompt,
+    RewardStatus,
+    Rollout,
+    RolloutGroup,
+    Sample,
+    ScoredRollout,
+)
+
+OPTIONS = ("normal", "diabetic retinopathy", "glaucoma", "cataract")
+RIGHT = "<think>Findings: microaneurysms, hard exudates. Conclusion: diabetic retinopathy.</think><answer>B</answer>"
+WRONG = "<think>Findings: microaneurysms. Conclusion: glaucoma.</think><answer>C</answer>"
+SAMPLE = Sample(
+    id="s1",
+    image=ImageRef(path="x.png", sha256="0", width_px=112, height_px=112),
+    modality=Modality.CFP,
+    question="Which?",
+    options=OPTIONS,
+    answer=("diabetic retinopathy",),
+    task="diagnosis",
+    source="test",
+    split="train",
+    patient_id="p1",
+    findings=("microaneurysm", "hard_exudate", "cotton_wool_spot"),
+)
+
+
+class BrokenIndex:
+    """A knowledge index whose search engine is down."""
+
+    snapshot = "feedfacefeedface"
+
+    def search(self, query: str, k: int) -> tuple[Evidence, ...]:
+        raise SearchError("disk is gone")
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory: pytest.TempPathFactory) -> KnowledgeIndex:
+    return KnowledgeIndex.build(KnowledgeConfig(), folder=tmp_path_factory.mktemp("knowledge"))
+
+
+def rubric(index: KnowledgeIndex | BrokenIndex, *, drop_no_spread: bool = False, **weights: Any) -> Rubric:
+    return Rubric(
+        dataclasses.replace(RewardConfig(), **weights),
+        vocabulary=load_vocabulary(),
+        records=load_records(),
+        index=index,
+        top_k=3,
+        drop_no_spread=drop_no_spread,
+    )
+
+
+def group(*texts: str, sample: Sample = SAMPLE) -> RolloutGroup:
+    policy = PolicyVersion(step=0, sha256="0")
+    rollouts = tuple(
+        Rollout(token_ids=(1,), logprobs=(-1.0,), text=text, finish_reason="stop", seed=i, policy=policy)
+        for i, text in enumerate(texts)
+    )
+    prompt = Prompt(sample=sample, system="", user="", group_id=0, seed=0)
+    return RolloutGroup(
+        prompt=prompt, prompt_token_ids=(1,), rollouts=rollouts, worker="w0", started_s=0.0, finished_s=0.0
+    )
+
+
+def score(index: KnowledgeIndex, text: str, *, sample: Sample = SAMPLE, **weights: Any) -> ScoredRollout:
+    return rubric(index, **weights).score_group(group(text, sample=sample)).scored[0]
+
+
+def test_total_is_the_weighted_mean_of_the_parts(index: KnowledgeIndex) -> None:
+    right, wrong = (
+        rubric(index, accuracy=1, format=0.1, consistency=0.2, grounding=0.5).score_group(group(RIGHT, WRONG)).scored
+    )
+    assert right.parts == pytest.approx({"accuracy": 1, "format": 1, "consistency": 1, "grounding": 0.8})
+    assert right.total == pytest.approx((1 + 0.1 + 0.2 + 0.5 * 0.8) / 1.8)
+    # A microaneurysm contradicts glaucoma; F1 is 2 x 1 / (1 + 3).
+    assert wrong.parts == pytest.approx({"accuracy": 0, "format": 1, "consistency": 0, "grounding": 0.5})
+    assert wrong.total == pytest.approx((0.1 + 0.5 * 0.5) / 1.8)
+    assert (right.status, wrong.status) == (RewardStatus.SCORED, RewardStatus.SCORED)
+    assert (right.answer, wrong.answer) == (("diabetic retinopathy",), ("glaucoma",))
+    assert right.findings == ("microaneurysm", "hard_exudate")
+
+
+def test_a_part_that_does_not_apply_is_left_out_of_the_mean(index: KnowledgeIndex) -> None:
+    text = "<think>Findings: none. Conclusion: cataract.</think><answer>D</answer>"
+    bare = dataclasses.replace(SAMPLE, findings=None)
+    scored = score(index, text, sample=bare, accuracy=1, format=0.1, consistency=0.2, grounding=0.5)
+    assert scored.parts == {"accuracy": 0.0, "format": 1.0, "consistency": None, "grounding": None}
+    assert scored.total == pytest.approx(0.1 / 1.1)
+
+
+def test_no_readable_answer_is_the_models_fault_and_keeps_its_parts(index: KnowledgeIndex) -> None:
+    text = "<think>Findings: microaneurysms. Conclusion: diabetic retinopathy.</think><answer>Z</answer>"
+    scored = rubric(index).score_group(group(text, RIGHT))
+    bad = scored.scored[0]
+    assert bad.status is RewardStatus.UNPARSEABLE
+    assert bad.total == 0.0
+    assert bad.answer is None
+    assert bad.parts == pytest.approx({"accuracy": 0, "format": 1, "consistency": None, "grounding": 0.5})
+    assert bad.explanation[0] == "answer 'Z' that can be read as an option; right is 'diabetic retinopathy'"
+    assert scored.trainable
+
+
+def test_gated_consistency_is_paid_only_where_the_answer_is_right(index: KnowledgeIndex) -> None:
+    consistent_but_wrong = "<think>Findings: enlarged cup. Conclusion: glaucoma.</think><answer>C</answer>"
+    assert score(index, consistent_but_wrong).parts["consistency"] == 1.0
+    assert score(index, consistent_but_wrong, gate_consistency=True).parts["consistency"] == 0.0
+    assert score(index, RIGHT, gate_consistency=True).parts["consistency"] == 1.0
+
+
+def test_explanation_can_be_read_by_a_clinician(index: KnowledgeIndex) -> None:
+    explanation = score(index, WRONG + " done").explanation
+    assert explanation[0] == "answer 'glaucoma' is wrong: right is 'diabetic retinopathy'"
+    assert explanation[1] == "form: text after </answer>"
+    assert "required finding enlarged optic cup: not stated" in explanation
+    assert "stated but speaks against the answer: microaneurysms" in explanation
+    assert "on the image but missed: cotton wool spots, hard exudates" in explanation
+
+
+def test_evidence_is_retrieved_for_the_own_answer_and_its_findings(index: KnowledgeIndex) -> None:
+    scored = score(index, WRONG)
+    assert [e.query for e in scored.evidence] == ["glaucoma microaneurysms"] * 3
+    assert {e.passage_id.split("#")[0] for e in scored.evidence} <= {"glaucoma", "microaneurysms", "enlarged_optic_cup"}
+    assert scored.snapshot == index.snapshot
+
+
+def test_a_failing_search_makes_the_group_unscorable_never_zero_rewards() -> None:
+    scored = rubric(BrokenIndex()).score_group(group(RIGHT, WRONG))
+    assert not scored.trainable
+    assert scored.drop_reason == "unscorable"
+    assert [s.status for s in scored.scored] == [RewardStatus.UNSCORABLE] * 2
+    assert [s.total for s in scored.scored] == [0.0, 0.0]
+    assert scored.scored[0].parts == dict.fromkeys(("accuracy", "format", "consistency", "grounding"))
+    assert scored.scored[0].explanation == ("not scored: disk is gone",)
+
+
+def test_groups_without_spread_are_dropped_only_on_request(index: KnowledgeIndex) -> None:
+    same = group(RIGHT, RIGHT)
+    assert rubric(index).score_group(same).trainable
+    dropped = rubric(index, drop_no_spread=True).score_group(same)
+    assert (dropped.trainable, dropped.drop_reason) == (False, "no_spread")
+    assert [s.status for s in dropped.scored] == [RewardStatus.SCORED] * 2
+    assert rubric(index, drop_no_spread=True).score_group(group(RIGHT, WRONG)).trainable
+
+
+def test_a_group_to_which_no_weighted_part_applies_is_dropped(index: KnowledgeIndex) -> None:
+    bare = dataclasses.replace(SAMPLE, findings=None)
+    only_grounding = rubric(index, accuracy=0, format=0, consistency=0, grounding=1)
+    scored = only_grounding.score_group(group(RIGHT, WRONG, sample=bare))
+    assert (scored.trainable, scored.drop_reason) == (False, "no_part_applies")
+
+
+def test_annotated_findings_may_be_names_and_unknown_ones_are_refused(index: KnowledgeIndex) -> None:
+    named = dataclasses.replace(SAMPLE, findings=("Microaneurysms", "hard exudates"))
+    assert score(index, RIGHT, sample=named).parts["grounding"] == 1.0
+    odd = dataclasses.replace(SAMPLE, findings=("ghost vessel",))
+    with pytest.raises(DataError, match="sample s1: finding 'ghost vessel'"):
+        score(index, RIGHT, sample=odd)
+
+
+def test_several_right_answers_must_all_be_chosen(index: KnowledgeIndex) -> None:
+    two = dataclasses.replace(SAMPLE, answer=("diabetic retinopathy", "glaucoma"))
+    text = (
+        "<think>Findings: microaneurysms, enlarged optic cup. Conclusion: diabetic retinopathy, glaucoma.</think>"
+        "<answer>C,B</answer>"
+    )
+    scored = score(index, text, sample=two)
+    assert scored.answer == ("diabetic retinopathy", "glaucoma")
+    assert scored.parts["accuracy"] == 1.0
+    assert scored.parts["consistency"] == 1.0
+    assert score(index, RIGHT, sample=two).parts["accuracy"] == 0.0
+
+
+def test_searches_are_made_once_for_each_query(index: KnowledgeIndex) -> None:
+    asked: list[str] = []
+
+    class Counting:
+        snapshot = index.snapshot
+
+        def search(self, query: str, k: int) -> tuple[Evidence, ...]:
+            asked.append(query)
+            return index.search(query, k)
+
+    counting = Counting()
+    judge = Rubric(RewardConfig(), vocabulary=load_vocabulary(), records=load_records(), index=counting)
+    judge.score_group(group(RIGHT, RIGHT, WRONG))
+    judge.score_group(group(WRONG))
+    assert asked == ["diabetic retinopathy microaneurysms hard exudates", "glaucoma microaneurysms"]
