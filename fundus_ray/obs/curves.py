@@ -108,7 +108,7 @@ def _held_out(axes: Any, record: RunRecord) -> None:
 
 
 def _staleness(axes: Any, record: RunRecord) -> None:
-    _style(axes, "Staleness of what was trained on, whole run", y="count", x="lag [policy versions]")
+    _style(axes, "Staleness of what was trained on, whole run", y="trained rollouts", x="lag [policy versions]")
     counts = lag_counts(record)
     if not sum(counts.values()):
         _leave_empty(axes, _why_empty(record, ["lag/hist_*"]))

@@ -160,7 +160,7 @@ def _asynchronous(record: RunRecord) -> str:
     rows = [
         ("asynchronous ratio (setting)", _plain(facts["async_ratio"])),
         ("trained on older versions (measured)", _share(share)),
-        ("lag histogram [versions: count]", ", ".join(f"{lag}: {n:,}" for lag, n in lags.items()) or "-"),
+        ("lag histogram [versions: rollouts]", ", ".join(f"{lag}: {n:,}" for lag, n in lags.items()) or "-"),
         ("largest lag", _plain(facts["lag_max"])),
         ("learner idle (waits for groups)", _share(time_weighted(record, "idle/learner"))),
         ("rollout workers idle (no request)", _share(time_weighted(record, "idle/generator"))),
@@ -179,6 +179,7 @@ def _asynchronous(record: RunRecord) -> str:
 
 def _go_on(record: RunRecord) -> str:
     folder = record.path
+    more = 2 * max(1, len(record.steps), int(record.config.get("loop", {}).get("steps", 0)))
     return "\n".join(
         [
             "## How to go on",
@@ -186,6 +187,8 @@ def _go_on(record: RunRecord) -> str:
             f"- Every scored rollout with its evidence: `{folder}/rollouts/`; every number: `{folder}/metrics.jsonl`.",
             f"- Curves as they grow: `tensorboard --logdir {folder.parent}`.",
             f"- Who waited for whom: open `{folder}/trace.json` in https://ui.perfetto.dev.",
+            f"- More updates, from the last checkpoint: `fundus-ray train --resume {folder} loop.steps={more}`.",
+            f"- Another image: `fundus-ray generate --policy {folder} --image FILE`.",
             f"- Again, with one thing changed: `fundus-ray train --config {folder}/config.yaml loop.async_ratio=0`.",
         ]
     )

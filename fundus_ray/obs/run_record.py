@@ -82,18 +82,28 @@ def read_run(run_dir: Path) -> RunRecord:
 
 
 def summary(record: RunRecord) -> dict[str, Any]:
-    """What summary.json holds; null for what the run did not get to."""
-    rl = record.facts.get("rl", {})
+    """What summary.json holds; null for what the run did not get to.
+
+    Where the run was cut short before it wrote the fact "rl", its counts are summed over the logged steps, which
+    leaves out the publication and delivery of the version that the run started from.
+    """
+    logged = {
+        "lag_max": largest(record, "lag/max"),
+        "adapter_publishes": len(record.steps) or None,
+        "adapter_deliveries_proven": int(total(record, "delivery/proven")) if record.steps else None,
+        "dropped": dropped(record),
+    }
+    rl = {**logged, **record.facts.get("rl", {})}
     return {
         "before": _evaluation_summary(record.before),
         "after": _evaluation_summary(record.after),
         "steps": len(record.steps),
-        "lag_max": rl.get("lag_max", largest(record, "lag/max")),
+        "lag_max": rl["lag_max"],
         "async_ratio": record.config.get("loop", {}).get("async_ratio"),
         "wall_s": dict(record.wall_s),
-        "adapter_publishes": rl.get("adapter_publishes"),
-        "adapter_deliveries_proven": rl.get("adapter_deliveries_proven"),
-        "dropped": dict(rl["dropped"]) if "dropped" in rl else dropped(record),
+        "adapter_publishes": rl["adapter_publishes"],
+        "adapter_deliveries_proven": rl["adapter_deliveries_proven"],
+        "dropped": dict(rl["dropped"]),
     }
 
 
@@ -121,7 +131,7 @@ def time_weighted(record: RunRecord, name: str) -> float | None:
 
 
 def lag_counts(record: RunRecord) -> dict[int, int]:
-    """Trained rollouts or groups, as the run counted them, by lag in versions."""
+    """Trained rollouts by lag in versions."""
     return {int(key): int(value) for key, value in _by_suffix(record, "lag/hist_").items()}
 
 
@@ -131,9 +141,14 @@ def dropped(record: RunRecord) -> dict[str, int]:
 
 
 def run_ceiling(record: RunRecord) -> float | None:
-    """The asynchronous ceiling of the whole run, from the stages' summed times; None where none was logged."""
+    """The asynchronous ceiling of the whole run, from the stages' summed times; None where none was logged.
+
+    Generation is taken as all time in which the rollout workers had a request: over a run that is the work which its
+    steps needed, while the single steps' "time/generate" depends on how many groups happened to end in each.
+    """
+    busy = [(1 - s["idle/generator"]) * s["time/step"] for s in record.steps if s.get("idle/generator") is not None]
     ceiling = async_ceiling(
-        generate_s=total(record, "time/generate"),
+        generate_s=math.fsum(busy),
         score_s=total(record, "time/score"),
         update_s=total(record, "time/update"),
         sync_s=total(record, "time/publish") + total(record, "time/deliver"),
@@ -162,7 +177,7 @@ def paired_change(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[s
         return None
     mean = sum(steps) / n
     half = Z_95 * math.sqrt(sum((d - mean) ** 2 for d in steps) / (n - 1) / n)
-    return Change(mean=mean, low=mean - half, high=mean + half, n=n)
+    return Change(mean=mean, low=max(-1.0, mean - half), high=min(1.0, mean + half), n=n)
 
 
 def _by_suffix(record: RunRecord, prefix: str) -> dict[str, float]:

@@ -3,7 +3,15 @@
 In: spans (obs/trace.py) and the step's window [start_s, end_s]. Out: seconds and shares. Pure functions.
 
 Generation and scoring run many groups at once on one worker, so their work is the length of the *union* of a worker's
-spans, never their sum: two groups decoded together for 3 s are 3 s of engine time.
+spans, never their sum: two groups decoded together for 3 s are 3 s of engine time. Over W workers it is the mean: the
+stage's wall time if its work were spread evenly. A span without the id `worker` counts for every worker.
+
+Rollout workers may run ahead for the next step. With `groups_needed` (groups that the step took, dropped ones
+included) the work is scaled by groups_needed / (spans that ended inside the window); one that ends at the window's end
+exactly is taken as still open. The scaled figure is right on average and rough for one step, as groups end in bursts.
+Idle shares are of what really happened, not scaled.
+
+In a synchronous run scoring overlaps generation too, so the ceiling there is against a fully serial loop.
 """
 
 from __future__ import annotations
@@ -63,13 +71,8 @@ def step_times(
     reward_workers: int = 1,
     groups_needed: int | None = None,
 ) -> StepTimes:
-    """Times of one learner step, from spans that overlap its window.
+    """Times of one learner step, from spans that overlap its window; see the module's text for what is measured.
 
-    Work of a stage on W workers is the mean over the workers of the union of their spans: the stage's wall time if its
-    work were spread evenly. With `groups_needed` (groups taken by this step, dropped ones included) it is scaled by
-    groups_needed / (spans that ended inside the window), as workers may have run ahead for the next step. A span
-    without the id `worker` counts for every worker; one that ends at `end_s` exactly is taken as still open.
-    In a synchronous run scoring overlaps generation too, so the ceiling there is against a fully serial loop.
     Raises ValueError where the window is empty or a number of workers is below one.
     """
     if end_s <= start_s:
@@ -77,23 +80,17 @@ def step_times(
     if rollout_workers < 1 or reward_workers < 1:
         raise ValueError(f"rollout_workers={rollout_workers} and reward_workers={reward_workers} must be >= 1")
     window = end_s - start_s
-    by_name: dict[str, list[Span]] = {}
-    for span in spans:
-        if span.end_s > start_s and span.start_s < end_s:
-            cut = Span(span.name, max(span.start_s, start_s), min(span.end_s, end_s), span.ids)
-            by_name.setdefault(span.name, []).append(cut)
-
-    def union(name: str) -> float:
-        return union_length((s.start_s, s.end_s) for s in by_name.get(name, ()))
+    cut = _cut_by_name(spans, start_s=start_s, end_s=end_s)
+    unions = {name: union_length((s.start_s, s.end_s) for s in found) for name, found in cut.items()}
+    wait, update, publish, deliver = (unions.get(name, 0.0) for name in ("wait_group", "update", "publish", "deliver"))
 
     def work(name: str, busy_s: float) -> float:
-        ended = sum(s.end_s < end_s for s in by_name.get(name, ()))
+        ended = sum(s.end_s < end_s for s in cut.get(name, ()))
         return busy_s * groups_needed / ended if groups_needed is not None and ended else busy_s
 
-    generating = mean_busy(by_name.get("generate", ()), workers=rollout_workers)
+    generating = mean_busy(cut.get("generate", ()), workers=rollout_workers)
     generate = work("generate", generating)
-    score = work("score", mean_busy(by_name.get("score", ()), workers=reward_workers))
-    update, publish, deliver, wait = union("update"), union("publish"), union("deliver"), union("wait_group")
+    score = work("score", mean_busy(cut.get("score", ()), workers=reward_workers))
     return StepTimes(
         window_s=window,
         wait_group_s=wait,
@@ -140,3 +137,13 @@ def union_length(intervals: Iterable[Interval]) -> float:
         total += max(0.0, end - max(start, reach))
         reach = max(reach, end)
     return total
+
+
+def _cut_by_name(spans: Iterable[Span], *, start_s: float, end_s: float) -> dict[str, list[Span]]:
+    """Spans that overlap the window, cut to it, by name."""
+    by_name: dict[str, list[Span]] = {}
+    for span in spans:
+        if span.end_s > start_s and span.start_s < end_s:
+            cut = Span(span.name, max(span.start_s, start_s), min(span.end_s, end_s), span.ids)
+            by_name.setdefault(span.name, []).append(cut)
+    return by_name

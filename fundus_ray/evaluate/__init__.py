@@ -1,0 +1,1 @@
+"""Held-out evaluation: greedy chains, the same scoring as training, intervals."""
