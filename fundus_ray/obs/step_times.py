@@ -8,7 +8,7 @@ stage's wall time if its work were spread evenly. A span without the id `worker`
 
 Rollout workers may run ahead for the next step. With `groups_needed` (groups that the step took, dropped ones
 included) the work is scaled by groups_needed / (spans that ended inside the window); one that ends at the window's end
-exactly is taken as still open. The scaled figure is right on average and rough for one step, as groups end in bursts.
+exactly is taken as still open. The scaled figure is rough where groups end in bursts; over a run, use the busy time.
 Idle shares are of what really happened, not scaled.
 
 In a synchronous run scoring overlaps generation too, so the ceiling there is against a fully serial loop.
