@@ -104,8 +104,8 @@ def conclusion_agrees(conclusion: str | None, *, answer: Sequence[str], vocabula
         return False
     if _items([conclusion]) == _items(answer):
         return True
-    labels = {vocabulary.label(option) for option in answer}
-    return None not in labels and labels_in(conclusion, vocabulary) == labels
+    # An option that is no label stays None here, which no conclusion's labels equal.
+    return labels_in(conclusion, vocabulary) == {vocabulary.label(option) for option in answer}
 
 
 def _against_record(reading: Reading, records: Sequence[Record], vocabulary: Vocabulary) -> tuple[float, list[str]]:

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from fundus_ray.config import KnowledgeConfig
 from fundus_ray.errors import DataError
-from fundus_ray.knowledge.index import MANIFEST, KnowledgeIndex, SearchError, snapshot_id
+from fundus_ray.knowledge.index import KnowledgeIndex, SearchError, snapshot_id
 from fundus_ray.knowledge.markdown import Passage
+from fundus_ray.knowledge.records import record_files
 
 
 @pytest.fixture(scope="module")
@@ -72,10 +73,10 @@ def test_a_very_long_query_is_cut_not_refused(index: KnowledgeIndex) -> None:
 
 def test_building_twice_reuses_the_folder(tmp_path: Path) -> None:
     first = KnowledgeIndex.build(KnowledgeConfig(), folder=tmp_path)
-    written = (first.folder / MANIFEST).stat().st_mtime_ns
+    touched = tmp_path.stat().st_mtime_ns
     second = KnowledgeIndex.build(KnowledgeConfig(), folder=tmp_path)
     assert second.folder == first.folder == tmp_path / first.snapshot
-    assert (second.folder / MANIFEST).stat().st_mtime_ns == written
+    assert tmp_path.stat().st_mtime_ns == touched
     assert [p.name for p in tmp_path.iterdir()] == [first.snapshot]
 
 
@@ -119,6 +120,15 @@ def test_snapshot_depends_on_the_passages_text_and_provenance() -> None:
     assert ids[0] == ids[1]
     assert len(set(ids)) == 3
     assert all(len(i) == 16 and int(i, 16) >= 0 for i in ids)
+
+
+def test_snapshot_depends_on_the_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = snapshot_id([])
+    edited = tmp_path / "edited.yaml"
+    edited.write_text(record_files()[0].read_text() + "# edited\n")
+    files = [edited, *record_files()[1:]]
+    monkeypatch.setattr("fundus_ray.knowledge.index.record_files", lambda: files)
+    assert snapshot_id([]) != before
 
 
 def test_two_processes_build_and_read_one_folder_at_once(tmp_path: Path) -> None:

@@ -65,10 +65,10 @@ def test_a_finding_inside_a_longer_word_is_not_read() -> None:
 
 
 def test_the_longest_phrase_wins_and_is_counted_once() -> None:
-    text = "increased cup-to-disc ratio and optic disc haemorrhage"
+    text = "enlarged cup-to-disc ratio and optic disc haemorrhage"
     spans = [(key, text[start:end]) for key, start, end in VOCABULARY.finding_matcher.find(text)]
     assert spans == [
-        ("enlarged_cup", "increased cup-to-disc ratio"),
+        ("enlarged_cup", "enlarged cup-to-disc ratio"),
         ("flame_haemorrhage", "optic disc haemorrhage"),
     ]
 

@@ -33,7 +33,7 @@ def read(text: str) -> Reading:
         ("microaneurysms are not seen; drusen absent", [], ["microaneurysm", "drusen"]),
         ("Findings: none. drusen", ["drusen"], []),
         ("no sign of disease with drusen", ["drusen"], []),
-        ("no cup of 0.5 mm, no drusen", [], ["drusen"]),
+        ("no cup of 0.5 mm or drusen", [], ["drusen"]),
         ("negative for drusen", [], ["drusen"]),
         ("known drusen, another", ["drusen"], []),
     ],
