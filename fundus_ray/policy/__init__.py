@@ -1,0 +1,1 @@
+"""All contact with network weights: make, load, log-probabilities, adapters, generation."""

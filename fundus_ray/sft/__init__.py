@@ -1,0 +1,1 @@
+"""Warm start on reasoning traces: writes the base weights of policy version 0."""

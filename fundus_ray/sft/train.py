@@ -1,0 +1,130 @@
+"""Supervised training of the whole network on reasoning traces, with two optional warm-ups for networks made from scratch.
+
+In: a policy, examples. Out: the same policy, trained in place; losses for the run folder.
+
+    lookup warm-up (text only: find the letter of a named option)
+      -> vision warm-up (where are the lesions?) -> traces (see, reason, answer)
+
+A pretrained checkpoint needs neither warm-up (`sft.lookup_warmup_steps=0 sft.vision_warmup_steps=0`).
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from fundus_ray.policy.load import PolicyModel
+from fundus_ray.policy.logprobs import completion_logprobs, encode_patches
+from fundus_ray.sft.batch import SftExample, collate
+
+WARMUP_SHARE = 0.05  # of the steps, from zero to the peak rate
+GRAD_CLIP = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """When to stop: after `steps`, or after `seconds` where given (the control run of a comparison)."""
+
+    steps: int
+    seconds: float | None = None
+
+
+def train_on_examples(
+    policy: PolicyModel,
+    batches: Iterator[Sequence[SftExample]],
+    *,
+    budget: Budget,
+    learning_rate: float,
+    bf16: bool,
+    with_images: bool,
+    name: str,
+) -> list[float]:
+    """Minimise the mean negative log-likelihood of completion tokens. Returns the loss of each step."""
+    pad_id = int(policy.processor.tokenizer.pad_token_id)
+
+    def loss_of_next() -> Tensor:
+        rows = collate(next(batches), with_images=with_images, pad_id=pad_id)
+        features = None
+        if rows.patches is not None and rows.grids is not None:
+            features = encode_patches(policy, rows.patches.to(policy.network.dtype), rows.grids)
+        out = completion_logprobs(
+            policy,
+            rows.token_ids.to(policy.device),
+            prompt_lens=rows.prompt_lens.to(policy.device),
+            seq_lens=rows.seq_lens.to(policy.device),
+            features=features,
+        )
+        return -out.logprobs.sum() / out.mask.sum()
+
+    return optimise(
+        list(policy.model.parameters()),
+        loss_of_next,
+        budget=budget,
+        learning_rate=learning_rate,
+        bf16=bf16,
+        device=policy.device,
+        name=name,
+    )
+
+
+def optimise(
+    parameters: Sequence[torch.nn.Parameter],
+    loss_of_next: Callable[[], Tensor],
+    *,
+    budget: Budget,
+    learning_rate: float,
+    bf16: bool,
+    device: torch.device,
+    name: str,
+) -> list[float]:
+    """AdamW with linear warm-up and cosine decay, gradients clipped, a progress bar. Returns the loss of each step."""
+    optimizer = torch.optim.AdamW(parameters, lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
+    losses: list[float] = []
+    started = time.monotonic()
+    bar = tqdm(total=budget.steps if budget.seconds is None else None, desc=name, unit="step", mininterval=1.0)
+    while True:
+        elapsed = time.monotonic() - started
+        progress = len(losses) / max(1, budget.steps) if budget.seconds is None else elapsed / budget.seconds
+        if progress >= 1:
+            break
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate * _schedule(progress)
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
+            loss = loss_of_next()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, GRAD_CLIP)
+        optimizer.step()
+        losses.append(float(loss.detach()))
+        bar.update()
+        bar.set_postfix_str(f"loss {losses[-1]:.3f}", refresh=False)
+    bar.close()
+    return losses
+
+
+def endless_batches(examples: Sequence[SftExample], *, size: int, seed: int) -> Iterator[list[SftExample]]:
+    """Batches of `size` in an order that is shuffled anew each epoch."""
+    rng = random.Random(seed)
+    pool: list[int] = []
+    while True:
+        batch = []
+        while len(batch) < size:
+            if not pool:
+                pool = list(range(len(examples)))
+                rng.shuffle(pool)
+            batch.append(examples[pool.pop()])
+        yield batch
+
+
+def _schedule(progress: float) -> float:
+    """Share of the peak rate at `progress` in [0, 1]."""
+    if progress < WARMUP_SHARE:
+        return (progress + 1e-3) / WARMUP_SHARE
+    return 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * (progress - WARMUP_SHARE) / (1 - WARMUP_SHARE)))

@@ -1,0 +1,105 @@
+"""Two warm-ups that a network made from scratch needs before it can learn from traces.
+
+In: training samples. Out: the policy, trained in place.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from fundus_ray.data.phantoms import FINDINGS, render
+from fundus_ray.knowledge.vocabulary import Vocabulary
+from fundus_ray.policy.load import PolicyModel, expand_image_token, prompt_text
+from fundus_ray.policy.logprobs import encode_patches
+from fundus_ray.reasoning.chain import compose
+from fundus_ray.reasoning.prompt import build_prompt, letter
+from fundus_ray.sft.batch import SftExample, completion_ids
+from fundus_ray.sft.train import Budget, optimise
+from fundus_ray.types import Sample
+
+POSITIVE_WEIGHT = 4.0  # lesion cells are rare
+
+
+def lookup_batches(
+    processor: Any, samples: Sequence[Sample], *, vocabulary: Vocabulary, size: int, seed: int
+) -> Iterator[list[SftExample]]:
+    """Text-only batches without end: options in random order, a random conclusion, and the letter it has.
+
+    They teach the grammar and the one step of every answer that is not about the image: from an option's name to its
+    letter. Findings are drawn from those that the samples carry.
+    """
+    rng = random.Random(seed)
+    pool = sorted({f for s in samples for f in (s.findings or ())})
+    no_image = torch.zeros(0)
+    while True:
+        batch = []
+        for sample in rng.choices(samples, k=size):
+            options = tuple(rng.sample(sample.options, k=len(sample.options)))
+            chosen = rng.randrange(len(options))
+            findings = sorted(rng.sample(pool, k=rng.randint(0, min(4, len(pool)))))
+            text = compose(
+                findings=[vocabulary.name(f) for f in findings], conclusion=options[chosen], letters=[letter(chosen)]
+            )
+            prompt = build_prompt(replace(sample, options=options), group_id=0, seed=0)
+            ids = processor.tokenizer(prompt_text(processor, prompt))["input_ids"]
+            blind = expand_image_token(ids, image_token_id=processor.image_token_id, count=0)
+            batch.append(SftExample(tuple(blind), completion_ids(processor, text), no_image, no_image))
+        yield batch
+
+
+def vision_warmup(
+    policy: PolicyModel,
+    samples: Sequence[Sample],
+    *,
+    examples: Sequence[SftExample],
+    budget: Budget,
+    batch_size: int,
+    learning_rate: float,
+    bf16: bool,
+    seed: int,
+) -> list[float]:
+    """Teach the vision tower which finding lies in which cell of its output grid, through a throw-away linear head.
+
+    Phantoms only: their masks are rendered again from the seeds in the samples' ids. Binary cross-entropy over
+    [cells, findings]. Returns the loss of each step.
+    """
+    targets = torch.stack([torch.from_numpy(_cells(s)) for s in tqdm(samples, desc="lesion maps", unit="image")])  # [M, cells, findings]
+    head = nn.Linear(policy.network.config.vision_config.out_hidden_size, len(FINDINGS)).to(policy.device)
+    rng = np.random.default_rng(seed)
+    weight = torch.full((len(FINDINGS),), POSITIVE_WEIGHT, device=policy.device)
+
+    def loss_of_next() -> Tensor:
+        index = rng.integers(0, len(examples), size=batch_size).tolist()
+        patches = torch.cat([examples[i].patches for i in index]).to(policy.network.dtype)
+        features = encode_patches(policy, patches, torch.stack([examples[i].grid for i in index]))
+        logits = head(torch.stack(features.embeddings)).float()
+        wanted = targets[index].to(policy.device)
+        return nn.functional.binary_cross_entropy_with_logits(logits, wanted, pos_weight=weight)
+
+    return optimise(
+        [*policy.network.model.visual.parameters(), *head.parameters()],
+        loss_of_next,
+        budget=budget,
+        learning_rate=learning_rate,
+        bf16=bf16,
+        device=policy.device,
+        name="vision warm-up",
+    )
+
+
+def _cells(sample: Sample) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """[cells, findings] of 0 or 1: does the finding touch the 28-px cell? Cells in row order, as the tower's tokens."""
+    side = sample.image.width_px // 28
+    masks = render(int(sample.id.rsplit("-", 1)[1]), image_px=sample.image.width_px).masks
+    out = np.zeros((side * side, len(FINDINGS)), dtype=np.float32)
+    for name, mask in masks.items():
+        out[:, FINDINGS.index(name)] = mask.reshape(side, 28, side, 28).any(axis=(1, 3)).reshape(-1)
+    return out

@@ -1,0 +1,1 @@
+"""Reasoning traces for samples that carry only labels."""

@@ -1,0 +1,97 @@
+"""Write a reasoning trace for a sample, out of its annotated findings or, where it has none, out of knowledge.
+
+In: samples, knowledge records, the finding vocabulary. Out: `Trace`, in the grammar of `reasoning/chain.py`.
+
+The writer stands for the generic multimodal model of the published method: it overlooks findings and sometimes
+concludes wrongly. Both rates are in the configuration (`sft.drop_finding`, `sft.random_option`), so that what RL adds to
+an imperfect warm start can be measured.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from fundus_ray.knowledge.records import Records
+from fundus_ray.knowledge.vocabulary import Vocabulary
+from fundus_ray.reasoning.chain import compose
+from fundus_ray.reasoning.prompt import letter
+from fundus_ray.types import Sample
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """A chain to imitate."""
+
+    sample_id: str
+    text: str
+    findings: tuple[str, ...]  # ids that the writer noticed
+    conclusion: tuple[str, ...]  # option texts that it chose
+
+
+def write_traces(
+    samples: Iterable[Sample],
+    *,
+    vocabulary: Vocabulary,
+    records: Records,
+    drop_finding: float,
+    random_option: float,
+    seed: int,
+) -> tuple[Trace, ...]:
+    """One trace a sample that has options; the same trace for the same sample and seed, in whatever order."""
+    return tuple(
+        _write(
+            sample,
+            vocabulary=vocabulary,
+            records=records,
+            drop_finding=drop_finding,
+            random_option=random_option,
+            rng=random.Random(f"{seed}:{sample.id}"),
+        )
+        for sample in samples
+        if sample.options
+    )
+
+
+def save_traces(traces: Sequence[Trace], path: Path) -> None:
+    """One JSON object a line."""
+    with path.open("w") as out:
+        for trace in traces:
+            out.write(json.dumps(asdict(trace), ensure_ascii=False) + "\n")
+
+
+def _write(
+    sample: Sample,
+    *,
+    vocabulary: Vocabulary,
+    records: Records,
+    drop_finding: float,
+    random_option: float,
+    rng: random.Random,
+) -> Trace:
+    findings = _known_findings(sample, records)
+    seen = tuple(f for f in findings if rng.random() >= drop_finding)
+    chosen = sample.answer
+    if rng.random() < random_option:
+        chosen = (rng.choice(sample.options),)
+    text = compose(
+        findings=[vocabulary.name(f) for f in seen],
+        conclusion=", ".join(chosen),
+        letters=[letter(sample.options.index(option)) for option in chosen],
+    )
+    return Trace(sample_id=sample.id, text=text, findings=seen, conclusion=chosen)
+
+
+def _known_findings(sample: Sample, records: Records) -> tuple[str, ...]:
+    """Annotated findings, else what the label's record requires: label-only data carries no more."""
+    if sample.findings is not None:
+        return sample.findings
+    found: list[str] = []
+    for label in sample.answer:
+        record = records.get(label, sample.modality)
+        if record is not None:
+            found += [f for f in record.required if f not in found]
+    return tuple(found)

@@ -1,0 +1,99 @@
+"""The real vLLM engine against HF + PEFT: same log-probabilities, several versions at once, deliveries proven."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+import torch
+
+from fundus_ray.config import load
+from fundus_ray.data.images import read_pixels
+from fundus_ray.errors import DeliveryError
+from fundus_ray.policy.adapter import publish
+from fundus_ray.policy.generate import Engine
+from fundus_ray.policy.load import PolicyModel, load_policy, with_adapter
+from fundus_ray.policy.logprobs import completion_logprobs, encode_images
+from fundus_ray.reasoning.prompt import build_prompt
+from fundus_ray.types import PolicyVersion, RolloutGroup, Sample, Sampling
+
+TEMPERATURE = 0.7  # not 1, so that an engine that ignores it would be found out
+
+
+def perturb(policy: PolicyModel, seed: int) -> None:
+    """Move the adapter away from zero, by enough to change what is sampled."""
+    generator = torch.Generator().manual_seed(seed)
+    for name, parameter in policy.model.named_parameters():
+        if "lora_" in name:
+            parameter.data += 0.1 * torch.randn(parameter.shape, generator=generator)
+
+
+def learner_logprobs(policy: PolicyModel, group: RolloutGroup) -> list[torch.Tensor]:
+    """HF + PEFT's log-probabilities of the group's completions, one row at a time, without padding."""
+    features = encode_images(policy, [read_pixels(group.prompt.sample.image)])
+    rows = []
+    for rollout in group.rollouts:
+        ids = torch.tensor([[*group.prompt_token_ids, *rollout.token_ids]])
+        start = torch.tensor([len(group.prompt_token_ids)])
+        with torch.no_grad():
+            out = completion_logprobs(
+                policy, ids, prompt_lens=start, seq_lens=torch.tensor([ids.shape[1]]), features=features, temperature=TEMPERATURE
+            )
+        rows.append(out.logprobs[0, start:])
+    return rows
+
+
+def largest_gap(policy: PolicyModel, group: RolloutGroup) -> float:
+    return max(
+        float((torch.tensor(r.logprobs) - mine).abs().max())
+        for r, mine in zip(group.rollouts, learner_logprobs(policy, group), strict=True)
+    )
+
+
+async def test_two_live_versions_agree_with_the_learner_and_are_told_apart(
+    tiny_policy: Path, samples: tuple[Sample, ...]
+) -> None:
+    config = load(None, ["rollout.max_tokens=24", "loop.async_ratio=1", "policy.lora_rank=8"])
+    policy = with_adapter(load_policy(tiny_policy), rank=8, alpha=16, seed=0)
+    sampling = Sampling(n=3, temperature=TEMPERATURE, max_tokens=24)
+    prompts = [build_prompt(s, group_id=i, seed=100 * i) for i, s in enumerate(samples[:3])]
+    engine = Engine.start(config, model_path=str(tiny_policy), worker="rollout-0")
+    try:
+        perturb(policy, 1)
+        first = publish(policy, step=0)
+        proof = await engine.deliver(first)
+        assert proof.listed
+        assert proof.sha256 == first.version.sha256
+        assert proof.probe_error < 1e-4
+        old = [asyncio.create_task(engine.generate(p, sampling=sampling, version=first.version)) for p in prompts]
+        old_groups_gap = None
+        await asyncio.sleep(0)
+        old_state = {k: v.clone() for k, v in policy.model.state_dict().items() if "lora_" in k}
+        perturb(policy, 2)
+        second = publish(policy, step=1)
+        assert second.version.sha256 != first.version.sha256
+        assert max(abs(a - b) for a, b in zip(first.probe_logprobs, second.probe_logprobs, strict=True)) > 1e-2
+        assert (await engine.deliver(second)).probe_error < 1e-4
+        new = [engine.generate(p, sampling=sampling, version=second.version) for p in prompts]
+        new_groups = await asyncio.gather(*new)
+        old_groups = await asyncio.gather(*old)
+        assert engine.held_versions == (0, 1)
+
+        assert max(largest_gap(policy, g) for g in new_groups) < 1e-4
+        assert max(largest_gap(policy, g) for g in old_groups) > 1e-2  # the wrong version is found out
+        policy.model.load_state_dict(old_state, strict=False)
+        old_groups_gap = max(largest_gap(policy, g) for g in old_groups)
+        assert old_groups_gap < 1e-4
+
+        again = await engine.generate(prompts[0], sampling=sampling, version=second.version)
+        assert [r.token_ids for r in again.rollouts] == [r.token_ids for r in new_groups[0].rollouts]  # seeded
+
+        with pytest.raises(DeliveryError, match="asked for policy version 7 but holds 0, 1"):
+            await engine.generate(prompts[0], sampling=sampling, version=PolicyVersion(step=7, sha256="x"))
+
+        for step in (2, 3):  # three places: the oldest unused version makes room
+            await engine.deliver(publish(policy, step=step))
+        assert engine.held_versions == (1, 2, 3)
+    finally:
+        await engine.close()
