@@ -59,7 +59,7 @@ def explain(err: BaseException, *, debug: bool) -> int:
         case FundusRayError():
             message, code = f"error: {err}", err.exit_code
         case ModuleNotFoundError(name=str(name)) if name.split(".")[0] in EXTRA_PACKAGES:
-            message, code = f"error: {name} is not installed; install the extra `cpu` or `gpu`: see README.md", 1
+            message, code = f"error: no module {name}; install the extra `cpu` or `gpu`: see README.md", 1
         case _:
             hint = "" if debug else "\nrun again with --debug for the traceback"
             message, code = f"error: {type(err).__name__}: {err}{hint}", 1
@@ -72,29 +72,28 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="fundus-ray", description="Distributed RLVR on Ray for chain-of-thought reading of fundus images."
     )
-    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    parser.add_argument("-V", "--version", action="version", version=f"%(prog)s {__version__}")
     parser.add_argument("--debug", action="store_true", help="on an error also print the traceback")
     commands = parser.add_subparsers(title="commands, in pipeline order", metavar="COMMAND", required=True)
 
-    topic = commands.add_parser("data", help="look at the training images").add_subparsers(
-        metavar="COMMAND", required=True
-    )
+    topic = _topic(commands, "data", "look at the training images")
     command = _add(topic, "sheet", _data_sheet, "a contact sheet of phantoms, one row a disease, as a PNG")
     command.add_argument("--out", type=Path, required=True, metavar="PNG")
     command.add_argument("--columns", type=int, default=8, metavar="N", help="phantoms of each disease (default 8)")
 
-    topic = commands.add_parser("knowledge", help="build and search the knowledge index").add_subparsers(
-        metavar="COMMAND", required=True
-    )
-    command = _add(topic, "build", _knowledge_build, "build the search index of the passages", overrides=True)
+    topic = _topic(commands, "knowledge", "build and search the knowledge index")
+    command = _add(topic, "build", _knowledge_build, "build the search index of the passages")
     command.add_argument("--out", type=Path, required=True, metavar="DIR")
+    _take_overrides(command)
     command = _add(topic, "search", _knowledge_search, "print the passages nearest to a query")
     command.add_argument("query", metavar="QUERY")
     command.add_argument("--top", type=int, default=5, metavar="N", help="passages to print (default 5)")
+    _take_overrides(command)
 
-    command = _add(commands, "train", _train, "the whole job: data, warm start, RLVR, evaluation", overrides=True)
+    command = _add(commands, "train", _train, "the whole job: data, warm start, RLVR, evaluation")
     command.add_argument("--config", type=Path, metavar="YAML", help="a recipe, e.g. configs/quickstart.yaml")
     command.add_argument("--resume", metavar="RUN_DIR", help="go on from a run's checkpoint; `latest` is the newest")
+    _take_overrides(command)
 
     command = _add(commands, "generate", _generate, "read one image with a trained policy and print the chain")
     command.add_argument("--policy", type=Path, required=True, metavar="DIR", help="a run folder or a checkpoint")
@@ -105,8 +104,9 @@ def build_parser() -> argparse.ArgumentParser:
     command = _add(commands, "report", _report, "write a run's report.md, curves.png and summary.json again")
     command.add_argument("run_dir", type=Path, metavar="RUN_DIR")
 
-    command = _add(commands, "config", _config, "print the resolved configuration, documented", overrides=True)
+    command = _add(commands, "config", _config, "print the resolved configuration, documented")
     command.add_argument("--config", type=Path, metavar="YAML", help="a recipe; without one, the defaults")
+    _take_overrides(command)
     return parser
 
 
@@ -140,18 +140,24 @@ def documented_yaml(config: Config) -> str:
     return "\n".join(lines[1:]) + "\n"
 
 
-def _add(
-    commands: Any, name: str, run: Callable[[argparse.Namespace], None], summary: str, *, overrides: bool = False
-) -> argparse.ArgumentParser:
-    """A sub-command that calls `run`. `commands` is what argparse's add_subparsers returns: a private type."""
+# `commands` is what argparse's add_subparsers returns, a private type.
+def _topic(commands: Any, name: str, summary: str) -> Any:
+    topic = commands.add_parser(name, help=summary, description=summary)
+    return topic.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+
+def _add(commands: Any, name: str, run: Callable[[argparse.Namespace], None], summary: str) -> argparse.ArgumentParser:
     command: argparse.ArgumentParser = commands.add_parser(name, help=summary, description=summary)
     command.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
-    command.set_defaults(run=run, takes_overrides=overrides)
-    if overrides:
-        command.add_argument(
-            "overrides", nargs="*", metavar="SECTION.KEY=VALUE", help="settings; `fundus-ray config` lists them all"
-        )
+    command.set_defaults(run=run, takes_overrides=False)
     return command
+
+
+def _take_overrides(command: argparse.ArgumentParser) -> None:
+    command.set_defaults(takes_overrides=True)
+    command.add_argument(
+        "overrides", nargs="*", metavar="SECTION.KEY=VALUE", help="settings; `fundus-ray config` lists them all"
+    )
 
 
 def _data_sheet(args: argparse.Namespace) -> None:
@@ -165,18 +171,19 @@ def _knowledge_build(args: argparse.Namespace) -> None:
     from fundus_ray.config import load
     from fundus_ray.knowledge.index import KnowledgeIndex
 
-    index = KnowledgeIndex.build(load(overrides=args.overrides).knowledge, args.out)
-    print(f"wrote {args.out}: snapshot {index.snapshot}")
+    index = KnowledgeIndex.build(load(overrides=args.overrides).knowledge, folder=args.out)
+    print(f"wrote {index.folder}")
 
 
 def _knowledge_search(args: argparse.Namespace) -> None:
     from tempfile import TemporaryDirectory
 
-    from fundus_ray.config import Config
+    from fundus_ray.config import load
     from fundus_ray.knowledge.index import KnowledgeIndex
 
+    knowledge = load(overrides=args.overrides).knowledge
     with TemporaryDirectory() as folder:
-        found = KnowledgeIndex.build(Config().knowledge, Path(folder)).search(args.query, args.top)
+        found = KnowledgeIndex.build(knowledge, folder=Path(folder)).search(args.query, args.top)
     for item in found:
         print(
             f"{item.rank}. {item.title} ({item.passage_id}, score {item.score:.2f})\n   {item.text}\n   {item.source}"

@@ -2,7 +2,7 @@
 #
 #   install_project EXTRA...    extras of pyproject.toml, e.g. `install_project cpu dev`
 #
-# PYTHON=/path/to/python chooses the interpreter (3.11 or later); EXTRA=gpu takes vLLM's CUDA build instead of the CPU one.
+# PYTHON=/path/to/python chooses the interpreter of a new .venv (3.11 or later); EXTRA=gpu takes vLLM's CUDA build.
 # pip's own words go to .venv/install.log.
 
 VENV=.venv

@@ -11,11 +11,11 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
 
-from fundus_ray.data.phantoms import DISEASES, Phantom, render
+from fundus_ray.data.phantoms import DISEASES, FINDING_RATES, Phantom, render
 from fundus_ray.errors import DataError
 
 TEXT_PX = 11
-CAPTION_LINES = 6  # the seed and up to five findings
+CAPTION_LINES = 1 + max(map(len, FINDING_RATES.values()))  # the id, then the findings
 MARGIN_PX = 6
 
 

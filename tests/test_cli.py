@@ -1,0 +1,221 @@
+"""The command line, mostly as a user meets it: in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from fundus_ray.cli import build_parser, documented_yaml, explain, main, parse
+from fundus_ray.config import Config, documented_fields, load
+from fundus_ray.errors import ConfigError, WorkerDiedError
+
+HEAVY = ("torch", "vllm", "ray", "transformers", "numpy", "omegaconf", "matplotlib", "tantivy")
+TIMEOUT_S = 120
+
+
+def fundus_ray(*words: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run the command and wait for it."""
+    command = [sys.executable, "-m", "fundus_ray.cli", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+
+
+def python(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = f"""
+import sys
+from fundus_ray.cli import main
+try:
+    main(["--help"])
+except SystemExit:
+    print([name for name in {HEAVY} if name in sys.modules], file=sys.stderr)
+"""
+    assert python(code).stderr.strip() == "[]"
+
+
+def test_help_lists_the_commands_in_pipeline_order() -> None:
+    shown = re.findall(r"^    (\w+) ", fundus_ray("--help").stdout, flags=re.MULTILINE)
+    assert shown == ["data", "knowledge", "train", "generate", "report", "config"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["config", "loop.async_ratio=-1"], "loop.async_ratio=-1.0 is not allowed: must be >= 0"),
+        (["config", "policy.lora_rank=1024"], "policy.lora_rank=1024 is not allowed: must be >= 1 and <= 512"),
+        (["config", "--config", "no/such.yaml"], "config file no/such.yaml does not exist"),
+        (["train", "--config", "configs/quickstart.yaml", "loop.stepz=1"], "did you mean loop.steps?"),
+        (["train"], "--config configs/quickstart.yaml or --resume"),
+        (["train", "--resume", "no/such/run"], "no/such/run is not a run folder"),
+        (["data", "sheet", "--columns", "0", "--out", "x.png"], "at least 1 column"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(words: list[str], said: str) -> None:
+    done = fundus_ray(*words)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("fundus-ray: error: ")
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("words", [["nonsense"], ["report"], ["report", "a", "b"], ["config", "--nonsense"], []])
+def test_command_line_outside_the_grammar_is_exit_code_2(words: list[str]) -> None:
+    done = fundus_ray(*words)
+    assert done.returncode == 2
+    assert "usage: fundus-ray" in done.stderr
+
+
+def test_traceback_appears_under_debug_only(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["config", "loop.steps=-1"]) == 2
+    assert "Traceback" not in capsys.readouterr().err
+    assert main(["--debug", "config", "loop.steps=-1"]) == 2
+    assert "Traceback" in capsys.readouterr().err
+    assert main(["config", "loop.steps=-1", "--debug"]) == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("err", "code", "said"),
+    [
+        (ConfigError("a.b=1 is not allowed"), 2, "fundus-ray: error: a.b=1 is not allowed\n"),
+        (WorkerDiedError("rollout-0 died"), 1, "fundus-ray: error: rollout-0 died\n"),
+        (KeyboardInterrupt(), 130, "fundus-ray: stopped\n"),
+        (
+            ModuleNotFoundError("No module named 'vllm'", name="vllm.sampling_params"),
+            1,
+            "fundus-ray: error: no module vllm.sampling_params; install the extra `cpu` or `gpu`: see README.md\n",
+        ),
+        (
+            ZeroDivisionError("division by zero"),
+            1,
+            "fundus-ray: error: ZeroDivisionError: division by zero\nrun again with --debug for the traceback\n",
+        ),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
+)
+def test_error_becomes_message_and_exit_code(
+    err: BaseException, code: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert explain(err, debug=False) == code
+    assert capsys.readouterr().err == said
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_stops_with_130_even_from_a_background_job(number: signal.Signals) -> None:
+    code = """
+import sys, time
+from fundus_ray import cli
+def work(args):
+    print("working", flush=True)
+    time.sleep(60)
+cli._report = work
+sys.exit(cli.main(["report", "x"]))
+"""
+    process = subprocess.Popen(
+        ["bash", "-c", 'trap "" INT; exec "$0" -c "$1"', sys.executable, code],  # as a shell starts background jobs
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "working\n"
+    process.send_signal(number)
+    _, err = process.communicate(timeout=TIMEOUT_S)
+    assert (process.returncode, err) == (130, "fundus-ray: stopped\n")
+
+
+def test_closed_pipe_ends_quietly() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "fundus_ray.cli", "config"]
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, timeout=TIMEOUT_S, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
+
+
+def test_signal_handlers_are_put_back() -> None:
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    main(["config", "loop.steps=-1"])
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "train a.b=1 --config x.yaml c.d=2 --resume latest e.f=3",
+        "train --config x.yaml --resume latest a.b=1 c.d=2 e.f=3",
+        "train a.b=1 c.d=2 e.f=3 --config x.yaml --resume latest",
+    ],
+)
+def test_overrides_may_stand_anywhere(words: str) -> None:
+    args = parse(build_parser(), words.split())
+    assert sorted(args.overrides) == ["a.b=1", "c.d=2", "e.f=3"]
+    assert (args.config, args.resume) == (Path("x.yaml"), "latest")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        [],
+        ["run.name='odd: name # here'", "loop.async_ratio=0.25", "learner.learning_rate=3e-7"],
+        [
+            "run.dir='yes'",
+            "data.source=jsonl",
+            "data.path='~/ä b.jsonl'",
+            "sft.vision_warmup_steps=0",
+            "sft.bf16=false",
+        ],
+    ],
+)
+def test_printed_configuration_loads_back_to_the_same(
+    settings: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["config", *settings]) == 0
+    recipe = tmp_path / "printed.yaml"
+    recipe.write_text(capsys.readouterr().out)
+    assert load(recipe) == load(None, settings)
+
+
+def test_printed_configuration_documents_every_key_in_the_line_above() -> None:
+    lines = documented_yaml(load(None, ["loop.steps=3"])).splitlines()
+    for key, meta, _ in documented_fields(Config()):
+        section, _, name = key.partition(".")
+        at = next(i for i in range(lines.index(f"{section}:"), len(lines)) if lines[i].startswith(f"  {name}: "))
+        assert lines[at - 1].startswith(f"  # {meta['doc']}")
+    assert "  # policy updates [>= 0; default 40]" in lines
+    assert "  # prompts an update [>= 1]" in lines
+
+
+def test_contact_sheet_shows_every_disease(tmp_path: Path) -> None:
+    out = tmp_path / "new" / "sheet.png"
+    assert main(["data", "sheet", "--out", str(out), "--columns", "1"]) == 0
+    with Image.open(out) as sheet:
+        width, height = sheet.size
+    assert 168 <= width < 2 * 168
+    assert height > 6 * 168
+
+
+def test_knowledge_search_prints_title_and_source(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["knowledge", "search", "drusen", "--top", "2"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("1. ")
+    assert "drusen" in shown.lower()
+    assert main(["knowledge", "search", "zzzz"]) == 0
+    assert capsys.readouterr().out == "no passage matches\n"
+
+
+def test_knowledge_build_leaves_an_index(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["knowledge", "build", "--out", str(tmp_path / "index")]) == 0
+    shown = capsys.readouterr().out.strip().removeprefix("wrote ")
+    assert Path(shown).parent == tmp_path / "index"
+    assert any(Path(shown).iterdir())
