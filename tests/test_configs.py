@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
@@ -11,9 +12,12 @@ from typing import Any
 
 import pytest
 import yaml
+from PIL import Image
 
 from fundus_ray.cli import build_parser, parse
 from fundus_ray.config import Config, documented_fields, load
+from fundus_ray.data.jsonl import jsonl_samples
+from fundus_ray.knowledge.vocabulary import load_vocabulary
 
 ROOT = Path(__file__).parents[1]
 RECIPES = sorted((ROOT / "configs").glob("*.yaml"))
@@ -55,7 +59,20 @@ def test_recipe_holds_only_what_differs_from_the_defaults(recipe: Path) -> None:
 def test_readme_shows_the_two_commands_and_every_recipe() -> None:
     assert {"./scripts/quickstart.sh", "./scripts/test.sh"} <= {words[0] for words in SCRIPTS}
     shown = " ".join(ids(words) for words in COMMANDS)
-    assert [recipe.name for recipe in RECIPES if f"configs/{recipe.name}" not in shown] == ["quickstart.yaml"]
+    assert [recipe.name for recipe in RECIPES if f"configs/{recipe.name}" not in shown] == []
+
+
+def test_jsonl_row_of_the_readme_is_taken(tmp_path: Path) -> None:
+    (fence,) = re.findall(r"^```json\n(.*?)^```", (ROOT / "README.md").read_text(), flags=re.MULTILINE | re.DOTALL)
+    row = json.loads(fence)
+    (tmp_path / "img").mkdir()
+    Image.new("RGB", (56, 56)).save(tmp_path / row["image"])
+    Image.new("RGB", (56, 56), "red").save(tmp_path / "img" / "other.png")
+    other = {**row, "image": "img/other.png", "patient_id": "p18"}
+    (tmp_path / "rows.jsonl").write_text(f"{json.dumps(row)}\n{json.dumps(other)}\n")
+    sample, _ = jsonl_samples(tmp_path / "rows.jsonl", eval_fraction=0.5, seed=0)
+    assert (sample.answer, sample.findings) == (("diabetic retinopathy",), ("microaneurysm", "hard_exudate"))
+    assert set(sample.findings or ()) <= set(load_vocabulary().findings)
 
 
 @pytest.mark.parametrize("words", FUNDUS_RAY, ids=ids)
