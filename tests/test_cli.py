@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -54,6 +55,11 @@ def test_help_lists_the_commands_in_pipeline_order() -> None:
         (["config", "policy.lora_rank=1024"], "policy.lora_rank=1024 is not allowed: must be >= 1 and <= 512"),
         (["config", "--config", "no/such.yaml"], "config file no/such.yaml does not exist"),
         (["train", "--config", "configs/quickstart.yaml", "loop.stepz=1"], "did you mean loop.steps?"),
+        (
+            ["train", "--config", "configs/quickstart.yaml", "policy.path=/no/such"],
+            "/no/such is not a checkpoint folder",
+        ),
+        (["train", "--config", "configs/quickstart.yaml", "policy.lora_rank=1024"], "must be >= 1 and <= 512"),
         (["train"], "--config configs/quickstart.yaml or --resume"),
         (["train", "--resume", "no/such/run"], "no/such/run is not a run folder"),
         (["data", "sheet", "--columns", "0", "--out", "x.png"], "at least 1 column"),
@@ -66,6 +72,24 @@ def test_bad_input_is_one_line_and_exit_code_2(words: list[str], said: str) -> N
     assert done.stderr.startswith("fundus-ray: error: ")
     assert said in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(("content", "said"), [(None, "does not exist"), (b"\x89PNG cut off", "damaged")])
+def test_bad_image_is_one_line_with_file_and_row_before_anything_starts(
+    content: bytes | None, said: str, tmp_path: Path
+) -> None:
+    if content is not None:
+        (tmp_path / "eye.png").write_bytes(content)
+    row = {"image": "eye.png", "modality": "CFP", "question": "Which?", "options": ["a", "b"], "answer": "a"}
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row))
+    done = fundus_ray(
+        "train", "--config", "configs/jsonl.yaml", f"data.path={tmp_path}/rows.jsonl", f"run.dir={tmp_path}/runs"
+    )
+    last = done.stderr.splitlines()[-1]  # behind a progress bar
+    assert done.returncode == 2
+    assert last.startswith(f"fundus-ray: error: {tmp_path}/rows.jsonl:1: ")
+    assert "eye.png" in last
+    assert said in last
 
 
 @pytest.mark.parametrize("words", [["nonsense"], ["report"], ["report", "a", "b"], ["config", "--nonsense"], []])
