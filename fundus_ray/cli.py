@@ -218,7 +218,7 @@ def _resume_folder(args: argparse.Namespace) -> Path:
 
 
 def _generate(args: argparse.Namespace) -> None:
-    from fundus_ray.pipeline import generate_once
+    from fundus_ray.read_image import generate_once
 
     print(generate_once(policy=args.policy, image=args.image, question=args.question, options=args.options))
 

@@ -149,7 +149,7 @@ async def train(
             proofs = await deliver(parts, trace=trace)
             buffer.release(config.loop.groups_per_step, capacity=_capacity(config, done=step + 1))
 
-            times = _times(config, trace=trace, began=began, groups=len(taken))
+            times = _times(config, trace=trace, began=began)
             observer.log_scored(step + 1, taken)
             observer.log_step(
                 step + 1, step_metrics(taken, batch=batch, learner=result.metrics, proofs=proofs, times=times)
@@ -205,7 +205,7 @@ def _capacity(config: Config, *, done: int) -> int:
     return min(config.buffer_capacity, (config.loop.steps - done) * config.loop.groups_per_step)
 
 
-def _times(config: Config, *, trace: Trace, began: float, groups: int) -> dict[str, float]:
+def _times(config: Config, *, trace: Trace, began: float) -> dict[str, float]:
     # Two readings of the clock may be equal; a window must not be empty.
     end = max(time.time(), began + 1e-6)
     return step_times(
@@ -214,5 +214,4 @@ def _times(config: Config, *, trace: Trace, began: float, groups: int) -> dict[s
         end_s=end,
         rollout_workers=config.rollout.workers,
         reward_workers=config.reward.workers,
-        groups_needed=groups,
     ).metrics()

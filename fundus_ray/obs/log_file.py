@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 TAIL_BYTES = 16_384
@@ -24,6 +26,23 @@ def redirect_output(path: str | Path) -> None:
     os.dup2(target, 1)
     os.dup2(target, 2)
     os.close(target)
+
+
+@contextmanager
+def output_to(path: Path) -> Iterator[None]:
+    """The same for the body alone; afterwards output goes where it went before."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    saved = os.dup(1), os.dup(2)
+    redirect_output(path)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for number, copy in zip((1, 2), saved, strict=True):
+            os.dup2(copy, number)
+            os.close(copy)
 
 
 def last_lines(path: Path, *, count: int) -> list[str]:

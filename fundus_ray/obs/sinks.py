@@ -116,8 +116,12 @@ class RunFolder:
         try:
             yield
         finally:
-            self._stages[name] = self._stages.get(name, 0.0) + time.perf_counter() - start
-            write_json(self.path / "stages.json", self._stages)
+            self.add_stage_seconds(name, time.perf_counter() - start)
+
+    def add_stage_seconds(self, name: str, seconds: float) -> None:
+        """The same for a stage that was measured elsewhere, e.g. before the folder was made."""
+        self._stages[name] = self._stages.get(name, 0.0) + seconds
+        write_json(self.path / "stages.json", self._stages)
 
     def log_step(self, step: int, metrics: Mapping[str, float]) -> None:
         """One learner step's metrics. NaN and infinities go out as null and are listed under "non_finite"."""

@@ -21,9 +21,8 @@ from fundus_ray.types import PolicyVersion, PublishedAdapter
 WEIGHTS_FILE = "adapter_model.safetensors"
 CONFIG_FILE = "adapter_config.json"
 COMPLETE_FILE = "COMPLETE"  # written last: holds the hash
-PROBE_TEXT = (
-    "Findings: microaneurysms, hard exudates, drusen. Conclusion: diabetic retinopathy. The optic disc and the macula are seen."
-)
+PROBE_FILE = "probe.json"  # step, and the learner's log-probabilities on the fixed text
+PROBE_TEXT = "Findings: microaneurysms, hard exudates, drusen. Conclusion: diabetic retinopathy. The macula is seen."
 
 
 def publish(policy: PolicyModel, *, step: int) -> PublishedAdapter:
@@ -36,6 +35,18 @@ def publish(policy: PolicyModel, *, step: int) -> PublishedAdapter:
         files=files,
         probe_token_ids=probe_ids,
         probe_logprobs=text_logprobs(policy, probe_ids),
+    )
+
+
+def load_published(folder: Path) -> PublishedAdapter:
+    """What `write_files` wrote. Raises DeliveryError where the files disagree with their hash."""
+    files = read_files(folder)
+    probe = json.loads((folder / PROBE_FILE).read_text())
+    return PublishedAdapter(
+        version=PolicyVersion(step=int(probe["step"]), sha256=sha256_of(files)),
+        files=files,
+        probe_token_ids=tuple(probe["token_ids"]),
+        probe_logprobs=tuple(probe["logprobs"]),
     )
 
 
@@ -58,6 +69,12 @@ def write_files(adapter: PublishedAdapter, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in adapter.files.items():
         (folder / name).write_bytes(content)
+    probe = {
+        "step": adapter.version.step,
+        "token_ids": adapter.probe_token_ids,
+        "logprobs": adapter.probe_logprobs,
+    }
+    (folder / PROBE_FILE).write_text(json.dumps(probe))
     (folder / COMPLETE_FILE).write_text(adapter.version.sha256)
 
 
@@ -66,7 +83,7 @@ def read_files(folder: Path) -> dict[str, bytes]:
     marker = folder / COMPLETE_FILE
     if not marker.is_file():
         raise DeliveryError(f"{folder}: no {COMPLETE_FILE} marker; the adapter was not written to its end")
-    files = {p.name: p.read_bytes() for p in sorted(folder.iterdir()) if p.name != COMPLETE_FILE}
+    files = {name: (folder / name).read_bytes() for name in (WEIGHTS_FILE, CONFIG_FILE)}
     found, expected = sha256_of(files), marker.read_text()
     if found != expected:
         raise DeliveryError(f"{folder}: hash {found[:12]} differs from the published {expected[:12]}")

@@ -124,18 +124,23 @@ class Engine:
             unused = [step for step in self._requests if not self._in_use[step]]
             if not unused:
                 raise DeliveryError(
-                    f"{self._worker}: all {self._live_adapters} adapter places are in use by versions {list(self._requests)}"
+                    f"{self._worker}: all {self._live_adapters} adapter places are in use, "
+                    f"by versions {list(self._requests)}"
                 )
             old = self._requests.pop(unused[0])
             await self._llm.remove_lora(old.lora_int_id)
             shutil.rmtree(old.lora_path, ignore_errors=True)
 
     async def _probe(self, adapter: PublishedAdapter, request: LoRARequest) -> list[float]:
-        params = SamplingParams(max_tokens=1, temperature=0.0, prompt_logprobs=0, output_kind=RequestOutputKind.FINAL_ONLY)
+        params = SamplingParams(
+            max_tokens=1, temperature=0.0, prompt_logprobs=0, output_kind=RequestOutputKind.FINAL_ONLY
+        )
         ids = list(adapter.probe_token_ids)
         output = await self._run({"prompt_token_ids": ids}, params, request)
         assert output.prompt_logprobs is not None
-        return [float(at[i].logprob) for at, i in zip(output.prompt_logprobs[1:], ids[1:], strict=True) if at is not None]
+        return [
+            float(at[i].logprob) for at, i in zip(output.prompt_logprobs[1:], ids[1:], strict=True) if at is not None
+        ]
 
     def _inputs(self, prompt: Prompt) -> dict[str, Any]:
         path = prompt.sample.image.path
@@ -143,7 +148,9 @@ class Engine:
             with Image.open(path) as image:
                 pixels = image.convert("RGB")
         except OSError as err:
-            raise DataError(f"{self._worker}: image {path} of sample {prompt.sample.id} cannot be read: {err}") from None
+            raise DataError(
+                f"{self._worker}: image {path} of sample {prompt.sample.id} cannot be read: {err}"
+            ) from None
         ids = self._processor.tokenizer(prompt_text(self._processor, prompt))["input_ids"]
         return {"prompt_token_ids": ids, "multi_modal_data": {"image": pixels}}
 
@@ -152,7 +159,8 @@ class Engine:
         last: RequestOutput | None = None
         async for output in self._llm.generate(inputs, params, f"{self._worker}-{self._counter}", lora_request=request):
             last = output
-        assert last is not None and last.finished
+        assert last is not None
+        assert last.finished
         return last
 
 

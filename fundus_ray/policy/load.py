@@ -53,7 +53,9 @@ def load_policy(folder: str | Path, *, dtype: str = "float32", device: str = "cp
         )
         processor = load_processor(folder)
     except (OSError, ValueError) as err:
-        raise ConfigError(f"policy.path={folder} cannot be loaded as Qwen2.5-VL: {' '.join(str(err).split())[:300]}") from err
+        raise ConfigError(
+            f"policy.path={folder} cannot be loaded as Qwen2.5-VL: {' '.join(str(err).split())[:300]}"
+        ) from err
     return PolicyModel(model=network.to(device).eval(), processor=processor, device=torch.device(device))
 
 

@@ -101,7 +101,7 @@ def completion_logprobs(
 def score_tokens(
     policy: PolicyModel, hidden: Tensor, *, token_ids: Tensor, at: tuple[Tensor, Tensor], temperature: float
 ) -> TokenLogprobs:
-    """Score the K tokens that stand at positions `at` of token_ids [N, T], each predicted by its row of hidden [K, H]."""
+    """Score the K tokens at positions `at` of token_ids [N, T], each predicted by its row of hidden [K, H]."""
     logits = policy.network.lm_head(hidden)  # [K, V]
     log_p = torch.log_softmax(logits.float() / temperature, dim=-1)
     chosen = log_p.gather(1, token_ids[at].unsqueeze(1)).squeeze(1)
@@ -117,10 +117,10 @@ def score_tokens(
     )
 
 
-@torch.no_grad()
 def text_logprobs(policy: PolicyModel, token_ids: Sequence[int]) -> tuple[float, ...]:
     """Log-probabilities of tokens 1.. of one text without an image (the delivery probe)."""
     ids = torch.tensor([list(token_ids)], device=policy.device)
     length = torch.tensor([len(token_ids)], device=policy.device)
-    out = completion_logprobs(policy, ids, prompt_lens=torch.ones_like(length), seq_lens=length, features=None)
+    with torch.no_grad():
+        out = completion_logprobs(policy, ids, prompt_lens=torch.ones_like(length), seq_lens=length, features=None)
     return tuple(out.logprobs[0, 1:].tolist())

@@ -4,8 +4,9 @@ A group's row is its prompt followed by all its completions:
 
     prompt | completion 1 | completion 2 | ... | completion G | padding
 
-Every completion sees the prompt and itself, never another completion, and its positions continue from the prompt's end.
-The numbers are those of `completion_logprobs` on G separate rows; the work is P + sum(C) tokens instead of G * P + sum(C).
+Every completion sees the prompt and itself, never another completion, and its positions continue from the prompt's
+end. The numbers are those of `completion_logprobs` on G separate rows; the work is P + sum(C) tokens instead of
+G * P + sum(C).
 """
 
 from __future__ import annotations
@@ -42,8 +43,8 @@ def group_logprobs(
 ) -> TokenLogprobs:
     """As `completion_logprobs`, for rows that come in whole groups.
 
-    token_ids [N, T] right-padded prompt + completion; prompt_lens, seq_lens [N]; group_of_row [N] counts 0, 0, ..., 1, 1,
-    ... and rows of one group share their prompt; `features` holds one image a group.
+    token_ids [N, T] right-padded prompt + completion; prompt_lens, seq_lens [N]; group_of_row [N] counts 0, 0, ...,
+    1, 1, ... and rows of one group share their prompt; `features` holds one image a group.
     """
     layout = _pack(token_ids, prompt_lens=prompt_lens, seq_lens=seq_lens, group_of_row=group_of_row)
     is_prompt = layout.segment == 0
@@ -101,9 +102,7 @@ def _columns(pairs: list[tuple[int, int]], device: torch.device) -> tuple[Tensor
     return both[:, 0], both[:, 1]
 
 
-def _positions(
-    policy: PolicyModel, layout: _Layout, *, is_prompt: Tensor, is_image: Tensor, grids: Tensor
-) -> Tensor:
+def _positions(policy: PolicyModel, layout: _Layout, *, is_prompt: Tensor, is_image: Tensor, grids: Tensor) -> Tensor:
     """[3, B, L] (t, h, w): the prompt's own, and every completion continuing from the prompt's end."""
     prompt_positions, _ = policy.network.model.get_rope_index(
         layout.token_ids, mm_token_type_ids=is_image.int(), image_grid_thw=grids, attention_mask=is_prompt.int()

@@ -22,7 +22,10 @@ def letter(i: int) -> str:
 
 
 def build_prompt(sample: Sample, *, group_id: int, seed: int) -> Prompt:
-    """The sample in words. The text says nothing of how many answers are right. Raises DataError beyond 26 options."""
+    """The sample in words. Whether several answers may be right is for the question itself to say, as FunBench's do.
+
+    Raises DataError beyond 26 options.
+    """
     if len(sample.options) > len(ascii_uppercase):
         raise DataError(
             f"sample {sample.id}: {len(sample.options)} options; at most {len(ascii_uppercase)} can be lettered"
@@ -30,11 +33,10 @@ def build_prompt(sample: Sample, *, group_id: int, seed: int) -> Prompt:
     options = [f"{letter(i)}. {text}" for i, text in enumerate(sample.options)]
     answer = "letter" if options else "answer"
     form = f"Reply as <think>Findings: ... Conclusion: ...</think><answer>{answer}</answer>"
-    hint = [form + ", several letters as A,D."] if options else [form + "."]
     return Prompt(
         sample=sample,
         system=f"You are an ophthalmologist reading a {_IMAGE_NAMES[sample.modality]}.",
-        user="\n".join([sample.question, *options, *hint]),
+        user="\n".join([sample.question, *options, form]),
         group_id=group_id,
         seed=seed,
     )

@@ -73,4 +73,3 @@ def collate(examples: Sequence[SftExample], *, with_images: bool, pad_id: int) -
         patches=torch.cat([e.patches for e in examples]) if with_images else None,
         grids=torch.stack([e.grid for e in examples]) if with_images else None,
     )
-

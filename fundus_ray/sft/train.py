@@ -1,4 +1,4 @@
-"""Supervised training of the whole network on reasoning traces, with two optional warm-ups for networks made from scratch.
+"""Supervised training of the whole network on reasoning traces, with a budget of steps or of seconds.
 
 In: a policy, examples. Out: the same policy, trained in place; losses for the run folder.
 
@@ -114,7 +114,7 @@ def endless_batches(examples: Sequence[SftExample], *, size: int, seed: int) -> 
     rng = random.Random(seed)
     pool: list[int] = []
     while True:
-        batch = []
+        batch: list[SftExample] = []
         while len(batch) < size:
             if not pool:
                 pool = list(range(len(examples)))

@@ -71,7 +71,9 @@ def vision_warmup(
     Phantoms only: their masks are rendered again from the seeds in the samples' ids. Binary cross-entropy over
     [cells, findings]. Returns the loss of each step.
     """
-    targets = torch.stack([torch.from_numpy(_cells(s)) for s in tqdm(samples, desc="lesion maps", unit="image")])  # [M, cells, findings]
+    targets = torch.stack(
+        [torch.from_numpy(_cells(s)) for s in tqdm(samples, desc="lesion maps", unit="image")]
+    )  # [M, cells, findings]
     head = nn.Linear(policy.network.config.vision_config.out_hidden_size, len(FINDINGS)).to(policy.device)
     rng = np.random.default_rng(seed)
     weight = torch.full((len(FINDINGS),), POSITIVE_WEIGHT, device=policy.device)

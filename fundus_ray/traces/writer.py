@@ -3,8 +3,8 @@
 In: samples, knowledge records, the finding vocabulary. Out: `Trace`, in the grammar of `reasoning/chain.py`.
 
 The writer stands for the generic multimodal model of the published method: it overlooks findings and sometimes
-concludes wrongly. Both rates are in the configuration (`sft.drop_finding`, `sft.random_option`), so that what RL adds to
-an imperfect warm start can be measured.
+concludes wrongly. Both rates are in the configuration (`sft.drop_finding`, `sft.random_option`), so that what RL
+adds to an imperfect warm start can be measured.
 """
 
 from __future__ import annotations

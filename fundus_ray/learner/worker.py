@@ -1,0 +1,149 @@
+"""The learner actor: base weights, one LoRA adapter, one optimizer.
+
+In: train batches. Out: step results, published adapters, checkpoints. The runtime wraps this class as a Ray actor.
+
+    update: images once a group -> log-probabilities, prompt once a group -> policy loss -> AdamW on the adapter
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fundus_ray.config import Config
+from fundus_ray.data.images import read_pixels
+from fundus_ray.learner.batch import completion_tokens, split_groups
+from fundus_ray.learner.loss import TokenSums, policy_loss
+from fundus_ray.obs.log_file import redirect_output
+from fundus_ray.policy.adapter import publish, read_files, restore, write_files
+from fundus_ray.policy.load import load_policy, with_adapter
+from fundus_ray.policy.logprobs import ImageFeatures, TokenLogprobs, encode_images
+from fundus_ray.policy.packed import group_logprobs
+from fundus_ray.types import PolicyVersion, PublishedAdapter, StepResult, TrainBatch
+
+OPTIMIZER_FILE = "optimizer.pt"
+ADAPTER_FOLDER = "adapter"
+
+
+class LearnerWorker:
+    """Owns the policy. `step` is the version that it holds."""
+
+    def __init__(self, config: Config, model_path: str, log_path: str) -> None:
+        if log_path:
+            redirect_output(log_path)
+        torch.set_num_threads(config.learner.threads)
+        self._config = config
+        device = "cuda" if config.learner.gpus else "cpu"
+        base = load_policy(model_path, dtype=config.policy.dtype, device=device)
+        self._policy = with_adapter(
+            base, rank=config.policy.lora_rank, alpha=config.policy.lora_alpha, seed=config.run.seed
+        )
+        self._parameters = [p for p in self._policy.model.parameters() if p.requires_grad]
+        self._optimizer = torch.optim.AdamW(
+            self._parameters, lr=config.learner.learning_rate, betas=(0.9, 0.95), weight_decay=0.0
+        )
+        self._step = 0
+
+    def update(self, batch: TrainBatch) -> StepResult:
+        """`updates_per_batch` optimizer steps on the batch; the version counts up by one."""
+        started = time.perf_counter()
+        sums, entropy = TokenSums(), 0.0
+        metrics: dict[str, float] = {"loss": 0.0, "grad_norm": 0.0}
+        parts = split_groups(batch, self._config.learner.updates_per_batch)
+        old = [self._old_logprobs(part) for part in parts] if len(parts) > 1 else [None]
+        for part, old_logprobs in zip(parts, old, strict=True):
+            loss, part_sums, part_entropy, norm = self._optimise(part, old_logprobs)
+            sums, entropy = sums.merge(part_sums), entropy + part_entropy
+            metrics["loss"] += loss / len(parts)
+            metrics["grad_norm"] += norm / len(parts)
+        self._step = batch.policy_step + 1
+        metrics["entropy"] = entropy / completion_tokens(batch)
+        return StepResult(step=self._step, seconds=time.perf_counter() - started, metrics={**metrics, **sums.metrics()})
+
+    def publish(self) -> tuple[PolicyVersion, PublishedAdapter]:
+        """The version as it is now: its name for the driver, its bytes for the engines."""
+        adapter = publish(self._policy, step=self._step)
+        return adapter.version, adapter
+
+    def save(self, folder: str) -> None:
+        """Adapter and optimizer; the caller marks the checkpoint complete."""
+        write_files(publish(self._policy, step=self._step), Path(folder) / ADAPTER_FOLDER)
+        state = {"step": self._step, "optimizer": self._optimizer.state_dict()}
+        torch.save(state, Path(folder) / OPTIMIZER_FILE)
+
+    def load(self, folder: str) -> None:
+        """What `save` wrote. Raises DeliveryError where the adapter's files disagree with their hash."""
+        restore(self._policy, read_files(Path(folder) / ADAPTER_FOLDER))
+        state = torch.load(Path(folder) / OPTIMIZER_FILE, weights_only=True, map_location=self._policy.device)
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._step = int(state["step"])
+
+    def _optimise(self, batch: TrainBatch, old_logprobs: Tensor | None) -> tuple[float, TokenSums, float, float]:
+        """One optimizer step: (loss, token sums, summed entropy in nats, gradient norm)."""
+        learner = self._config.learner
+        loss, sums, entropy = 0.0, TokenSums(), 0.0
+        for rows, micro in _micro_batches(batch, rollouts=learner.micro_batch_rollouts):
+            out = self._logprobs(micro)
+            width = micro.token_ids.shape[1]
+            part = policy_loss(
+                out.logprobs,
+                old_logprobs=out.logprobs.detach() if old_logprobs is None else old_logprobs[rows, :width],
+                behaviour_logprobs=torch.from_numpy(micro.behaviour_logprobs).to(self._policy.device),
+                advantages=torch.from_numpy(micro.advantages).to(self._policy.device),
+                mask=out.mask,
+                total_tokens=completion_tokens(batch),
+                clip_low=learner.clip_low,
+                clip_high=learner.clip_high,
+                correction=learner.correction,
+                tis_cap=learner.tis_cap,
+            )
+            part.loss.backward()  # type: ignore[no-untyped-call]
+            loss += float(part.loss.detach())
+            sums = sums.merge(part.sums)
+            entropy += float(out.entropy.sum())
+        norm = float(torch.nn.utils.clip_grad_norm_(self._parameters, learner.grad_clip))
+        if not np.isfinite(norm):
+            raise FloatingPointError(f"gradient norm {norm} at policy version {batch.policy_step}: the step is refused")
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        return loss, sums, entropy, norm
+
+    def _logprobs(self, batch: TrainBatch) -> TokenLogprobs:
+        device = self._policy.device
+        return group_logprobs(
+            self._policy,
+            torch.from_numpy(batch.token_ids).to(device),
+            prompt_lens=torch.from_numpy(batch.prompt_lens).to(device),
+            seq_lens=torch.from_numpy(batch.seq_lens).to(device),
+            group_of_row=torch.from_numpy(batch.image_index),
+            features=self._features(batch),
+            temperature=self._config.rollout.temperature,
+        )
+
+    def _old_logprobs(self, batch: TrainBatch) -> Tensor:
+        """[N, T] under the policy as it is before the batch's first update."""
+        out = torch.zeros(batch.token_ids.shape, device=self._policy.device)
+        for rows, micro in _micro_batches(batch, rollouts=self._config.learner.micro_batch_rollouts):
+            with torch.no_grad():
+                out[rows, : micro.token_ids.shape[1]] = self._logprobs(micro).logprobs
+        return out
+
+    def _features(self, batch: TrainBatch) -> ImageFeatures:
+        """Once an image: the vision tower is frozen."""
+        with torch.no_grad():
+            return encode_images(self._policy, [read_pixels(ref) for ref in batch.images])
+
+
+def _micro_batches(batch: TrainBatch, *, rollouts: int) -> Iterator[tuple[Tensor, TrainBatch]]:
+    """Whole groups, about `rollouts` rows each, with the rows' numbers in `batch`."""
+    group_size = max(1, len(batch.seq_lens) // len(batch.images))
+    parts = max(1, len(batch.images) * group_size // max(group_size, rollouts))
+    start = 0
+    for micro in split_groups(batch, parts):
+        yield torch.arange(start, start + len(micro.seq_lens)), micro
+        start += len(micro.seq_lens)

@@ -1,0 +1,288 @@
+"""The main job, stage by stage.
+
+    data -> knowledge -> policy v0 (warm start on traces) -> actors -> held-out before -> RLVR -> held-out after
+         -> a real photograph -> report
+
+In: a checked configuration. Out: the run folder. Everything slow reports its progress; everything that can be wrong
+with the input is found before the first actor starts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from fundus_ray import loop
+from fundus_ray.checkpoints import Checkpoint, latest_checkpoint, write_checkpoint
+from fundus_ray.config import Config
+from fundus_ray.data.order import sample_at
+from fundus_ray.data.photo import photograph
+from fundus_ray.data.source import DataSplit, load_data
+from fundus_ray.errors import ConfigError, DataError
+from fundus_ray.evaluate.metrics import EvalResult
+from fundus_ray.evaluate.run import evaluate
+from fundus_ray.knowledge.index import KnowledgeIndex
+from fundus_ray.knowledge.records import load_records
+from fundus_ray.knowledge.vocabulary import load_vocabulary
+from fundus_ray.obs.report import write_report
+from fundus_ray.obs.sinks import RunFolder, When
+from fundus_ray.obs.trace import Trace
+from fundus_ray.reasoning.prompt import build_prompt
+from fundus_ray.runtime import Actors, start
+from fundus_ray.sft.warm_start import Knowledge, warm_start
+from fundus_ray.types import Prompt, Sampling, ScoredGroup
+
+SEEDS_A_RUN = 2**40  # sampling seeds of different run seeds never meet
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What the stages share."""
+
+    config: Config
+    split: DataSplit
+    folder: RunFolder
+    trace: Trace
+    cache_dir: Path
+    checkpoint: Checkpoint | None  # where a resumed run goes on
+
+    @property
+    def start(self) -> loop.Position:
+        return self.checkpoint.position if self.checkpoint else loop.Position()
+
+    def prompt_at(self, group_id: int) -> Prompt:
+        seed = self.config.run.seed
+        sample = sample_at(self.split.train, seed=seed, group_id=group_id)
+        first = seed * SEEDS_A_RUN + group_id * self.config.rollout.group_size
+        return build_prompt(sample, group_id=group_id, seed=first)
+
+
+def run(config: Config, *, resume: Path | None = None) -> Path:
+    """The whole job; `resume` is a run folder to go on with. Returns the run folder.
+
+    Raises ConfigError or DataError before any actor starts where the input cannot work, KeyboardInterrupt after an
+    orderly stop, WorkerDiedError and DeliveryError where the system fails.
+    """
+    cache_dir = Path(config.run.dir) / "cache"
+    checkpoint = _checkpoint(resume) if resume else None
+    began = time.perf_counter()
+    _say("data: samples to learn from and samples held out")
+    split = load_data(config, cache_dir=cache_dir)
+    knowledge = Knowledge(vocabulary=load_vocabulary(), records=load_records())
+    for sample in (*split.train, *split.evaluation):
+        knowledge.vocabulary.ids(sample.findings or (), where=f"sample {sample.id}")
+    folder = _open_folder(config, resume=resume, checkpoint=checkpoint)
+    folder.add_stage_seconds("data", time.perf_counter() - began)
+    try:
+        with folder.time_stage("knowledge"):
+            _say("knowledge: the index that rewards cite from")
+            index = KnowledgeIndex.build(config.knowledge, folder=cache_dir / "knowledge")
+        with folder.time_stage("sft"):
+            _say("policy version 0: warm start on reasoning traces")
+            model_path = warm_start(config, split.train, knowledge=knowledge, cache_dir=cache_dir)
+        folder.write_facts("policy", {"base": str(model_path.resolve())})
+        job = _Job(config, split, folder, Trace(), cache_dir, checkpoint)
+        stopped = asyncio.run(_with_actors(job, model_path=model_path, knowledge_dir=index.folder))
+        with folder.time_stage("report"):
+            write_report(folder.path)
+        if stopped:
+            _say(f"stopped after a checkpoint; go on with: fundus-ray train --resume {folder.path}")
+            raise KeyboardInterrupt
+        return folder.path
+    finally:
+        folder.close()
+
+
+async def _with_actors(job: _Job, *, model_path: Path, knowledge_dir: Path) -> bool:
+    """All stages that need actors. Returns whether the run was asked to stop before its end."""
+    config, folder = job.config, job.folder
+    began = time.perf_counter()
+    _say(
+        f"actors: {config.rollout.workers} rollout, {config.reward.workers} reward, 1 learner; "
+        f"logs in {folder.path}/logs"
+    )
+    async with start(
+        config, model_path=model_path, knowledge_dir=knowledge_dir, run_dir=folder.path, trace=job.trace
+    ) as actors:
+        if job.checkpoint:
+            await actors.learner.load(str(job.checkpoint.folder))
+        first_proofs = await loop.deliver(actors.parts, trace=job.trace)
+        folder.add_stage_seconds("start", time.perf_counter() - began)
+        if not job.checkpoint:
+            await _evaluate(job, actors, when="before")
+        stop = asyncio.Event()
+        with folder.time_stage("rl"), _orderly_stop(stop), _Progress(job) as progress:
+            totals = await loop.train(
+                config,
+                parts=actors.parts,
+                prompt_at=job.prompt_at,
+                trace=job.trace,
+                observer=progress,
+                checkpoint=lambda at: _save(job, actors, at),
+                stop=stop,
+                start=job.start,
+            )
+        job.trace.write(folder.path / "trace.json")
+        _write_rl_facts(job, totals, first_proofs=len(first_proofs))
+        if stop.is_set():
+            return True
+        await _evaluate(job, actors, when="after")
+        await _read_photograph(job, actors)
+    return False
+
+
+async def _evaluate(job: _Job, actors: Actors, *, when: When) -> EvalResult | None:
+    samples = job.split.evaluation[: job.config.evaluate.samples]
+    if not samples:
+        return None
+    with job.folder.time_stage(f"evaluate_{when}"):
+        result = await evaluate(
+            actors.rollouts.generate,
+            actors.reward.score,
+            samples,
+            sampling=_greedy(job.config),
+            concurrency=job.config.rollout.max_seqs * job.config.rollout.workers,
+            timeout_s=job.config.loop.stall_s,
+            label=f"held-out {when}",
+        )
+    job.folder.log_evaluation(when, result)
+    accuracy = f"{result.accuracy:.3f} [{result.accuracy_low:.3f}, {result.accuracy_high:.3f}]"
+    f1 = "-" if result.finding_f1 is None else f"{result.finding_f1:.3f}"
+    _say(f"held-out {when}: accuracy {accuracy}, finding F1 {f1}, n = {result.n}")
+    return result
+
+
+async def _read_photograph(job: _Job, actors: Actors) -> None:
+    """One real image at the end, honestly labelled: rendered eyes are all that this policy has seen."""
+    if not job.config.evaluate.photo:
+        return
+    sample = photograph(job.cache_dir, image_px=job.config.data.image_px)
+    with job.folder.time_stage("photo"):
+        group = await actors.rollouts.generate(build_prompt(sample, group_id=0, seed=0), _greedy(job.config))
+        scored = (await actors.reward.score(group)).scored[0]
+    text = group.rollouts[0].text
+    facts = {
+        "image": sample.image.path,
+        "question": sample.question,
+        "options": list(sample.options),
+        "text": text,
+        "answer": list(scored.answer or ()),
+        "expected": list(sample.answer),
+        "explanation": list(scored.explanation),
+        "policy_step": group.policy.step,
+    }
+    job.folder.write_facts("photo", facts)
+    _say(
+        f"a real photograph (CC0, scikit-image; out of distribution for a policy trained on {job.config.data.source}):"
+    )
+    print(f"   {text}", flush=True)
+
+
+def _write_rl_facts(job: _Job, totals: loop.Totals, *, first_proofs: int) -> None:
+    """Add this process's counts to those from before a resume. The first delivery counts as a publication too."""
+    old = job.folder.facts.get("rl", {})
+    dropped = {k: int(v) for k, v in dict(old.get("dropped", {})).items()}
+    for reason, count in totals.dropped.items():
+        dropped[reason] = dropped.get(reason, 0) + count
+    facts = {
+        "adapter_publishes": int(old.get("adapter_publishes", 0)) + totals.publishes + 1,
+        "adapter_deliveries_proven": int(old.get("adapter_deliveries_proven", 0))
+        + totals.deliveries_proven
+        + first_proofs,
+        "dropped": dropped,
+        "lag_max": max(int(old.get("lag_max", 0)), totals.lag_max),
+    }
+    job.folder.write_facts("rl", facts)
+
+
+async def _save(job: _Job, actors: Actors, at: loop.Position) -> None:
+    await write_checkpoint(job.folder.path, at, save=actors.learner.save)
+
+
+class _Progress:
+    """The loop's observer: to the run folder, and one line of progress on the screen."""
+
+    def __init__(self, job: _Job) -> None:
+        self._folder = job.folder
+        self._bar = tqdm(total=job.config.loop.steps, initial=job.start.step, desc="RLVR", unit="update")
+
+    def __enter__(self) -> _Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def log_step(self, step: int, metrics: dict[str, float]) -> None:
+        """One step's metrics."""
+        self._folder.log_step(step, metrics)
+        shown = {"reward": "reward/total", "accuracy": "reward/accuracy", "lag": "lag/mean", "tok/s": "tokens_per_s"}
+        self._bar.set_postfix({k: f"{metrics[v]:.3g}" for k, v in shown.items() if v in metrics}, refresh=False)
+        self._bar.update()
+
+    def log_scored(self, step: int, groups: Sequence[ScoredGroup]) -> None:
+        """All groups of the step."""
+        self._folder.log_scored(step, groups)
+
+
+@contextmanager
+def _orderly_stop(stop: asyncio.Event) -> Iterator[None]:
+    """The first Ctrl-C or SIGTERM lets the step end and a checkpoint be written; the second one ends at once."""
+    running, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in numbers}
+
+    def ask() -> None:
+        if stop.is_set():
+            task.cancel()
+        else:
+            stop.set()
+            _say("stopping after this update and a checkpoint; once more to stop at once")
+
+    for number in numbers:
+        running.add_signal_handler(number, ask)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            running.remove_signal_handler(number)
+            signal.signal(number, before[number])
+
+
+def _greedy(config: Config) -> Sampling:
+    return Sampling(n=1, temperature=0.0, max_tokens=config.rollout.max_tokens)
+
+
+def _checkpoint(run_dir: Path) -> Checkpoint:
+    found = latest_checkpoint(run_dir)
+    if found is None:
+        raise DataError(
+            f"{run_dir} holds no complete checkpoint; start a new run, with loop.checkpoint_every set lower"
+        )
+    return found
+
+
+def _open_folder(config: Config, *, resume: Path | None, checkpoint: Checkpoint | None) -> RunFolder:
+    if resume and checkpoint:
+        if checkpoint.position.step > config.loop.steps:
+            raise ConfigError(
+                f"loop.steps={config.loop.steps} lies before the checkpoint of {resume} "
+                f"at step {checkpoint.position.step}; set it higher"
+            )
+        folder = RunFolder.open(resume, upto_step=checkpoint.position.step)
+    else:
+        folder = RunFolder.create(Path(config.run.dir), name=config.run.name)
+    folder.write_config(config)
+    folder.write_versions()
+    return folder
+
+
+def _say(text: str) -> None:
+    tqdm.write(f"== {text}")

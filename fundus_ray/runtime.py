@@ -1,0 +1,223 @@
+"""Ray: what is asked for against what the cluster has, starting the actors, stopping them in order.
+
+In: the configuration, the policy's folder, the knowledge index's folder, the run folder. Out: `Actors`, whose members
+are loop.py's parts. Supervision is by call: every call has a time limit, and a dead actor fails its calls at once
+(actors.py), which ends the run with an error that names it; nothing is restarted.
+
+On a cluster of several machines the policy's, the knowledge's and the run's folder must be shared by all of them.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import socket
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fundus_ray.actors import Actor, LearnerActor, RewardPool, RolloutPool, all_or_first_error
+
+# isort: split
+import ray  # after actors.py, which settles how loud Ray is when it is imported
+
+from fundus_ray.config import Config
+from fundus_ray.errors import ConfigError
+from fundus_ray.learner.worker import LearnerWorker
+from fundus_ray.loop import Parts
+from fundus_ray.obs.trace import Trace
+from fundus_ray.reward.worker import RewardWorker
+from fundus_ray.rollout.worker import RolloutWorker
+from fundus_ray.types import Sampling
+
+log = logging.getLogger(__name__)
+
+CONNECT_S = 10.0  # longest wait for a cluster's head
+CLOSE_S = 30.0  # longest orderly stop of an engine; after that its process is killed
+
+WORKER_ENV = {
+    "HF_HUB_OFFLINE": "1",  # a path that is not there is an error, not a download
+    "TOKENIZERS_PARALLELISM": "false",
+    "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB; read by CPU engines only, as is the next
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # binding would put every engine on the same first cores
+    "VLLM_LOGGING_LEVEL": "WARNING",
+    "VLLM_NO_USAGE_STATS": "1",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What one actor needs."""
+
+    name: str
+    cpus: float
+    gpus: float
+
+
+@dataclass(frozen=True, slots=True)
+class Actors:
+    """The running system."""
+
+    rollouts: RolloutPool
+    reward: RewardPool
+    learner: LearnerActor
+
+    @property
+    def parts(self) -> Parts:
+        """As the loop takes them."""
+        return Parts(rollouts=self.rollouts, reward=self.reward, learner=self.learner)
+
+
+@asynccontextmanager
+async def start(
+    config: Config, *, model_path: Path, knowledge_dir: Path, run_dir: Path, trace: Trace
+) -> AsyncIterator[Actors]:
+    """All actors, ready for work; on leaving, also by an error or Ctrl-C, engines are closed and Ray is shut down.
+
+    Workers write to run_dir/logs/NAME.log. Raises ConfigError before any actor starts where the cluster is too small or
+    not there, and WorkerDiedError where one has not started within ray.start_timeout_s.
+    """
+    asks = asked(config)
+    _connect(config, cpus=sum(ask.cpus for ask in asks))
+    try:
+        check_placement(asks, nodes=[node["Resources"] for node in ray.nodes() if node["Alive"]])
+        workers = _spawn_all(config, asks=asks, model_path=model_path, knowledge_dir=knowledge_dir, run_dir=run_dir)
+        await workers.ready(limit_s=config.ray.start_timeout_s)
+        actors = _adapt(config, workers=workers, trace=trace)
+        try:
+            yield actors
+        except BaseException:
+            await actors.rollouts.close(limit_s=CLOSE_S)  # what goes wrong here follows from the error on its way
+            raise
+        for problem in await actors.rollouts.close(limit_s=CLOSE_S):
+            log.warning("%s", problem)
+    finally:
+        ray.shutdown()
+
+
+def asked(config: Config) -> list[Ask]:
+    """One entry an actor, engines first."""
+    rollout, reward, learner = config.rollout, config.reward, config.learner
+    return [
+        *(Ask(f"rollout-{i}", rollout.cpus, rollout.gpus) for i in range(rollout.workers)),
+        Ask("learner", learner.cpus, learner.gpus),
+        *(Ask(f"reward-{i}", reward.cpus, 0.0) for i in range(reward.workers)),
+    ]
+
+
+def check_placement(asks: Sequence[Ask], *, nodes: Sequence[Mapping[str, float]]) -> None:
+    """Whether the actors fit the cluster as a whole, and each on one machine. Raises ConfigError with the numbers."""
+    for resource, amounts in (("CPU", [a.cpus for a in asks]), ("GPU", [a.gpus for a in asks])):
+        there = [node.get(resource, 0.0) for node in nodes]
+        parts = " + ".join(f"{ask.name} {amount:g}" for ask, amount in zip(asks, amounts, strict=True) if amount)
+        key = resource.lower() + "s"
+        if sum(amounts) > sum(there):
+            raise ConfigError(
+                f"the actors ask for {sum(amounts):g} {resource}s ({parts}) but the cluster has {sum(there):g}; lower "
+                f"rollout.workers, rollout.{key} or learner.{key}"
+            )
+        if max(amounts) > max(there, default=0.0):
+            raise ConfigError(
+                f"one actor asks for {max(amounts):g} {resource}s ({parts}) but the largest machine of the cluster has "
+                f"{max(there):g}; lower rollout.{key} or learner.{key}"
+            )
+
+
+def _connect(config: Config, *, cpus: float) -> None:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if config.ray.address not in ("local", "auto"):
+        _check_reachable(config.ray.address)
+    private: dict[str, Any] = {
+        # A private Ray may be asked for more CPUs than there are cores: they only pace scheduling.
+        "num_cpus": max(len(os.sched_getaffinity(0)), math.ceil(cpus)),
+        "include_dashboard": False,
+    }
+    try:
+        ray.init(
+            address=config.ray.address,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            **(private if config.ray.address == "local" else {}),
+        )
+    except ConnectionError as err:
+        raise ConfigError(
+            f"ray.address={config.ray.address}: no Ray cluster answers ({' '.join(str(err).split())[:200]}); "
+            "start one with `ray start --head`, or set ray.address=local"
+        ) from None
+
+
+def _check_reachable(address: str) -> None:
+    """Ray itself would try for minutes. Raises ConfigError."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or "/" in host:
+        raise ConfigError(f"ray.address={address} must be `local`, `auto` or HOST:PORT of a running cluster's head")
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_S).close()
+    except (OSError, OverflowError) as err:
+        raise ConfigError(
+            f"ray.address={address}: nothing answers there within {CONNECT_S:g} s ({err}); start a cluster with "
+            "`ray start --head`, or set ray.address=local"
+        ) from None
+
+
+def spawn(ask: Ask, worker: type, *args: Any, threads: int, log_path: Path | None = None) -> Actor:
+    """One actor of a plain class; it may still be starting. `threads`: OpenMP threads."""
+    env = {**WORKER_ENV, "OMP_NUM_THREADS": str(threads)}
+    handle = (
+        ray.remote(worker)
+        .options(num_cpus=ask.cpus, num_gpus=ask.gpus, max_restarts=0, runtime_env={"env_vars": env})
+        .remote(*args)
+    )
+    return Actor(name=ask.name, handle=handle, log_path=log_path)
+
+
+@dataclass(frozen=True, slots=True)
+class _Workers:
+    engines: Sequence[Actor]
+    learner: Actor
+    reward: Sequence[Actor]
+
+    async def ready(self, *, limit_s: float) -> None:
+        """Wait until all are."""
+        starts = [a.call("start", doing="starting its engine", limit_s=limit_s) for a in self.engines]
+        others = [self.learner, *self.reward]
+        await all_or_first_error(
+            [*starts, *(a.call("__ray_ready__", doing="starting", limit_s=limit_s) for a in others)]
+        )
+
+
+def _spawn_all(
+    config: Config, *, asks: Sequence[Ask], model_path: Path, knowledge_dir: Path, run_dir: Path
+) -> _Workers:
+    """Ask Ray for the actors in the order of `asks`: engines first, so that small actors cannot break up the machines
+    that the large ones need."""
+    logs, count = (run_dir / "logs").resolve(), config.rollout.workers
+    model, knowledge = str(model_path.resolve()), str(knowledge_dir.resolve())
+    engines = []
+    for ask in asks[:count]:
+        path = logs / f"{ask.name}.log"
+        args = (config, model, ask.name, str(path))
+        engines.append(spawn(ask, RolloutWorker, *args, threads=config.rollout.threads, log_path=path))
+    path = logs / "learner.log"
+    learner = spawn(asks[count], LearnerWorker, config, model, str(path), threads=config.learner.threads, log_path=path)
+    reward = [spawn(ask, RewardWorker, config, knowledge, threads=1) for ask in asks[count + 1 :]]
+    return _Workers(engines=engines, learner=learner, reward=reward)
+
+
+def _adapt(config: Config, *, workers: _Workers, trace: Trace) -> Actors:
+    rollout, limit_s = config.rollout, config.loop.stall_s
+    return Actors(
+        rollouts=RolloutPool(
+            workers.engines,
+            sampling=Sampling(n=rollout.group_size, temperature=rollout.temperature, max_tokens=rollout.max_tokens),
+            probe_tolerance=config.policy.probe_tolerance,
+            limit_s=limit_s,
+            trace=trace,
+        ),
+        # The worker keeps reward.timeout_s itself and answers "unscorable"; this limit is for one that does not answer.
+        reward=RewardPool(workers.reward, limit_s=max(limit_s, 2 * config.reward.timeout_s), trace=trace),
+        learner=LearnerActor(workers.learner, limit_s=limit_s),
+    )

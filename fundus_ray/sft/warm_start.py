@@ -1,0 +1,210 @@
+"""From a checkpoint, or from nothing, to the base weights of policy version 0.
+
+In: the configuration and training samples. Out: a checkpoint folder. It is kept under the cache folder by the content
+of all that went into it, so that the next run with the same settings starts at once.
+
+    tiny policy made on the spot, or policy.path -> traces -> warm-ups -> training on traces -> POLICY-<key>/v0
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from fundus_ray.config import Config
+from fundus_ray.data.cache import content_key
+from fundus_ray.data.images import read_pixels
+from fundus_ray.knowledge.records import Records
+from fundus_ray.knowledge.vocabulary import Vocabulary
+from fundus_ray.policy.load import PolicyModel, load_policy
+from fundus_ray.policy.tiny import make_tiny_policy
+from fundus_ray.reasoning.prompt import build_prompt
+from fundus_ray.sft.batch import SftExample, make_example
+from fundus_ray.sft.train import Budget, endless_batches, train_on_examples
+from fundus_ray.sft.warmup import lookup_batches, vision_warmup
+from fundus_ray.traces.writer import Trace, save_traces, write_traces
+from fundus_ray.types import Sample
+
+RECIPE_VERSION = 1  # part of the cache key: raise it whenever the same settings give other weights
+STATISTICS_IMAGES = 256  # images that mean and deviation of the pixels are taken from
+
+
+@dataclass(frozen=True, slots=True)
+class Knowledge:
+    """What the trace writer knows."""
+
+    vocabulary: Vocabulary
+    records: Records
+
+
+def warm_start(config: Config, samples: Sequence[Sample], *, knowledge: Knowledge, cache_dir: Path) -> Path:
+    """The folder with version 0's base weights; policy.path itself where there is nothing to train.
+
+    Raises ConfigError where policy.path cannot be loaded, DataError where an image cannot be read.
+    """
+    if not config.sft.steps:
+        return Path(config.policy.path)
+    folder = cache_dir / f"policy-{_key(config, samples)}"
+    if not (folder / "v0").is_dir():
+        cache_dir.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cache_dir, prefix=f".{folder.name}-") as scratch:
+            part = Path(scratch) / "part"
+            _train(config, samples, knowledge=knowledge, folder=part)
+            shutil.rmtree(folder, ignore_errors=True)
+            part.rename(folder)
+    return folder / "v0"
+
+
+def trace_examples(
+    config: Config, samples: Sequence[Sample], *, knowledge: Knowledge, processor: Any
+) -> tuple[list[SftExample], tuple[Trace, ...]]:
+    """The traces of the samples, and both as tokens and patches."""
+    traces = write_traces(
+        samples,
+        vocabulary=knowledge.vocabulary,
+        records=knowledge.records,
+        drop_finding=config.sft.drop_finding,
+        random_option=config.sft.random_option,
+        seed=config.run.seed,
+    )
+    by_id = {s.id: s for s in samples}
+    bar = tqdm(traces, desc="tokens and patches", unit="trace", mininterval=1.0)
+    return [make_example(processor, by_id[t.sample_id], trace=t) for t in bar], traces
+
+
+def train_on_traces(
+    config: Config, policy: PolicyModel, examples: Sequence[SftExample], *, budget: Budget, learning_rate: float
+) -> list[float]:
+    """The main part of the warm start, also used to continue it for comparison. Returns the loss of each step."""
+    return train_on_examples(
+        policy,
+        endless_batches(examples, size=config.sft.batch_size, seed=config.run.seed),
+        budget=budget,
+        learning_rate=learning_rate,
+        bf16=config.sft.bf16,
+        with_images=True,
+        name="training on traces",
+    )
+
+
+def save_policy(policy: PolicyModel, folder: Path) -> None:
+    """A checkpoint that transformers and vLLM load."""
+    policy.network.save_pretrained(folder)
+    policy.processor.save_pretrained(folder)
+
+
+def _train(config: Config, samples: Sequence[Sample], *, knowledge: Knowledge, folder: Path) -> None:
+    base = _base(config, samples, knowledge=knowledge, folder=folder / "base")
+    device = "cuda" if config.learner.gpus else "cpu"
+    policy = load_policy(base, dtype=config.policy.dtype, device=device)
+    examples, traces = trace_examples(config, samples, knowledge=knowledge, processor=policy.processor)
+    folder.mkdir(parents=True, exist_ok=True)
+    save_traces(traces, folder / "traces.jsonl")
+    losses: dict[str, list[float]] = {}
+    seconds: dict[str, float] = {}
+    for name, stage in _stages(config, policy, samples, knowledge=knowledge, examples=examples):
+        started = time.perf_counter()
+        losses[name] = stage()
+        seconds[name] = time.perf_counter() - started
+    save_policy(policy, folder / "v0")
+    (folder / "sft.json").write_text(json.dumps({"seconds": seconds, "losses": losses}))
+
+
+def _stages(
+    config: Config,
+    policy: PolicyModel,
+    samples: Sequence[Sample],
+    *,
+    knowledge: Knowledge,
+    examples: Sequence[SftExample],
+) -> Iterator[tuple[str, Any]]:
+    sft, seed = config.sft, config.run.seed
+    if sft.lookup_warmup_steps:
+        batches = lookup_batches(
+            policy.processor, samples, vocabulary=knowledge.vocabulary, size=sft.batch_size, seed=seed
+        )
+        yield (
+            "lookup warm-up",
+            lambda: train_on_examples(
+                policy,
+                batches,
+                budget=Budget(sft.lookup_warmup_steps),
+                learning_rate=sft.learning_rate,
+                bf16=sft.bf16,
+                with_images=False,
+                name="lookup warm-up",
+            ),
+        )
+    if sft.vision_warmup_steps:
+        yield (
+            "vision warm-up",
+            lambda: vision_warmup(
+                policy,
+                samples,
+                examples=examples,
+                budget=Budget(sft.vision_warmup_steps),
+                batch_size=sft.batch_size,
+                learning_rate=sft.learning_rate,
+                bf16=sft.bf16,
+                seed=seed,
+            ),
+        )
+    yield (
+        "training on traces",
+        lambda: train_on_traces(config, policy, examples, budget=Budget(sft.steps), learning_rate=sft.learning_rate),
+    )
+
+
+def _base(config: Config, samples: Sequence[Sample], *, knowledge: Knowledge, folder: Path) -> Path:
+    """policy.path, or a tiny policy whose tokenizer and image statistics fit the samples."""
+    if config.policy.path != "tiny":
+        return Path(config.policy.path)
+    pixels = np.stack([np.asarray(read_pixels(s.image)) for s in samples[:STATISTICS_IMAGES]]) / 255.0
+    make_tiny_policy(
+        folder,
+        texts=_tokenizer_texts(samples, knowledge),
+        image_px=config.data.image_px,
+        image_mean=pixels.mean(axis=(0, 1, 2)).tolist(),
+        image_std=pixels.std(axis=(0, 1, 2)).tolist(),
+        seed=config.run.seed,
+    )
+    return folder
+
+
+def _tokenizer_texts(samples: Sequence[Sample], knowledge: Knowledge) -> Iterator[str]:
+    """What the tokenizer learns its words from: prompts, chains, the words of chat turns.
+
+    No answer's letter stands between its tags here, so that `>B` stays two tokens and the letter of an answer is the
+    token of the option's letter.
+    """
+    for sample in samples[:512]:
+        prompt = build_prompt(sample, group_id=0, seed=0)
+        yield prompt.system
+        yield prompt.user
+        yield "system\nuser\nassistant\n"
+        names = [knowledge.vocabulary.name(f) for f in knowledge.vocabulary.findings]
+        for name in names:
+            yield f"<think>Findings: {name}, {name}. Conclusion: {sample.answer[0]}.</think><answer>"
+        yield "<think>Findings: none.</think><answer></answer>"
+
+
+def _key(config: Config, samples: Sequence[Sample]) -> str:
+    return content_key(
+        recipe=RECIPE_VERSION,
+        seed=config.run.seed,
+        sft=str(astuple(config.sft)),
+        policy=f"{config.policy.path}:{config.policy.dtype}",
+        image_px=config.data.image_px,
+        samples=content_key(samples="".join(s.id + s.image.sha256 + s.question + "".join(s.options) for s in samples)),
+        torch=torch.__version__,
+    )
