@@ -85,14 +85,6 @@ def split_groups(batch: TrainBatch, parts: int) -> list[TrainBatch]:
     return [select_rows(batch, np.flatnonzero(np.isin(batch.image_index, share))) for share in shares]
 
 
-def split_rows(batch: TrainBatch, size: int) -> list[TrainBatch]:
-    """Micro-batches of at most `size` rows, in order."""
-    return [
-        select_rows(batch, np.arange(i, min(i + size, len(batch.seq_lens))))
-        for i in range(0, len(batch.seq_lens), size)
-    ]
-
-
 def _padded(
     rows: Sequence[tuple[tuple[int, ...], Rollout]],
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fundus_ray.errors import StalenessError
-from fundus_ray.learner.batch import completion_tokens, pack, select_rows, split_groups, split_rows
+from fundus_ray.learner.batch import completion_tokens, pack, select_rows, split_groups
 from fundus_ray.types import (
     ImageRef,
     Modality,
@@ -176,9 +176,3 @@ def test_mini_batches_hold_whole_groups_and_lose_none() -> None:
 def test_more_mini_batches_than_groups_are_refused() -> None:
     with pytest.raises(ValueError, match="2 groups into 3"):
         split_groups(pack([FIRST, SECOND], policy_step=4, max_lag=1), 3)
-
-
-def test_micro_batches_cover_every_row_once() -> None:
-    parts = split_rows(pack([FIRST, SECOND], policy_step=4, max_lag=1), 3)
-    assert [part.seq_lens.tolist() for part in parts] == [[5, 3, 4], [5]]
-    assert [len(part.images) for part in parts] == [2, 1]
