@@ -5,6 +5,10 @@
 # PYTHON=/path/to/python chooses the interpreter of a new .venv (3.11 or later); EXTRA=gpu takes vLLM's CUDA build.
 # pip's own words go to .venv/install.log.
 
+# pip does not compile what it installs: that takes a minute, and most of it is never imported. Python then compiles
+# each module when it is first imported, and must be allowed to keep the result.
+unset PYTHONDONTWRITEBYTECODE
+
 VENV=.venv
 INSTALL_LOG=$VENV/install.log
 
@@ -76,8 +80,8 @@ install_project() {
             say "Installing fundus-ray[$extras] into $VENV: some minutes the first time (log: $INSTALL_LOG)"
             : >"$INSTALL_LOG"
             watched "$VENV/bin/python" -m pip install --disable-pip-version-check --no-input --progress-bar off \
-                --editable ".[$extras]" || { explain_failure; return 1; }
-            check_torchvision
+                --no-compile --editable ".[$extras]" || { explain_failure; return 1; }
+            check_imports
             for stamp in "$@"; do echo "$hash" >"$VENV/installed-$stamp"; done
             echo "   installed in $((SECONDS - started)) s"
             return
@@ -86,9 +90,11 @@ install_project() {
     echo "$VENV is up to date (fundus-ray[$extras])"
 }
 
-check_torchvision() { # the image processor needs it; see torchvision_shim/
-    watched "$VENV/bin/python" -c 'import torchvision' || {
-        echo "torchvision does not import beside this PyTorch; the reason is at the end of $INSTALL_LOG" >&2
+check_imports() { # the large parts; torchvision beside CPU torch needs torchvision_shim/
+    echo "Preparing: the first import of each part compiles it" >>"$INSTALL_LOG" # shown by latest_activity
+    watched "$VENV/bin/python" -c 'import torchvision, transformers, peft, ray, vllm.v1.engine.async_llm' || {
+        echo "A part that was installed does not import. The end of $INSTALL_LOG:" >&2
+        tail -n 8 "$INSTALL_LOG" | cut -c 1-200 | sed 's/^/   /' >&2
         return 1
     }
 }

@@ -1,0 +1,130 @@
+#!/usr/bin/env python
+"""RLVR against more of the same warm start, over several seeds: one table.
+
+    python scripts/compare_seeds.py --seeds 0 1 2 [--config configs/quickstart.yaml] [section.key=value ...]
+
+For each seed: the whole job of the recipe; then a control, which continues training on the traces from the same policy
+version 0 for the wall time that RL took, on all cores (RL shares them between engine, learner and reward). Both are
+read by the same engine on the same held-out samples. Intervals are Wilson's, 95 %. Writes RUN_DIR/seeds.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from fundus_ray.config import Config, load
+from fundus_ray.data.source import load_data
+from fundus_ray.knowledge.records import load_records
+from fundus_ray.knowledge.vocabulary import load_vocabulary
+from fundus_ray.pipeline import run
+from fundus_ray.policy.load import load_policy
+from fundus_ray.sft.train import Budget
+from fundus_ray.sft.warm_start import Knowledge, save_policy, trace_examples, train_on_traces
+
+CONTROL_RATE_SHARE = 0.5  # of sft.learning_rate: the control starts from a policy whose rate has decayed
+
+
+@dataclass(frozen=True)
+class Row:
+    """One seed's results; each evaluation as in summary.json."""
+
+    seed: int
+    before: dict[str, Any]
+    after: dict[str, Any]
+    control: dict[str, Any]
+    rl_seconds: float
+
+    @property
+    def gain(self) -> float:
+        """Points of held-out accuracy."""
+        return 100 * (self.after["accuracy"] - self.before["accuracy"])
+
+    @property
+    def f1_gain(self) -> float:
+        """Points of held-out finding F1."""
+        return 100 * (self.after["finding_f1"] - self.before["finding_f1"])
+
+
+def main() -> None:
+    """Run and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--config", type=Path, default=Path("configs/quickstart.yaml"))
+    parser.add_argument("overrides", nargs="*")
+    args = parser.parse_intermixed_args()
+    rows = [one_seed(args.config, args.overrides, seed=seed) for seed in args.seeds]
+    text = table(rows)
+    print("\n" + text)
+    out = Path(load(args.config, args.overrides).run.dir) / "seeds.md"
+    out.write_text(text + "\n")
+    print(f"\nwritten to {out}")
+
+
+def one_seed(recipe: Path, overrides: list[str], *, seed: int) -> Row:
+    """The job, then the control."""
+    config = load(recipe, [*overrides, f"run.seed={seed}", "run.name=seeds", "evaluate.photo=false"])
+    run_dir = run(config)
+    summary = json.loads((run_dir / "summary.json").read_text())
+    seconds = float(summary["wall_s"]["rl"])
+    base = Path(json.loads((run_dir / "facts.json").read_text())["policy"]["base"])
+    folder = train_control(config, base=base, seconds=seconds, out=run_dir / "control")
+    tested = replace(
+        config,
+        policy=replace(config.policy, path=str(folder)),
+        sft=replace(config.sft, steps=0),
+        loop=replace(config.loop, steps=0),
+        run=replace(config.run, name="control"),
+    )
+    control = json.loads((run(tested) / "summary.json").read_text())["before"]
+    return Row(seed, summary["before"], summary["after"], control, seconds)
+
+
+def train_control(config: Config, *, base: Path, seconds: float, out: Path) -> Path:
+    """Go on with the traces of the same seed from version 0's weights."""
+    samples = load_data(config, cache_dir=Path(config.run.dir) / "cache").train
+    policy = load_policy(base, dtype=config.policy.dtype)
+    knowledge = Knowledge(vocabulary=load_vocabulary(), records=load_records())
+    examples, _ = trace_examples(config, samples, knowledge=knowledge, processor=policy.processor)
+    rate = config.sft.learning_rate * CONTROL_RATE_SHARE
+    train_on_traces(config, policy, examples, budget=Budget(steps=0, seconds=seconds), learning_rate=rate)
+    save_policy(policy, out)
+    return out
+
+
+def table(rows: list[Row]) -> str:
+    """Markdown: a line a seed, then the median and the worst gain."""
+    lines = [
+        f"{len(rows)} seeds, n = {rows[0].before['n']} held-out samples each, {os.cpu_count()} CPUs",
+        "",
+        "| seed | accuracy before | after RLVR | gain | control: SFT continued | F1 before | after RLVR | control | RL wall s |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for r in rows:
+        f1 = [f"{e['finding_f1']:.3f}" for e in (r.before, r.after, r.control)]
+        lines.append(
+            f"| {r.seed} | {interval(r.before)} | {interval(r.after)} | {r.gain:+.1f} | {interval(r.control)} "
+            f"| {f1[0]} | {f1[1]} | {f1[2]} | {r.rl_seconds:.0f} |"
+        )
+    gains = [r.gain for r in rows]
+    lines += [
+        "",
+        f"gain in accuracy: median {statistics.median(gains):+.1f} points, worst {min(gains):+.1f}; "
+        f"change of finding F1: worst {min(r.f1_gain for r in rows):+.1f} points",
+    ]
+    return "\n".join(lines)
+
+
+def interval(evaluation: dict[str, Any]) -> str:
+    """0.700 [0.659, 0.738]."""
+    low, high = evaluation["interval"]
+    return f"{evaluation['accuracy']:.3f} [{low:.3f}, {high:.3f}]"
+
+
+if __name__ == "__main__":
+    main()
