@@ -50,8 +50,9 @@ watched() { # watched COMMAND...: its output goes to the log; says every few sec
 }
 
 latest_activity() {
-    tail -n 40 "$INSTALL_LOG" | grep -E '^ *(Collecting|Downloading|Building|Installing|Getting|Preparing)' | tail -n 1 |
-        sed -e 's/^ *//' -e 's/^\(Installing collected packages\).*/\1: writing them to disk/' | cut -c 1-90 || true
+    tail -n 40 "$INSTALL_LOG" | grep -E '^ *(Obtaining|Collecting|Downloading|Building|Installing|Getting|Preparing)' | tail -n 1 |
+        sed -e 's/^ *//' -e 's/^\(Installing collected packages\).*/\1: writing them to disk/' | cut -c 1-90 ||
+        echo "starting"
 }
 
 explain_failure() {

@@ -29,7 +29,7 @@ LAYERS = (
     ("loop",),
     ("actors", "checkpoints"),
     ("runtime",),
-    ("pipeline",),
+    ("pipeline", "read_image"),
     ("cli",),
 )
 RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}
@@ -252,12 +252,12 @@ def test_report_names_every_part() -> None:
 def report(modules: Sequence[Module]) -> str:
     """The import graph and the longest modules and functions, as text."""
     present = [part for part in RANK if any(m.part == part for m in modules)]
-    lines = ["", f"{'part':<11}{'files':>5}{'lines':>7}   imports"]
+    lines = ["", f"{'part':<13}{'files':>5}{'lines':>7}   imports"]
     for part in present:
         own = [m for m in modules if m.part == part]
         imported = sorted({name for m in own for name, _ in own_imports(m)}, key=RANK.__getitem__)
-        lines.append(f"{part:<11}{len(own):>5}{sum(m.lines for m in own):>7}   {' '.join(imported) or '-'}")
-    lines.append(f"{'all':<11}{len(modules):>5}{sum(m.lines for m in modules):>7}")
+        lines.append(f"{part:<13}{len(own):>5}{sum(m.lines for m in own):>7}   {' '.join(imported) or '-'}")
+    lines.append(f"{'all':<13}{len(modules):>5}{sum(m.lines for m in modules):>7}")
     lines += ["", f"longest modules (at most {MODULE_LINES} lines)"]
     lines += [f"{m.lines:>5}  {m.path}" for m in sorted(modules, key=lambda m: -m.lines)[:8]]
     functions = sorted(((n, f"{m.path}: {name}") for m in modules for name, n in m.functions), reverse=True)
