@@ -38,7 +38,7 @@ from fundus_ray.types import (
 )
 
 T = TypeVar("T")
-LOG_LINES = 3
+LOG_LINES, LOG_LINE_CHARS = 3, 200  # of a worker's log, quoted in an error
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class Actor:
         if self.log_path is None:
             return WorkerDiedError(f"{self.name} {what}")
         lines = last_lines(self.log_path, count=LOG_LINES)
-        tail = " | ".join(lines) if lines else "(nothing on this machine)"
+        tail = " | ".join(line[:LOG_LINE_CHARS] for line in lines) if lines else "(nothing on this machine)"
         return WorkerDiedError(f"{self.name} {what}\n{self.log_path} ends: {tail}")
 
 
