@@ -62,6 +62,11 @@ class DataConfig:
     train_samples: int = _opt(2048, "phantoms and photo: training samples to render", low=1)
     eval_samples: int = _opt(512, "phantoms and photo: held-out samples to render", low=1)
     eval_fraction: float = _opt(0.2, "jsonl: share of patients held out", above=0.0, high=0.9)
+    option_order: str = _opt(
+        "given",
+        "given: as the source has them (rendered ones shuffled by seed); sorted: an option keeps its letter",
+        choices=("given", "sorted"),
+    )
     image_px: int = _opt(
         112, "side of rendered images; a multiple of 28 (Qwen2.5-VL's patch x merge)", low=56, high=1120
     )
@@ -95,12 +100,11 @@ class SftConfig:
     """Warm start on reasoning traces; writes policy version 0's base weights."""
 
     steps: int = _opt(400, "optimizer steps on traces; 0 = start RL from policy.path as it is", low=0)
-    batch_size: int = _opt(64, "traces a step", low=1)
+    batch_size: int = _opt(32, "traces a step", low=1)
     learning_rate: float = _opt(2e-3, "peak rate, warmed up then decayed by a cosine", above=0.0)
     vision_warmup_steps: int = _opt(
         150, "steps that first teach the vision tower where lesions are (needs lesion maps: phantoms only)", low=0
     )
-    lookup_warmup_steps: int = _opt(150, "text-only steps that first teach finding the letter of a named option", low=0)
     drop_finding: float = _opt(0.3, "the trace writer overlooks a finding with this chance", low=0.0, high=1.0)
     random_option: float = _opt(0.15, "the trace writer concludes at random with this chance", low=0.0, high=1.0)
     bf16: bool = _opt(True, "bfloat16 autocast during SFT")

@@ -7,7 +7,7 @@ patient and no image.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fundus_ray.config import Config
@@ -39,6 +39,8 @@ def load_data(config: Config, *, cache_dir: Path) -> DataSplit:
         rendered = {"phantoms": phantom_samples, "photo": photo_samples}[data.source]
         sizes = {"train": data.train_samples, "eval": data.eval_samples}
         samples = rendered(cache_dir, image_px=data.image_px, seed=seed, sizes=sizes)
+    if data.option_order == "sorted":
+        samples = tuple(replace(sample, options=tuple(sorted(sample.options))) for sample in samples)
     origin = data.path or f"data.source={data.source}"
     split = divide(samples, origin=origin)
     if not split.train:

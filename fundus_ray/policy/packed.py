@@ -38,13 +38,13 @@ def group_logprobs(
     prompt_lens: Tensor,
     seq_lens: Tensor,
     group_of_row: Tensor,
-    features: ImageFeatures,
+    features: ImageFeatures | None,
     temperature: float,
 ) -> TokenLogprobs:
     """As `completion_logprobs`, for rows that come in whole groups.
 
     token_ids [N, T] right-padded prompt + completion; prompt_lens, seq_lens [N]; group_of_row [N] counts 0, 0, ...,
-    1, 1, ... and rows of one group share their prompt; `features` holds one image a group.
+    1, 1, ... and rows of one group share their prompt; `features` holds one image a group; None = text only.
     """
     layout = _pack(token_ids, prompt_lens=prompt_lens, seq_lens=seq_lens, group_of_row=group_of_row)
     is_prompt = layout.segment == 0
@@ -52,7 +52,9 @@ def group_logprobs(
     embeddings = embed(policy, layout.token_ids, is_image=is_image, features=features)
     out = policy.network.model.language_model(
         inputs_embeds=embeddings,
-        position_ids=_positions(policy, layout, is_prompt=is_prompt, is_image=is_image, grids=features.grids),
+        position_ids=_positions(
+            policy, layout, is_prompt=is_prompt, is_image=is_image, grids=None if features is None else features.grids
+        ),
         attention_mask={"full_attention": _mask(layout.segment, dtype=embeddings.dtype)},
         use_cache=False,
     )
@@ -102,7 +104,9 @@ def _columns(pairs: list[tuple[int, int]], device: torch.device) -> tuple[Tensor
     return both[:, 0], both[:, 1]
 
 
-def _positions(policy: PolicyModel, layout: _Layout, *, is_prompt: Tensor, is_image: Tensor, grids: Tensor) -> Tensor:
+def _positions(
+    policy: PolicyModel, layout: _Layout, *, is_prompt: Tensor, is_image: Tensor, grids: Tensor | None
+) -> Tensor:
     """[3, B, L] (t, h, w): the prompt's own, and every completion continuing from the prompt's end."""
     prompt_positions, _ = policy.network.model.get_rope_index(
         layout.token_ids, mm_token_type_ids=is_image.int(), image_grid_thw=grids, attention_mask=is_prompt.int()

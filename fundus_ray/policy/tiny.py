@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
-from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import (
     GenerationConfig,
     Qwen2_5_VLConfig,
@@ -63,6 +63,7 @@ def make_tiny_policy(
     folder: Path,
     *,
     texts: Iterable[str],
+    phrases: Iterable[str],
     image_px: int,
     image_mean: Sequence[float],
     image_std: Sequence[float],
@@ -70,9 +71,14 @@ def make_tiny_policy(
 ) -> None:
     """Write a randomly initialised checkpoint to `folder`.
 
+    `texts` train the tokenizer; each of `phrases` (options, names of findings) becomes one token.
+
     `image_mean`, `image_std`: per RGB channel in [0, 1], of the images it will see.
     """
     tokenizer = _train_tokenizer(texts)
+    # With the space before them, as they stand in running text. A real vocabulary needs two or three tokens a name; at
+    # this size a name of one token is what makes finding its letter learnable within a minute.
+    tokenizer.add_tokens([AddedToken(f" {phrase}", normalized=False) for phrase in sorted(set(phrases))])
     config = _config(tokenizer)
     torch.manual_seed(seed)
     model = Qwen2_5_VLForConditionalGeneration(config)

@@ -38,8 +38,8 @@ class SftRows:
     token_ids: Tensor  # [N, T] int64
     prompt_lens: Tensor  # [N]
     seq_lens: Tensor  # [N]
-    patches: Tensor | None  # [sum of t*h*w, 1176]
-    grids: Tensor | None  # [N, 3]
+    patches: Tensor  # [sum of t*h*w, 1176]
+    grids: Tensor  # [N, 3]
 
 
 def make_example(processor: Any, sample: Sample, *, trace: Trace) -> SftExample:
@@ -60,7 +60,7 @@ def completion_ids(processor: Any, text: str) -> tuple[int, ...]:
     return (*processor.tokenizer(text)["input_ids"], processor.tokenizer.convert_tokens_to_ids("<|im_end|>"))
 
 
-def collate(examples: Sequence[SftExample], *, with_images: bool, pad_id: int) -> SftRows:
+def collate(examples: Sequence[SftExample], *, pad_id: int) -> SftRows:
     """Right-pad to the longest row."""
     rows = [(e.prompt_ids, e.completion_ids) for e in examples]
     token_ids = np.full((len(rows), max(len(p) + len(c) for p, c in rows)), pad_id, dtype=np.int64)
@@ -70,6 +70,6 @@ def collate(examples: Sequence[SftExample], *, with_images: bool, pad_id: int) -
         token_ids=torch.from_numpy(token_ids),
         prompt_lens=torch.tensor([len(p) for p, _ in rows]),
         seq_lens=torch.tensor([len(p) + len(c) for p, c in rows]),
-        patches=torch.cat([e.patches for e in examples]) if with_images else None,
-        grids=torch.stack([e.grid for e in examples]) if with_images else None,
+        patches=torch.cat([e.patches for e in examples]),
+        grids=torch.stack([e.grid for e in examples]),
     )

@@ -1,11 +1,6 @@
 """Supervised training of the whole network on reasoning traces, with a budget of steps or of seconds.
 
 In: a policy, examples. Out: the same policy, trained in place; losses for the run folder.
-
-    lookup warm-up (text only: find the letter of a named option)
-      -> vision warm-up (where are the lesions?) -> traces (see, reason, answer)
-
-A pretrained checkpoint needs neither warm-up (`sft.lookup_warmup_steps=0 sft.vision_warmup_steps=0`).
 """
 
 from __future__ import annotations
@@ -43,17 +38,14 @@ def train_on_examples(
     budget: Budget,
     learning_rate: float,
     bf16: bool,
-    with_images: bool,
     name: str,
 ) -> list[float]:
     """Minimise the mean negative log-likelihood of completion tokens. Returns the loss of each step."""
     pad_id = int(policy.processor.tokenizer.pad_token_id)
 
     def loss_of_next() -> Tensor:
-        rows = collate(next(batches), with_images=with_images, pad_id=pad_id)
-        features = None
-        if rows.patches is not None and rows.grids is not None:
-            features = encode_patches(policy, rows.patches.to(policy.network.dtype), rows.grids)
+        rows = collate(next(batches), pad_id=pad_id)
+        features = encode_patches(policy, rows.patches.to(policy.network.dtype), rows.grids)
         out = completion_logprobs(
             policy,
             rows.token_ids.to(policy.device),

@@ -3,7 +3,7 @@
 In: the configuration and training samples. Out: a checkpoint folder. It is kept under the cache folder by the content
 of all that went into it, so that the next run with the same settings starts at once.
 
-    tiny policy made on the spot, or policy.path -> traces -> warm-ups -> training on traces -> POLICY-<key>/v0
+    tiny policy made on the spot, or policy.path -> traces -> vision warm-up -> training on traces -> POLICY-<key>/v0
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from fundus_ray.policy.tiny import make_tiny_policy
 from fundus_ray.reasoning.prompt import build_prompt
 from fundus_ray.sft.batch import SftExample, make_example
 from fundus_ray.sft.train import Budget, endless_batches, train_on_examples
-from fundus_ray.sft.warmup import lookup_batches, vision_warmup
+from fundus_ray.sft.warmup import vision_warmup
 from fundus_ray.traces.writer import Trace, save_traces, write_traces
 from fundus_ray.types import Sample
 
@@ -92,7 +92,6 @@ def train_on_traces(
         budget=budget,
         learning_rate=learning_rate,
         bf16=config.sft.bf16,
-        with_images=True,
         name="training on traces",
     )
 
@@ -112,7 +111,7 @@ def _train(config: Config, samples: Sequence[Sample], *, knowledge: Knowledge, f
     save_traces(traces, folder / "traces.jsonl")
     losses: dict[str, list[float]] = {}
     seconds: dict[str, float] = {}
-    for name, stage in _stages(config, policy, samples, knowledge=knowledge, examples=examples):
+    for name, stage in _stages(config, policy, samples, examples=examples):
         started = time.perf_counter()
         losses[name] = stage()
         seconds[name] = time.perf_counter() - started
@@ -125,26 +124,9 @@ def _stages(
     policy: PolicyModel,
     samples: Sequence[Sample],
     *,
-    knowledge: Knowledge,
     examples: Sequence[SftExample],
 ) -> Iterator[tuple[str, Any]]:
     sft, seed = config.sft, config.run.seed
-    if sft.lookup_warmup_steps:
-        batches = lookup_batches(
-            policy.processor, samples, vocabulary=knowledge.vocabulary, size=sft.batch_size, seed=seed
-        )
-        yield (
-            "lookup warm-up",
-            lambda: train_on_examples(
-                policy,
-                batches,
-                budget=Budget(sft.lookup_warmup_steps),
-                learning_rate=sft.learning_rate,
-                bf16=sft.bf16,
-                with_images=False,
-                name="lookup warm-up",
-            ),
-        )
     if sft.vision_warmup_steps:
         yield (
             "vision warm-up",
@@ -173,6 +155,10 @@ def _base(config: Config, samples: Sequence[Sample], *, knowledge: Knowledge, fo
     make_tiny_policy(
         folder,
         texts=_tokenizer_texts(samples, knowledge),
+        phrases=[
+            *(o for s in samples for o in s.options),
+            *map(knowledge.vocabulary.name, knowledge.vocabulary.findings),
+        ],
         image_px=config.data.image_px,
         image_mean=pixels.mean(axis=(0, 1, 2)).tolist(),
         image_std=pixels.std(axis=(0, 1, 2)).tolist(),

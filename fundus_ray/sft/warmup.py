@@ -1,13 +1,11 @@
-"""Two warm-ups that a network made from scratch needs before it can learn from traces.
+"""Where are the lesions? What a vision tower made from scratch must learn before it can learn from traces.
 
 In: training samples. Out: the policy, trained in place.
 """
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,43 +14,13 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from fundus_ray.data.phantoms import FINDINGS, render
-from fundus_ray.knowledge.vocabulary import Vocabulary
-from fundus_ray.policy.load import PolicyModel, expand_image_token, prompt_text
+from fundus_ray.policy.load import PolicyModel
 from fundus_ray.policy.logprobs import encode_patches
-from fundus_ray.reasoning.chain import compose
-from fundus_ray.reasoning.prompt import build_prompt, letter
-from fundus_ray.sft.batch import SftExample, completion_ids
+from fundus_ray.sft.batch import SftExample
 from fundus_ray.sft.train import Budget, optimise
 from fundus_ray.types import Sample
 
 POSITIVE_WEIGHT = 4.0  # lesion cells are rare
-
-
-def lookup_batches(
-    processor: Any, samples: Sequence[Sample], *, vocabulary: Vocabulary, size: int, seed: int
-) -> Iterator[list[SftExample]]:
-    """Text-only batches without end: options in random order, a random conclusion, and the letter it has.
-
-    They teach the grammar and the one step of every answer that is not about the image: from an option's name to its
-    letter. Findings are drawn from those that the samples carry.
-    """
-    rng = random.Random(seed)
-    pool = sorted({f for s in samples for f in (s.findings or ())})
-    no_image = torch.zeros(0)
-    while True:
-        batch = []
-        for sample in rng.choices(samples, k=size):
-            options = tuple(rng.sample(sample.options, k=len(sample.options)))
-            chosen = rng.randrange(len(options))
-            findings = sorted(rng.sample(pool, k=rng.randint(0, min(4, len(pool)))))
-            text = compose(
-                findings=[vocabulary.name(f) for f in findings], conclusion=options[chosen], letters=[letter(chosen)]
-            )
-            prompt = build_prompt(replace(sample, options=options), group_id=0, seed=0)
-            ids = processor.tokenizer(prompt_text(processor, prompt))["input_ids"]
-            blind = expand_image_token(ids, image_token_id=processor.image_token_id, count=0)
-            batch.append(SftExample(tuple(blind), completion_ids(processor, text), no_image, no_image))
-        yield batch
 
 
 def vision_warmup(
