@@ -250,7 +250,10 @@ def load(path: str | Path | None = None, overrides: Sequence[str] = ()) -> Confi
             raise ConfigError(
                 f"{origin}: {key}: {str(err).splitlines()[0]}; `fundus-ray config` lists types and ranges"
             ) from None
-    config = OmegaConf.to_object(tree)
+    try:
+        config = OmegaConf.to_object(tree)
+    except OmegaConfBaseException as err:
+        raise ConfigError(f"{path or 'command line'}: {' '.join(str(err).split())}") from None
     assert isinstance(config, Config)
     check(config)
     return config

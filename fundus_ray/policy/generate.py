@@ -26,6 +26,8 @@ from fundus_ray.policy.adapter import read_files, sha256_of, write_files
 from fundus_ray.policy.load import load_processor, prompt_text
 from fundus_ray.types import DeliveryProof, PolicyVersion, Prompt, PublishedAdapter, Rollout, RolloutGroup, Sampling
 
+CPU_BATCH_TOKENS = 8192  # most prompt tokens of one engine step
+
 
 class Engine:
     """One vLLM engine. Requests under way keep the version that they started with; deliveries never pause them."""
@@ -51,6 +53,9 @@ class Engine:
             max_num_seqs=config.rollout.max_seqs,
             seed=config.run.seed,
             enforce_eager=on_cpu,
+            # vLLM 0.32 rewinds a seeded request's generator after each chunk of a prompt; a CPU generator cannot be.
+            enable_chunked_prefill=not on_cpu,
+            max_num_batched_tokens=max(CPU_BATCH_TOKENS, config.rollout.max_model_len) if on_cpu else None,
             gpu_memory_utilization=config.rollout.gpu_memory_utilization,
             limit_mm_per_prompt={"image": 1, "video": 0},
             mm_processor_cache_gb=0,  # its two halves lose step with each other in long runs

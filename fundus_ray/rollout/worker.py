@@ -5,11 +5,15 @@ In: prompts, published adapters. Out: rollout groups, delivery proofs. The runti
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from fundus_ray.config import Config
 from fundus_ray.errors import DeliveryError
 from fundus_ray.obs.log_file import redirect_output
-from fundus_ray.policy.generate import Engine
 from fundus_ray.types import DeliveryProof, PolicyVersion, Prompt, PublishedAdapter, RolloutGroup, Sampling
+
+if TYPE_CHECKING:
+    from fundus_ray.policy.generate import Engine
 
 
 class RolloutWorker:
@@ -26,6 +30,8 @@ class RolloutWorker:
 
     async def start(self) -> None:
         """Load the model: seconds to minutes."""
+        from fundus_ray.policy.generate import Engine  # vLLM, which the driver's process must do without
+
         self._engine = Engine.start(self._config, model_path=self._model_path, worker=self._name)
 
     async def take(self, adapter: PublishedAdapter) -> DeliveryProof:
