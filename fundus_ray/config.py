@@ -87,9 +87,9 @@ class PolicyConfig:
     path: str = _opt("tiny", "`tiny` (made on the spot) or the folder of a Qwen2.5-VL checkpoint")
     dtype: str = _opt("float32", "weights and engine arithmetic", choices=("float32", "bfloat16"))
     lora_rank: int = _opt(
-        16, "rank of the adapter on the language model's linear layers", low=1, high=VLLM_LORA_RANKS[-1]
+        8, "rank of the adapter on the language model's linear layers", low=1, high=VLLM_LORA_RANKS[-1]
     )
-    lora_alpha: int = _opt(32, "scale of the adapter is alpha / rank", low=1)
+    lora_alpha: int = _opt(16, "scale of the adapter is alpha / rank", low=1)
     probe_tolerance: float = _opt(
         1e-3, "largest |engine - learner| logprob on the delivery probe (bfloat16 wants about 0.2)", above=0.0
     )
@@ -99,14 +99,19 @@ class PolicyConfig:
 class SftConfig:
     """Warm start on reasoning traces; writes policy version 0's base weights."""
 
-    steps: int = _opt(400, "optimizer steps on traces; 0 = start RL from policy.path as it is", low=0)
+    steps: int = _opt(250, "optimizer steps on traces; 0 = start RL from policy.path as it is", low=0)
     batch_size: int = _opt(32, "traces a step", low=1)
     learning_rate: float = _opt(2e-3, "peak rate, warmed up then decayed by a cosine", above=0.0)
     vision_warmup_steps: int = _opt(
-        150, "steps that first teach the vision tower where lesions are (needs lesion maps: phantoms only)", low=0
+        200, "steps that first teach the vision tower where lesions are (needs lesion maps: phantoms only)", low=0
     )
-    drop_finding: float = _opt(0.3, "the trace writer overlooks a finding with this chance", low=0.0, high=1.0)
-    random_option: float = _opt(0.15, "the trace writer concludes at random with this chance", low=0.0, high=1.0)
+    drop_finding: float = _opt(0.4, "the trace writer overlooks a finding with this chance", low=0.0, high=1.0)
+    label_blind: float = _opt(
+        0.7,
+        "share of traces whose writer concludes from the findings it noticed, not from the label",
+        low=0.0,
+        high=1.0,
+    )
     bf16: bool = _opt(True, "bfloat16 autocast during SFT")
 
 

@@ -102,7 +102,7 @@ def table(rows: list[Row]) -> str:
     lines = [
         f"{len(rows)} seeds, n = {rows[0].before['n']} held-out samples each, {os.cpu_count()} CPUs",
         "",
-        "| seed | accuracy before | after RLVR | gain | control: SFT continued | F1 before | after RLVR | control | RL wall s |",
+        "| seed | accuracy before | after RLVR | gain | more SFT | F1 before | after RLVR | more SFT | RL s |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for r in rows:
@@ -122,8 +122,7 @@ def table(rows: list[Row]) -> str:
 
 def interval(evaluation: dict[str, Any]) -> str:
     """0.700 [0.659, 0.738]."""
-    low, high = evaluation["interval"]
-    return f"{evaluation['accuracy']:.3f} [{low:.3f}, {high:.3f}]"
+    return "{accuracy:.3f} [{accuracy_low:.3f}, {accuracy_high:.3f}]".format(**evaluation)
 
 
 if __name__ == "__main__":

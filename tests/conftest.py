@@ -37,6 +37,12 @@ def tiny_policy(tmp_path_factory: pytest.TempPathFactory, samples: tuple[Sample,
     folder = tmp_path_factory.mktemp("policy") / "tiny"
     texts = [build_prompt(s, group_id=0, seed=0).user for s in samples]
     make_tiny_policy(
-        folder, texts=texts, phrases=samples[0].options, image_px=112, image_mean=(0.3, 0.2, 0.1), image_std=(0.2, 0.15, 0.1), seed=0
+        folder,
+        texts=texts,
+        phrases=samples[0].options,
+        image_px=112,
+        image_mean=(0.3, 0.2, 0.1),
+        image_std=(0.2, 0.15, 0.1),
+        seed=0,
     )
     return folder

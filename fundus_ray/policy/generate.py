@@ -55,6 +55,9 @@ class Engine:
             enforce_eager=on_cpu,
             # vLLM 0.32 rewinds a seeded request's generator after each chunk of a prompt; a CPU generator cannot be.
             enable_chunked_prefill=not on_cpu,
+            # The smallest a CPU engine takes: prompts shorter than its default of 128 would never share a prefix, and
+            # each rollout of a group would encode the prompt again.
+            block_size=32 if on_cpu else None,
             max_num_batched_tokens=max(CPU_BATCH_TOKENS, config.rollout.max_model_len) if on_cpu else None,
             gpu_memory_utilization=config.rollout.gpu_memory_utilization,
             limit_mm_per_prompt={"image": 1, "video": 0},

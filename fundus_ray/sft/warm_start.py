@@ -74,7 +74,7 @@ def trace_examples(
         vocabulary=knowledge.vocabulary,
         records=knowledge.records,
         drop_finding=config.sft.drop_finding,
-        random_option=config.sft.random_option,
+        label_blind=config.sft.label_blind,
         seed=config.run.seed,
     )
     by_id = {s.id: s for s in samples}

@@ -40,7 +40,7 @@ def vision_warmup(
     [cells, findings]. Returns the loss of each step.
     """
     targets = torch.stack(
-        [torch.from_numpy(_cells(s)) for s in tqdm(samples, desc="lesion maps", unit="image")]
+        [torch.from_numpy(finding_cells(s)) for s in tqdm(samples, desc="lesion maps", unit="image")]
     )  # [M, cells, findings]
     head = nn.Linear(policy.network.config.vision_config.out_hidden_size, len(FINDINGS)).to(policy.device)
     rng = np.random.default_rng(seed)
@@ -65,7 +65,7 @@ def vision_warmup(
     )
 
 
-def _cells(sample: Sample) -> np.ndarray[Any, np.dtype[np.float32]]:
+def finding_cells(sample: Sample) -> np.ndarray[Any, np.dtype[np.float32]]:
     """[cells, findings] of 0 or 1: does the finding touch the 28-px cell? Cells in row order, as the tower's tokens."""
     side = sample.image.width_px // 28
     masks = render(int(sample.id.rsplit("-", 1)[1]), image_px=sample.image.width_px).masks

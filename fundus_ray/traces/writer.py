@@ -2,9 +2,10 @@
 
 In: samples, knowledge records, the finding vocabulary. Out: `Trace`, in the grammar of `reasoning/chain.py`.
 
-The writer stands for the generic multimodal model of the published method: it overlooks findings and sometimes
-concludes wrongly. Both rates are in the configuration (`sft.drop_finding`, `sft.random_option`), so that what RL
-adds to an imperfect warm start can be measured.
+The writer stands for the generic multimodal model of the published method. It overlooks findings, and a share of its
+traces conclude from what it noticed instead of from the label, which is wrong where the telling finding was missed.
+Both rates are in the configuration (`sft.drop_finding`, `sft.label_blind`): more training on such traces repeats their
+mistakes, and what a verifiable reward adds can be measured.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ def write_traces(
     vocabulary: Vocabulary,
     records: Records,
     drop_finding: float,
-    random_option: float,
+    label_blind: float,
     seed: int,
 ) -> tuple[Trace, ...]:
     """One trace a sample that has options; the same trace for the same sample and seed, in whatever order."""
@@ -48,7 +49,7 @@ def write_traces(
             vocabulary=vocabulary,
             records=records,
             drop_finding=drop_finding,
-            random_option=random_option,
+            label_blind=label_blind,
             rng=random.Random(f"{seed}:{sample.id}"),
         )
         for sample in samples
@@ -69,20 +70,40 @@ def _write(
     vocabulary: Vocabulary,
     records: Records,
     drop_finding: float,
-    random_option: float,
+    label_blind: float,
     rng: random.Random,
 ) -> Trace:
     findings = _known_findings(sample, records)
     seen = tuple(f for f in findings if rng.random() >= drop_finding)
     chosen = sample.answer
-    if rng.random() < random_option:
-        chosen = (rng.choice(sample.options),)
+    if rng.random() < label_blind:
+        chosen = (_best_match(seen, sample, records=records, rng=rng),)
     text = compose(
         findings=[vocabulary.name(f) for f in seen],
         conclusion=", ".join(chosen),
         letters=[letter(sample.options.index(option)) for option in chosen],
     )
     return Trace(sample_id=sample.id, text=text, findings=seen, conclusion=chosen)
+
+
+def _best_match(seen: Sequence[str], sample: Sample, *, records: Records, rng: random.Random) -> str:
+    """The option whose record fits the noticed findings best; a draw among equals.
+
+    Two points for each required finding that was noticed and one where none is missing, one for each supportive one,
+    two off for each contradicting one. Options without a record score nothing.
+    """
+
+    def points(option: str) -> int:
+        record = records.get(option, sample.modality)
+        if record is None:
+            return 0
+        noticed = [f in record.required for f in seen]
+        complete = all(f in seen for f in record.required)
+        against = sum(f in record.contradicting for f in seen)
+        return 2 * sum(noticed) + complete + sum(f in record.supportive for f in seen) - 2 * against
+
+    best = max(points(option) for option in sample.options)
+    return rng.choice([option for option in sample.options if points(option) == best])
 
 
 def _known_findings(sample: Sample, records: Records) -> tuple[str, ...]:

@@ -38,7 +38,12 @@ def learner_logprobs(policy: PolicyModel, group: RolloutGroup) -> list[torch.Ten
         start = torch.tensor([len(group.prompt_token_ids)])
         with torch.no_grad():
             out = completion_logprobs(
-                policy, ids, prompt_lens=start, seq_lens=torch.tensor([ids.shape[1]]), features=features, temperature=TEMPERATURE
+                policy,
+                ids,
+                prompt_lens=start,
+                seq_lens=torch.tensor([ids.shape[1]]),
+                features=features,
+                temperature=TEMPERATURE,
             )
         rows.append(out.logprobs[0, start:])
     return rows
@@ -78,7 +83,7 @@ async def test_two_live_versions_agree_with_the_learner_and_are_told_apart(
         new = [engine.generate(p, sampling=sampling, version=second.version) for p in prompts]
         new_groups = await asyncio.gather(*new)
         old_groups = await asyncio.gather(*old)
-        assert engine.held_versions == (0, 1)
+        assert list(engine.held_versions) == [0, 1]
 
         assert max(largest_gap(policy, g) for g in new_groups) < 1e-4
         assert max(largest_gap(policy, g) for g in old_groups) > 1e-2  # the wrong version is found out
@@ -94,6 +99,6 @@ async def test_two_live_versions_agree_with_the_learner_and_are_told_apart(
 
         for step in (2, 3):  # three places: the oldest unused version makes room
             await engine.deliver(publish(policy, step=step))
-        assert engine.held_versions == (1, 2, 3)
+        assert list(engine.held_versions) == [1, 2, 3]
     finally:
         await engine.close()

@@ -1,0 +1,107 @@
+"""The warm start: batches, budgets, the vision targets, and the cache that saves the second run the work."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from fundus_ray.config import load
+from fundus_ray.data.phantoms import FINDINGS, render
+from fundus_ray.errors import ConfigError
+from fundus_ray.knowledge.records import load_records
+from fundus_ray.knowledge.vocabulary import load_vocabulary
+from fundus_ray.policy.load import load_policy, load_processor
+from fundus_ray.sft.batch import SftExample, collate, make_example
+from fundus_ray.sft.train import Budget, endless_batches, optimise, train_on_examples
+from fundus_ray.sft.warm_start import Knowledge, warm_start
+from fundus_ray.sft.warmup import finding_cells
+from fundus_ray.traces.writer import Trace
+from fundus_ray.types import Sample
+
+KNOWLEDGE = Knowledge(vocabulary=load_vocabulary(), records=load_records())
+TEXT = "<think>Findings: none. Conclusion: normal.</think><answer>A</answer>"
+
+
+def test_only_the_completion_is_learned_and_it_ends_the_turn(tiny_policy: Path, samples: tuple[Sample, ...]) -> None:
+    processor = load_processor(tiny_policy)
+    short = make_example(processor, samples[0], trace=Trace("a", TEXT, (), ("normal",)))
+    long = make_example(
+        processor, samples[1], trace=Trace("b", TEXT.replace("none", "drusen, drusen"), (), ("normal",))
+    )
+    rows = collate([short, long], pad_id=0)
+    assert rows.token_ids.shape == (2, int(rows.seq_lens.max()))
+    for i, example in enumerate((short, long)):
+        completion = rows.token_ids[i, rows.prompt_lens[i] : rows.seq_lens[i]].tolist()
+        assert processor.tokenizer.decode(completion).endswith("</answer><|im_end|>")
+        assert tuple(completion) == example.completion_ids
+    assert (rows.token_ids[0] == processor.image_token_id).sum() == 16  # 112 px / 28 px, squared
+    assert rows.patches.shape == (2 * 64, 3 * 2 * 14 * 14)
+
+
+def test_a_policy_can_learn_one_trace_by_heart(tiny_policy: Path, samples: tuple[Sample, ...]) -> None:
+    policy = load_policy(tiny_policy)
+    example = make_example(policy.processor, samples[0], trace=Trace("a", TEXT, (), ("normal",)))
+    losses = train_on_examples(
+        policy, itertools.repeat([example]), budget=Budget(40), learning_rate=3e-3, bf16=False, name="by heart"
+    )
+    assert len(losses) == 40
+    assert losses[-1] < 0.1 < losses[0]
+
+
+def test_batches_go_through_all_examples_before_any_comes_again() -> None:
+    blank = torch.zeros(0)
+    examples = [SftExample((i,), (), blank, blank) for i in range(7)]
+    stream = itertools.islice(endless_batches(examples, size=3, seed=0), 7)
+    seen = [example.prompt_ids[0] for batch in stream for example in batch]
+    assert [sorted(seen[i : i + 7]) for i in (0, 7, 14)] == [list(range(7))] * 3
+    assert seen[:7] != seen[7:14]
+
+
+def test_a_budget_of_seconds_ends_by_the_clock() -> None:
+    weight = torch.nn.Parameter(torch.ones(1))
+    options = {"learning_rate": 0.1, "bf16": False, "device": torch.device("cpu"), "name": "clock"}
+    none = optimise([weight], lambda: weight.sum(), budget=Budget(steps=9, seconds=1e-9), **options)  # type: ignore[arg-type]
+    some = optimise([weight], lambda: weight.sum(), budget=Budget(steps=0, seconds=0.2), **options)  # type: ignore[arg-type]
+    assert len(none) == 0
+    assert len(some) > 1
+
+
+def test_vision_targets_are_the_cells_that_a_finding_touches(samples: tuple[Sample, ...]) -> None:
+    sample = next(s for s in samples if s.findings)
+    cells = finding_cells(sample)
+    assert cells.shape == (16, len(FINDINGS))
+    masks = render(int(sample.id.split("-")[1]), image_px=112).masks
+    for column, finding in enumerate(FINDINGS):
+        touched = {(y // 28) * 4 + x // 28 for y, x in np.argwhere(masks[finding])} if finding in masks else set()
+        assert set(np.flatnonzero(cells[:, column])) == touched
+
+
+def test_the_second_run_finds_the_first_ones_weights(samples: tuple[Sample, ...], tmp_path: Path) -> None:
+    config = load(None, ["sft.steps=2", "sft.vision_warmup_steps=1", "sft.batch_size=4"])
+    folder = warm_start(config, samples, knowledge=KNOWLEDGE, cache_dir=tmp_path)
+    written = (folder / "model.safetensors").stat().st_mtime_ns
+    assert warm_start(config, samples, knowledge=KNOWLEDGE, cache_dir=tmp_path) == folder
+    assert (folder / "model.safetensors").stat().st_mtime_ns == written
+    assert len((folder.parent / "traces.jsonl").read_text().splitlines()) == len(samples)
+    losses = json.loads((folder.parent / "sft.json").read_text())["losses"]
+    assert [len(losses[k]) for k in ("vision warm-up", "training on traces")] == [1, 2]
+    other = replace(config, sft=replace(config.sft, drop_finding=0.9))
+    assert warm_start(other, samples, knowledge=KNOWLEDGE, cache_dir=tmp_path) != folder
+
+
+def test_without_steps_the_given_checkpoint_is_used_as_it_is(tiny_policy: Path, tmp_path: Path) -> None:
+    config = load(None, ["sft.steps=0", f"policy.path={tiny_policy}"])
+    assert warm_start(config, (), knowledge=KNOWLEDGE, cache_dir=tmp_path) == tiny_policy
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_is_no_qwen_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(ConfigError, match=r"policy\.path=.* cannot be loaded as Qwen2\.5-VL"):
+        load_policy(tmp_path)

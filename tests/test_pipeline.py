@@ -1,0 +1,120 @@
+"""The whole job on real parts: Ray, two vLLM engines, reward actors, learner, evaluation, report. Tiny and untrained.
+
+Asserted are the promises of the system (who wrote what, how stale, what was delivered), not that anything is learned.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from fundus_ray.config import Config, load
+from fundus_ray.errors import WorkerDiedError
+from fundus_ray.pipeline import run
+from fundus_ray.read_image import generate_once
+
+SMALL = [
+    "data.train_samples=24",
+    "data.eval_samples=6",
+    "data.option_order=sorted",
+    "sft.steps=2",
+    "sft.vision_warmup_steps=1",
+    "sft.batch_size=4",
+    "rollout.workers=2",
+    "rollout.cpus=0.5",
+    "rollout.group_size=4",
+    "rollout.max_tokens=12",
+    "reward.workers=2",
+    "loop.steps=2",
+    "loop.groups_per_step=3",
+]
+
+
+def config_in(folder: Path, *overrides: str) -> Config:
+    return load(None, [*SMALL, f"run.dir={folder}", *overrides])
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One folder for all runs, so that they share the warm start."""
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.mark.parametrize("ratio", [0, 1])
+def test_two_updates_on_two_engines_keep_every_promise(runs: Path, ratio: int) -> None:
+    folder = run(config_in(runs, f"loop.async_ratio={ratio}", f"run.name=ratio{ratio}"))
+
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["steps"] == 2
+    assert summary["lag_max"] <= ratio
+    assert summary["async_ratio"] == ratio
+    assert summary["before"]["n"] == summary["after"]["n"] == 6
+    assert summary["adapter_publishes"] == 3  # versions 0, 1, 2
+    assert summary["adapter_deliveries_proven"] == 6  # each on two engines
+    assert {"data", "sft", "start", "evaluate_before", "rl", "evaluate_after"} <= set(summary["wall_s"])
+    for name in ("report.md", "curves.png", "trace.json", "config.yaml", "versions.json"):
+        assert (folder / name).stat().st_size > 0
+    assert list((folder / "tensorboard").iterdir())
+
+    metrics = lines(folder / "metrics.jsonl")
+    assert [m["step"] for m in metrics] == [1, 2]
+    for step in metrics:
+        assert step["delivery/probe_error"] < 1e-4
+        assert step["mismatch/logprob_abs"] < (1e-4 if ratio == 0 else 0.05)  # engine and learner agree
+        assert 0 <= step["idle/learner"] <= 1
+        assert 0 <= step["idle/generator"] <= 1
+    for number in (1, 2):
+        rollouts = lines(folder / "rollouts" / f"step-{number:06d}.jsonl")
+        assert len(rollouts) == 3 * 4
+        assert all(number - 1 - r["policy"]["step"] <= ratio for r in rollouts)
+        assert all(r["snapshot"] for r in rollouts)
+
+
+def test_a_run_goes_on_from_its_checkpoint_and_its_policy_reads_an_image(runs: Path) -> None:
+    folder = run(config_in(runs, "run.name=resume", "loop.steps=1", "evaluate.samples=0", "evaluate.photo=false"))
+    first = (folder / "rollouts" / "step-000001.jsonl").read_text()
+    again = run(config_in(runs, "loop.steps=2", "evaluate.samples=0", "evaluate.photo=false"), resume=folder)
+    assert again == folder.resolve()
+    assert [m["step"] for m in lines(folder / "metrics.jsonl")] == [1, 2]
+    assert (folder / "rollouts" / "step-000001.jsonl").read_text() == first
+    trained = [r["sample"] for n in (1, 2) for r in lines(folder / "rollouts" / f"step-{n:06d}.jsonl")]
+    assert len(set(trained)) == 6  # no sample of step 1 came again in step 2
+    image = lines(folder / "rollouts" / "step-000001.jsonl")[0]["image"]
+    assert isinstance(generate_once(policy=folder, image=Path(image), question=None, options=[]), str)
+
+
+def test_a_killed_engine_ends_the_run_with_an_error_that_names_it(runs: Path) -> None:
+    killed = threading.Thread(target=kill_first_engine, daemon=True)
+    killed.start()
+    with pytest.raises(WorkerDiedError, match=r"rollout-\d (died|failed) while "):
+        run(config_in(runs, "run.name=killed", "loop.steps=500", "loop.checkpoint_every=0", "evaluate.samples=0"))
+    killed.join(timeout=10)
+    assert not killed.is_alive()
+
+
+def kill_first_engine() -> None:
+    """SIGKILL one rollout actor a while after it was started, from outside, as an operating system would."""
+    deadline = time.monotonic() + 200
+    me = psutil.Process(os.getpid())
+    while time.monotonic() < deadline:
+        for process in me.children(recursive=True):
+            try:
+                # Ray names the process after the call under way: killed in the middle of writing a group.
+                if process.name().startswith("ray::RolloutWor") and "generate" in " ".join(process.cmdline()):
+                    process.send_signal(signal.SIGKILL)
+                    return
+            except psutil.Error:
+                continue
+        time.sleep(0.05)
