@@ -1,25 +1,14 @@
-"""The one configuration tree: dataclasses with a line of documentation and an allowed range for every field.
+"""Every setting with its default, documentation and range.
 
-    defaults (here)  <-  one YAML recipe (only what differs)  <-  dotted overrides (`loop.async_ratio=0.5`)
-
-`load` returns a checked `Config` or raises `ConfigError` in one line that names key, value, allowed range and remedy.
 Derived values are properties, so that no two fields can disagree.
 """
 
 from __future__ import annotations
 
-import difflib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 from typing import Any
-
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
-
-from fundus_ray.errors import ConfigError
 
 VLLM_LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM 0.32 accepts as max_lora_rank
 
@@ -242,160 +231,9 @@ class Config:
         return next(r for r in VLLM_LORA_RANKS if r >= self.policy.lora_rank)
 
 
-def load(path: str | Path | None = None, overrides: Sequence[str] = ()) -> Config:
-    """Defaults, then the YAML recipe, then `a.b=c` overrides; checked. Raises ConfigError."""
-    tree = OmegaConf.structured(Config)
-    for origin, layer in _layers(path, overrides):
-        for key in _leaf_keys(layer):
-            _check_known(key, origin)
-        try:
-            tree = OmegaConf.merge(tree, layer)
-        except OmegaConfBaseException as err:
-            key = getattr(err, "full_key", "") or "?"
-            raise ConfigError(
-                f"{origin}: {key}: {str(err).splitlines()[0]}; `fundus-ray config` lists types and ranges"
-            ) from None
-    try:
-        config = OmegaConf.to_object(tree)
-    except OmegaConfBaseException as err:
-        raise ConfigError(f"{path or 'command line'}: {' '.join(str(err).split())}") from None
-    assert isinstance(config, Config)
-    check(config)
-    return config
-
-
-def check(config: Config) -> None:
-    """Every field against its range, then the rules that join fields. Raises ConfigError."""
-    for key, meta, value in documented_fields(config):
-        _check_range(key, value, meta)
-    _check_rules(config)
-
-
 def documented_fields(config: Config) -> Iterator[tuple[str, dict[str, Any], Any]]:
     """(dotted key, {doc, low, high, above, choices}, value) of every field, in the tree's order."""
     for section in fields(config):
         part = getattr(config, section.name)
         for item in fields(part):
             yield f"{section.name}.{item.name}", dict(item.metadata), getattr(part, item.name)
-
-
-def allowed(meta: dict[str, Any]) -> str:
-    """The allowed range in words, or an empty string."""
-    if meta["choices"]:
-        return "one of " + ", ".join(meta["choices"])
-    bounds = []
-    if meta["low"] is not None:
-        bounds.append(f">= {meta['low']:g}")
-    if meta["above"] is not None:
-        bounds.append(f"> {meta['above']:g}")
-    if meta["high"] is not None:
-        bounds.append(f"<= {meta['high']:g}")
-    return " and ".join(bounds)
-
-
-def to_yaml(config: Config) -> str:
-    """The resolved tree as YAML."""
-    return OmegaConf.to_yaml(OmegaConf.structured(config))
-
-
-def _layers(path: str | Path | None, overrides: Sequence[str]) -> Iterator[tuple[str, Any]]:
-    if path is not None:
-        try:
-            layer = OmegaConf.load(path)
-        except FileNotFoundError:
-            raise ConfigError(f"config file {path} does not exist; shipped recipes are in configs/") from None
-        except (YAMLError, OSError) as err:
-            raise ConfigError(f"config file {path} cannot be read: {' '.join(str(err).split())}") from None
-        if not OmegaConf.is_dict(layer):
-            raise ConfigError(
-                f"config file {path} must hold `section: {{key: value}}`, as configs/quickstart.yaml does"
-            )
-        yield str(path), layer
-    for item in overrides:
-        key, sep, _ = item.partition("=")
-        if not sep or not key:
-            raise ConfigError(f"override {item!r} is not of the form section.key=value")
-        try:
-            yield "command line", OmegaConf.from_dotlist([item])
-        except (YAMLError, OmegaConfBaseException) as err:
-            raise ConfigError(f"override {item!r} cannot be read: {' '.join(str(err).split())}") from None
-
-
-def _leaf_keys(layer: Any) -> Iterator[str]:
-    content: Any = OmegaConf.to_container(layer)
-    for section, part in content.items():
-        if isinstance(part, dict):
-            yield from (f"{section}.{key}" for key in part)
-        else:
-            yield str(section)
-
-
-def _check_known(key: str, origin: str) -> None:
-    known = [k for k, _, _ in documented_fields(Config())]
-    if key in known:
-        return
-    sections = {k.split(".")[0] for k in known}
-    if key in sections:
-        raise ConfigError(
-            f"{origin}: {key} is a section: set one of its keys, e.g. {next(k for k in known if k.startswith(key))}"
-        )
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]}?" if near else "`fundus-ray config` lists every key"
-    raise ConfigError(f"{origin}: unknown key {key}; {hint}")
-
-
-def _check_range(key: str, value: Any, meta: dict[str, Any]) -> None:
-    if isinstance(value, float) and not math.isfinite(value):
-        ok = False
-    else:
-        ok = (
-            (not meta["choices"] or value in meta["choices"])
-            and (meta["low"] is None or value >= meta["low"])
-            and (meta["above"] is None or value > meta["above"])
-            and (meta["high"] is None or value <= meta["high"])
-        )
-    if not ok:
-        raise ConfigError(f"{key}={value} is not allowed: must be {allowed(meta) or 'a finite number'} ({meta['doc']})")
-
-
-def _check_rules(c: Config) -> None:
-    if c.data.image_px % 28:
-        raise ConfigError(
-            f"data.image_px={c.data.image_px} is not a multiple of 28; nearest is {round(c.data.image_px / 28) * 28}"
-        )
-    if (c.data.source == "jsonl") != bool(c.data.path):
-        raise ConfigError(
-            f"data.path={c.data.path!r} does not go with data.source={c.data.source}: "
-            "jsonl needs a path, the other sources take none"
-        )
-    if c.data.source != "phantoms" and c.sft.vision_warmup_steps and c.sft.steps:
-        raise ConfigError(
-            f"sft.vision_warmup_steps={c.sft.vision_warmup_steps} needs lesion maps, "
-            f"which data.source={c.data.source} has not; set it to 0"
-        )
-    if c.policy.path != "tiny" and not (Path(c.policy.path) / "config.json").is_file():
-        raise ConfigError(
-            f"policy.path={c.policy.path} is not a checkpoint folder (no config.json); "
-            "give a folder of Qwen2.5-VL or `tiny`"
-        )
-    if c.policy.path == "tiny" and c.loop.steps and not c.sft.steps:
-        raise ConfigError(
-            "sft.steps=0 with policy.path=tiny: the tiny policy starts random and must be warmed up; set sft.steps > 0"
-        )
-    if c.loop.async_ratio > 0 and c.learner.correction == "none":
-        raise ConfigError(
-            f"loop.async_ratio={c.loop.async_ratio:g} with learner.correction=none trains on stale rollouts "
-            "as if they were fresh; set learner.correction=tis or loop.async_ratio=0"
-        )
-    if c.learner.updates_per_batch > c.loop.groups_per_step:
-        raise ConfigError(
-            f"learner.updates_per_batch={c.learner.updates_per_batch} must be <= "
-            f"loop.groups_per_step={c.loop.groups_per_step}: a mini-batch is at least one group"
-        )
-    if c.rollout.max_tokens >= c.rollout.max_model_len:
-        raise ConfigError(
-            f"rollout.max_tokens={c.rollout.max_tokens} must be < rollout.max_model_len={c.rollout.max_model_len}: "
-            "the prompt needs room"
-        )
-    if not (c.reward.accuracy or c.reward.format or c.reward.consistency or c.reward.grounding):
-        raise ConfigError("every reward weight is 0: nothing can be learned; set reward.accuracy > 0")

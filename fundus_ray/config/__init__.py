@@ -1,0 +1,12 @@
+"""The one configuration tree: dataclasses with a line of documentation and an allowed range for every field.
+
+    defaults (schema.py)  <-  one YAML recipe (only what differs)  <-  dotted overrides (`loop.async_ratio=0.5`)
+
+`load` returns a checked `Config` or raises `ConfigError` in one line that names key, value, allowed range and remedy.
+"""
+
+from fundus_ray.config.load import load, to_yaml
+from fundus_ray.config.rules import allowed, check
+from fundus_ray.config.schema import Config, KnowledgeConfig, RewardConfig, documented_fields
+
+__all__ = ["Config", "KnowledgeConfig", "RewardConfig", "allowed", "check", "documented_fields", "load", "to_yaml"]

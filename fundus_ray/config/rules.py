@@ -1,0 +1,88 @@
+"""What a configuration must keep to: every field its range, and the rules that join fields."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from fundus_ray.config.schema import Config, documented_fields
+from fundus_ray.errors import ConfigError
+
+
+def check(config: Config) -> None:
+    """Every field against its range, then the rules that join fields. Raises ConfigError."""
+    for key, meta, value in documented_fields(config):
+        _check_range(key, value, meta)
+    _check_rules(config)
+
+
+def allowed(meta: dict[str, Any]) -> str:
+    """The allowed range in words, or an empty string."""
+    if meta["choices"]:
+        return "one of " + ", ".join(meta["choices"])
+    bounds = []
+    if meta["low"] is not None:
+        bounds.append(f">= {meta['low']:g}")
+    if meta["above"] is not None:
+        bounds.append(f"> {meta['above']:g}")
+    if meta["high"] is not None:
+        bounds.append(f"<= {meta['high']:g}")
+    return " and ".join(bounds)
+
+
+def _check_range(key: str, value: Any, meta: dict[str, Any]) -> None:
+    if isinstance(value, float) and not math.isfinite(value):
+        ok = False
+    else:
+        ok = (
+            (not meta["choices"] or value in meta["choices"])
+            and (meta["low"] is None or value >= meta["low"])
+            and (meta["above"] is None or value > meta["above"])
+            and (meta["high"] is None or value <= meta["high"])
+        )
+    if not ok:
+        raise ConfigError(f"{key}={value} is not allowed: must be {allowed(meta) or 'a finite number'} ({meta['doc']})")
+
+
+def _check_rules(c: Config) -> None:
+    if c.data.image_px % 28:
+        raise ConfigError(
+            f"data.image_px={c.data.image_px} is not a multiple of 28; nearest is {round(c.data.image_px / 28) * 28}"
+        )
+    if (c.data.source == "jsonl") != bool(c.data.path):
+        raise ConfigError(
+            f"data.path={c.data.path!r} does not go with data.source={c.data.source}: "
+            "jsonl needs a path, the other sources take none"
+        )
+    if c.data.source != "phantoms" and c.sft.vision_warmup_steps and c.sft.steps:
+        raise ConfigError(
+            f"sft.vision_warmup_steps={c.sft.vision_warmup_steps} needs lesion maps, "
+            f"which data.source={c.data.source} has not; set it to 0"
+        )
+    if c.policy.path != "tiny" and not (Path(c.policy.path) / "config.json").is_file():
+        raise ConfigError(
+            f"policy.path={c.policy.path} is not a checkpoint folder (no config.json); "
+            "give a folder of Qwen2.5-VL or `tiny`"
+        )
+    if c.policy.path == "tiny" and c.loop.steps and not c.sft.steps:
+        raise ConfigError(
+            "sft.steps=0 with policy.path=tiny: the tiny policy starts random and must be warmed up; set sft.steps > 0"
+        )
+    if c.loop.async_ratio > 0 and c.learner.correction == "none":
+        raise ConfigError(
+            f"loop.async_ratio={c.loop.async_ratio:g} with learner.correction=none trains on stale rollouts "
+            "as if they were fresh; set learner.correction=tis or loop.async_ratio=0"
+        )
+    if c.learner.updates_per_batch > c.loop.groups_per_step:
+        raise ConfigError(
+            f"learner.updates_per_batch={c.learner.updates_per_batch} must be <= "
+            f"loop.groups_per_step={c.loop.groups_per_step}: a mini-batch is at least one group"
+        )
+    if c.rollout.max_tokens >= c.rollout.max_model_len:
+        raise ConfigError(
+            f"rollout.max_tokens={c.rollout.max_tokens} must be < rollout.max_model_len={c.rollout.max_model_len}: "
+            "the prompt needs room"
+        )
+    if not (c.reward.accuracy or c.reward.format or c.reward.consistency or c.reward.grounding):
+        raise ConfigError("every reward weight is 0: nothing can be learned; set reward.accuracy > 0")
