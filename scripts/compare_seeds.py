@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """RLVR against more of the same warm start, over several seeds: one table.
 
-    python scripts/compare_seeds.py --seeds 0 1 2 [--config configs/quickstart.yaml] [section.key=value ...]
+    python scripts/compare_seeds.py --seeds 0,1,2 [--config configs/quickstart.yaml] [section.key=value ...]
 
 For each seed: the whole job of the recipe; then a control, which continues training on the traces from the same policy
 version 0 for the wall time that RL took, on all cores (RL shares them between engine, learner and reward). Both are
@@ -54,11 +54,11 @@ class Row:
 def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--seeds", default="0,1,2", help="comma-separated (default 0,1,2)")
     parser.add_argument("--config", type=Path, default=Path("configs/quickstart.yaml"))
     parser.add_argument("overrides", nargs="*")
     args = parser.parse_intermixed_args()
-    rows = [one_seed(args.config, args.overrides, seed=seed) for seed in args.seeds]
+    rows = [one_seed(args.config, args.overrides, seed=seed) for seed in map(int, args.seeds.split(","))]
     text = table(rows)
     print("\n" + text)
     out = Path(load(args.config, args.overrides).run.dir) / "seeds.md"
