@@ -14,7 +14,7 @@ import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tqdm import tqdm
@@ -24,20 +24,20 @@ from fundus_ray.checkpoints import Checkpoint, latest_checkpoint, write_checkpoi
 from fundus_ray.config import Config
 from fundus_ray.data.order import sample_at
 from fundus_ray.data.photo import photograph
-from fundus_ray.data.source import DataSplit, load_data
+from fundus_ray.data.source import DataSplit, in_order, load_data
 from fundus_ray.errors import ConfigError, DataError
 from fundus_ray.evaluate.metrics import EvalResult
 from fundus_ray.evaluate.run import evaluate
 from fundus_ray.knowledge.index import KnowledgeIndex
 from fundus_ray.knowledge.records import load_records
-from fundus_ray.knowledge.vocabulary import load_vocabulary
+from fundus_ray.knowledge.vocabulary import Vocabulary, load_vocabulary
 from fundus_ray.obs.report import write_report
 from fundus_ray.obs.sinks import RunFolder, When
 from fundus_ray.obs.trace import Trace
 from fundus_ray.reasoning.prompt import build_prompt
 from fundus_ray.runtime import Actors, start
 from fundus_ray.sft.warm_start import Knowledge, warm_start
-from fundus_ray.types import Prompt, Sampling, ScoredGroup
+from fundus_ray.types import Prompt, Sample, Sampling, ScoredGroup
 
 SEEDS_A_RUN = 2**40  # sampling seeds of different run seeds never meet
 
@@ -70,14 +70,12 @@ def run(config: Config, *, resume: Path | None = None) -> Path:
     Raises ConfigError or DataError before any actor starts where the input cannot work, KeyboardInterrupt after an
     orderly stop, WorkerDiedError and DeliveryError where the system fails.
     """
-    cache_dir = Path(config.run.dir) / "cache"
+    cache_dir = Path(config.run.dir).resolve() / "cache"  # workers may run in another folder
     checkpoint = _checkpoint(resume) if resume else None
     began = time.perf_counter()
     _say("data: samples to learn from and samples held out")
-    split = load_data(config, cache_dir=cache_dir)
     knowledge = Knowledge(vocabulary=load_vocabulary(), records=load_records())
-    for sample in (*split.train, *split.evaluation):
-        knowledge.vocabulary.ids(sample.findings or (), where=f"sample {sample.id}")
+    split = _with_finding_ids(load_data(config, cache_dir=cache_dir), knowledge.vocabulary)
     folder = _open_folder(config, resume=resume, checkpoint=checkpoint)
     folder.add_stage_seconds("data", time.perf_counter() - began)
     try:
@@ -87,9 +85,15 @@ def run(config: Config, *, resume: Path | None = None) -> Path:
         with folder.time_stage("sft"):
             _say("policy version 0: warm start on reasoning traces")
             model_path = warm_start(config, split.train, knowledge=knowledge, cache_dir=cache_dir)
+        _check_same_base(folder, model_path)
         folder.write_facts("policy", {"base": str(model_path.resolve())})
         job = _Job(config, split, folder, Trace(), cache_dir, checkpoint)
-        stopped = asyncio.run(_with_actors(job, model_path=model_path, knowledge_dir=index.folder))
+        try:
+            stopped = asyncio.run(_with_actors(job, model_path=model_path, knowledge_dir=index.folder))
+        except asyncio.CancelledError:  # the second Ctrl-C
+            raise KeyboardInterrupt from None
+        finally:
+            job.trace.write(folder.path / "trace.json")
         with folder.time_stage("report"):
             write_report(folder.path)
         if stopped:
@@ -115,6 +119,7 @@ async def _with_actors(job: _Job, *, model_path: Path, knowledge_dir: Path) -> b
             await actors.learner.load(str(job.checkpoint.folder))
         first_proofs = await loop.deliver(actors.parts, trace=job.trace)
         folder.add_stage_seconds("start", time.perf_counter() - began)
+        _count_start(folder, proofs=len(first_proofs))
         if not job.checkpoint:
             await _evaluate(job, actors, when="before")
         stop = asyncio.Event()
@@ -129,8 +134,7 @@ async def _with_actors(job: _Job, *, model_path: Path, knowledge_dir: Path) -> b
                 stop=stop,
                 start=job.start,
             )
-        job.trace.write(folder.path / "trace.json")
-        _write_rl_facts(job, totals, first_proofs=len(first_proofs))
+        assert totals.lag_max <= config.max_lag
         if stop.is_set():
             return True
         await _evaluate(job, actors, when="after")
@@ -153,9 +157,12 @@ async def _evaluate(job: _Job, actors: Actors, *, when: When) -> EvalResult | No
             label=f"held-out {when}",
         )
     job.folder.log_evaluation(when, result)
-    accuracy = f"{result.accuracy:.3f} [{result.accuracy_low:.3f}, {result.accuracy_high:.3f}]"
+    accuracy = "-"
+    if result.accuracy is not None:
+        accuracy = f"{result.accuracy:.3f} [{result.accuracy_low:.3f}, {result.accuracy_high:.3f}]"
     f1 = "-" if result.finding_f1 is None else f"{result.finding_f1:.3f}"
-    _say(f"held-out {when}: accuracy {accuracy}, finding F1 {f1}, n = {result.n}")
+    failed = "".join(f", {count} {reason}" for reason, count in sorted(result.failed.items()))
+    _say(f"held-out {when}: accuracy {accuracy}, finding F1 {f1}, n = {result.n}{failed}")
     return result
 
 
@@ -163,7 +170,8 @@ async def _read_photograph(job: _Job, actors: Actors) -> None:
     """One real image at the end, honestly labelled: rendered eyes are all that this policy has seen."""
     if not job.config.evaluate.photo:
         return
-    sample = photograph(job.cache_dir, image_px=job.config.data.image_px)
+    data = job.config.data
+    sample = in_order(photograph(job.cache_dir, image_px=data.image_px), option_order=data.option_order)
     with job.folder.time_stage("photo"):
         group = await actors.rollouts.generate(build_prompt(sample, group_id=0, seed=0), _greedy(job.config))
         scored = (await actors.reward.score(group)).scored[0]
@@ -179,27 +187,38 @@ async def _read_photograph(job: _Job, actors: Actors) -> None:
         "policy_step": group.policy.step,
     }
     job.folder.write_facts("photo", facts)
-    _say(
-        f"a real photograph (CC0, scikit-image; out of distribution for a policy trained on {job.config.data.source}):"
-    )
+    seen = "views of it were trained on" if data.source == "photo" else "out of distribution: it saw rendered eyes only"
+    _say(f"a real photograph (CC0, scikit-image; {seen}):")
     print(f"   {text}", flush=True)
 
 
-def _write_rl_facts(job: _Job, totals: loop.Totals, *, first_proofs: int) -> None:
-    """Add this process's counts to those from before a resume. The first delivery counts as a publication too."""
-    old = job.folder.facts.get("rl", {})
-    dropped = {k: int(v) for k, v in dict(old.get("dropped", {})).items()}
-    for reason, count in totals.dropped.items():
-        dropped[reason] = dropped.get(reason, 0) + count
-    facts = {
-        "adapter_publishes": int(old.get("adapter_publishes", 0)) + totals.publishes + 1,
-        "adapter_deliveries_proven": int(old.get("adapter_deliveries_proven", 0))
-        + totals.deliveries_proven
-        + first_proofs,
-        "dropped": dropped,
-        "lag_max": max(int(old.get("lag_max", 0)), totals.lag_max),
-    }
-    job.folder.write_facts("rl", facts)
+def _count_start(folder: RunFolder, *, proofs: int) -> None:
+    """The version that a process starts from is published and proven too, outside of any step's metrics."""
+    old = folder.facts.get("starts", {})
+    folder.write_facts(
+        "starts", {"publishes": int(old.get("publishes", 0)) + 1, "proofs": int(old.get("proofs", 0)) + proofs}
+    )
+
+
+def _with_finding_ids(split: DataSplit, vocabulary: Vocabulary) -> DataSplit:
+    """Annotations may use names or synonyms; from here on they are ids. Raises DataError naming the sample."""
+
+    def with_ids(sample: Sample) -> Sample:
+        if sample.findings is None:
+            return sample
+        return replace(sample, findings=vocabulary.ids(sample.findings, where=f"sample {sample.id}"))
+
+    return DataSplit(train=tuple(map(with_ids, split.train)), evaluation=tuple(map(with_ids, split.evaluation)))
+
+
+def _check_same_base(folder: RunFolder, model_path: Path) -> None:
+    """An adapter means nothing on other base weights. Raises ConfigError where a resumed run would have them."""
+    before = folder.facts.get("policy", {}).get("base")
+    if before is not None and before != str(model_path.resolve()):
+        raise ConfigError(
+            f"--resume {folder.path}: its policy stands on {before}, but these settings give {model_path}; leave "
+            "run.seed, data.*, sft.* and policy.* as they were"
+        )
 
 
 async def _save(job: _Job, actors: Actors, at: loop.Position) -> None:
@@ -278,7 +297,7 @@ def _open_folder(config: Config, *, resume: Path | None, checkpoint: Checkpoint 
             )
         folder = RunFolder.open(resume, upto_step=checkpoint.position.step)
     else:
-        folder = RunFolder.create(Path(config.run.dir), name=config.run.name)
+        folder = RunFolder.create(Path(config.run.dir).resolve(), name=config.run.name)
     folder.write_config(config)
     folder.write_versions()
     return folder

@@ -14,6 +14,7 @@ from fundus_ray.checkpoints import latest_checkpoint
 from fundus_ray.config import Config, load
 from fundus_ray.data.images import image_ref
 from fundus_ray.data.phantoms import DISEASES, QUESTION
+from fundus_ray.data.source import in_order
 from fundus_ray.errors import ConfigError, DataError
 from fundus_ray.learner.worker import ADAPTER_FOLDER
 from fundus_ray.obs.log_file import output_to
@@ -21,6 +22,7 @@ from fundus_ray.obs.strict_json import read_json
 from fundus_ray.policy.adapter import load_published, publish
 from fundus_ray.policy.load import load_policy, with_adapter
 from fundus_ray.reasoning.prompt import build_prompt
+from fundus_ray.rollout.delivery import check_proofs
 from fundus_ray.rollout.worker import RolloutWorker
 from fundus_ray.runtime import WORKER_ENV
 from fundus_ray.types import Modality, PublishedAdapter, Sample, Sampling
@@ -35,7 +37,7 @@ def generate_once(
     checkpoint cannot be read.
     """
     config, base, checkpoint = _locate(policy)
-    sample = _sample(image, question=question, options=options)
+    sample = in_order(_sample(image, question=question, options=options), option_order=config.data.option_order)
     os.environ.update(WORKER_ENV)
     with output_to(log_path or Path(os.devnull)):
         return asyncio.run(_generate(config, base=base, checkpoint=checkpoint, sample=sample))
@@ -46,7 +48,9 @@ async def _generate(config: Config, *, base: Path, checkpoint: Path | None, samp
     worker = RolloutWorker(config, str(base), "reader", "")
     await worker.start()
     try:
-        await worker.take(adapter)
+        proof = await worker.take(adapter)
+        tolerance = config.policy.probe_tolerance
+        check_proofs(adapter.version, [proof], engines=["reader"], tolerance=tolerance)
         sampling = Sampling(n=1, temperature=0.0, max_tokens=config.rollout.max_tokens)
         group = await worker.generate(build_prompt(sample, group_id=0, seed=0), sampling)
     finally:

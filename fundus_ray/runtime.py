@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import signal
 import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -137,6 +138,7 @@ def _connect(config: Config, *, cpus: float) -> None:
         "num_cpus": max(len(os.sched_getaffinity(0)), math.ceil(cpus)),
         "include_dashboard": False,
     }
+    before = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(
             address=config.ray.address,
@@ -149,6 +151,8 @@ def _connect(config: Config, *, cpus: float) -> None:
             f"ray.address={config.ray.address}: no Ray cluster answers ({' '.join(str(err).split())[:200]}); "
             "start one with `ray start --head`, or set ray.address=local"
         ) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)  # Ray puts its own there, which ends the process in the middle of things
 
 
 def _check_reachable(address: str) -> None:

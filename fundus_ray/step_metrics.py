@@ -75,6 +75,8 @@ def delivery_metrics(proofs: Sequence[DeliveryProof]) -> Metrics:
     metrics = Metrics()
     for proof in proofs:
         metrics.add("delivery/probe_error", Max(proof.probe_error))
+        if proof.probe_shift is not None:
+            metrics.add("delivery/probe_shift", Max(proof.probe_shift))
         metrics.add("delivery/seconds", Max(proof.seconds))
         metrics.add("delivery/proven", Sum(1))
     return metrics

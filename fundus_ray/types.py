@@ -117,6 +117,7 @@ class DeliveryProof:
     sha256: str  # of the files as this engine read them back
     listed: bool  # vLLM's own adapter list holds the id
     probe_error: float  # max |engine logprob - learner logprob| over the probe
+    probe_shift: float | None  # max |this version - the one before| on the learner: what the probe can tell apart
     seconds: float
 
 

@@ -25,7 +25,7 @@ from fundus_ray.knowledge.vocabulary import load_vocabulary
 from fundus_ray.pipeline import run
 from fundus_ray.policy.load import load_policy
 from fundus_ray.sft.train import Budget
-from fundus_ray.sft.warm_start import Knowledge, save_policy, trace_examples, train_on_traces
+from fundus_ray.sft.warm_start import Knowledge, save_policy, trace_examples, traces_of, train_on_traces
 
 CONTROL_RATE_SHARE = 0.5  # of sft.learning_rate: the control starts from a policy whose rate has decayed
 
@@ -90,7 +90,8 @@ def train_control(config: Config, *, base: Path, seconds: float, out: Path) -> P
     samples = load_data(config, cache_dir=Path(config.run.dir) / "cache").train
     policy = load_policy(base, dtype=config.policy.dtype)
     knowledge = Knowledge(vocabulary=load_vocabulary(), records=load_records())
-    examples, _ = trace_examples(config, samples, knowledge=knowledge, processor=policy.processor)
+    traces = traces_of(config, samples, knowledge=knowledge)
+    examples = trace_examples(samples, traces, processor=policy.processor)
     rate = config.sft.learning_rate * CONTROL_RATE_SHARE
     train_on_traces(config, policy, examples, budget=Budget(steps=0, seconds=seconds), learning_rate=rate)
     save_policy(policy, out)

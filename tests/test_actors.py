@@ -104,6 +104,7 @@ class Writer:
             sha256=adapter.version.sha256,
             listed=True,
             probe_error=abs(self._shift),
+            probe_shift=None,
             seconds=0.0,
         )
 

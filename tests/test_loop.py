@@ -75,9 +75,15 @@ class Engines:
             raise DeliveryError("engine w holds version 0, expected 1")
         self.version = published.version.step
         proof = DeliveryProof(
-            worker="w", version=published.version, sha256="0", listed=True, probe_error=1e-6, seconds=0.25
+            worker="w",
+            version=published.version,
+            sha256="0",
+            listed=True,
+            probe_error=1e-6,
+            probe_shift=None,
+            seconds=0.25,
         )
-        return [proof, dataclasses.replace(proof, worker="x", probe_error=3e-6, seconds=0.125)]
+        return [proof, dataclasses.replace(proof, worker="x", probe_error=3e-6, probe_shift=None, seconds=0.125)]
 
 
 class Judge:

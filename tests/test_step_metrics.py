@@ -147,7 +147,7 @@ def test_lag_counts_rollouts_by_version() -> None:
 
 def test_delivery_shows_the_worst_engine() -> None:
     proofs = [
-        DeliveryProof(worker=w, version=VERSION, sha256="0", listed=True, probe_error=e, seconds=s)
+        DeliveryProof(worker=w, version=VERSION, sha256="0", listed=True, probe_error=e, probe_shift=None, seconds=s)
         for w, e, s in (("a", 1e-5, 0.2), ("b", 3e-5, 0.1))
     ]
     assert delivery_metrics(proofs).flat() == {

@@ -84,5 +84,11 @@ def _check_rules(c: Config) -> None:
             f"rollout.max_tokens={c.rollout.max_tokens} must be < rollout.max_model_len={c.rollout.max_model_len}: "
             "the prompt needs room"
         )
+    image_tokens = (c.data.image_px // 28) ** 2
+    if c.data.source != "jsonl" and image_tokens + c.rollout.max_tokens >= c.rollout.max_model_len:
+        raise ConfigError(
+            f"rollout.max_model_len={c.rollout.max_model_len} does not hold the {image_tokens} tokens of an image of "
+            f"data.image_px={c.data.image_px} and rollout.max_tokens={c.rollout.max_tokens}; set it higher"
+        )
     if not (c.reward.accuracy or c.reward.format or c.reward.consistency or c.reward.grounding):
         raise ConfigError("every reward weight is 0: nothing can be learned; set reward.accuracy > 0")

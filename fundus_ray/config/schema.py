@@ -35,7 +35,7 @@ class RunConfig:
 
     dir: str = _opt("runs", "folder that holds the run folders, the cache and the link `latest`")
     name: str = _opt("run", "the run folder is DIR/NAME-DATE-TIME")
-    seed: int = _opt(0, "seed of everything random: data, policy, prompt order, sampling", low=0)
+    seed: int = _opt(0, "seed of everything random: data, policy, prompt order, sampling", low=0, high=2**22)
 
 
 @dataclass

@@ -34,13 +34,12 @@ def load_data(config: Config, *, cache_dir: Path) -> DataSplit:
     """
     data, seed = config.data, config.run.seed
     if data.source == "jsonl":
-        samples = jsonl_samples(Path(data.path), eval_fraction=data.eval_fraction, seed=seed)
+        samples = jsonl_samples(Path(data.path).resolve(), eval_fraction=data.eval_fraction, seed=seed)
     else:
         rendered = {"phantoms": phantom_samples, "photo": photo_samples}[data.source]
         sizes = {"train": data.train_samples, "eval": data.eval_samples}
         samples = rendered(cache_dir, image_px=data.image_px, seed=seed, sizes=sizes)
-    if data.option_order == "sorted":
-        samples = tuple(replace(sample, options=tuple(sorted(sample.options))) for sample in samples)
+    samples = tuple(in_order(sample, option_order=data.option_order) for sample in samples)
     origin = data.path or f"data.source={data.source}"
     split = divide(samples, origin=origin)
     if not split.train:
@@ -48,6 +47,11 @@ def load_data(config: Config, *, cache_dir: Path) -> DataSplit:
     if not split.evaluation and config.evaluate.samples:
         raise DataError(f"{origin}: no sample is held out for evaluation; hold some out or set evaluate.samples=0")
     return split
+
+
+def in_order(sample: Sample, *, option_order: str) -> Sample:
+    """The sample with its options as `data.option_order` says."""
+    return replace(sample, options=tuple(sorted(sample.options))) if option_order == "sorted" else sample
 
 
 def divide(samples: Sequence[Sample], *, origin: str) -> DataSplit:

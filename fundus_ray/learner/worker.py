@@ -17,12 +17,13 @@ from torch import Tensor
 
 from fundus_ray.config import Config
 from fundus_ray.data.images import read_pixels
+from fundus_ray.errors import DeliveryError
 from fundus_ray.learner.batch import completion_tokens, split_groups
 from fundus_ray.learner.loss import TokenSums, policy_loss
 from fundus_ray.obs.log_file import redirect_output
-from fundus_ray.policy.adapter import publish, read_files, restore, write_files
+from fundus_ray.policy.adapter import load_published, publish, restore, write_files
 from fundus_ray.policy.load import load_policy, with_adapter
-from fundus_ray.policy.logprobs import ImageFeatures, TokenLogprobs, encode_images
+from fundus_ray.policy.logprobs import ImageFeatures, TokenLogprobs, encode_images, text_logprobs
 from fundus_ray.policy.packed import group_logprobs
 from fundus_ray.types import PolicyVersion, PublishedAdapter, StepResult, TrainBatch
 
@@ -77,8 +78,15 @@ class LearnerWorker:
         torch.save(state, Path(folder) / OPTIMIZER_FILE)
 
     def load(self, folder: str) -> None:
-        """What `save` wrote. Raises DeliveryError where the adapter's files disagree with their hash."""
-        restore(self._policy, read_files(Path(folder) / ADAPTER_FOLDER))
+        """What `save` wrote. Raises DeliveryError where it does not give back the policy that was saved."""
+        saved = load_published(Path(folder) / ADAPTER_FOLDER)
+        restore(self._policy, saved.files)
+        gap = np.abs(np.subtract(text_logprobs(self._policy, saved.probe_token_ids), saved.probe_logprobs)).max()
+        if not gap <= self._config.policy.probe_tolerance:
+            raise DeliveryError(
+                f"{folder}: with these base weights its adapter differs from the saved policy by {gap:.3g} nats on the "
+                f"probe, allowed {self._config.policy.probe_tolerance:g}"
+            )
         state = torch.load(Path(folder) / OPTIMIZER_FILE, weights_only=True, map_location=self._policy.device)
         self._optimizer.load_state_dict(state["optimizer"])
         self._step = int(state["step"])

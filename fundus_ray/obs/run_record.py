@@ -84,26 +84,22 @@ def read_run(run_dir: Path) -> RunRecord:
 def summary(record: RunRecord) -> dict[str, Any]:
     """What summary.json holds; null for what the run did not get to.
 
-    Where the run was cut short before it wrote the fact "rl", its counts are summed over the logged steps, which
-    leaves out the publication and delivery of the version that the run started from.
+    Counts are sums over the logged steps, which a resume cuts back to its checkpoint; the fact "starts" adds the
+    publications and deliveries of the versions that processes started from.
     """
-    logged = {
-        "lag_max": largest(record, "lag/max"),
-        "adapter_publishes": len(record.steps) or None,
-        "adapter_deliveries_proven": int(total(record, "delivery/proven")) if record.steps else None,
-        "dropped": dropped(record),
-    }
-    rl = {**logged, **record.facts.get("rl", {})}
+    starts = record.facts.get("starts", {})
+    proven = int(total(record, "delivery/proven")) + int(starts.get("proofs", 0))
+    lag_max = largest(record, "lag/max")
     return {
         "before": _evaluation_summary(record.before),
         "after": _evaluation_summary(record.after),
         "steps": len(record.steps),
-        "lag_max": rl["lag_max"],
+        "lag_max": None if lag_max is None else int(lag_max),
         "async_ratio": record.config.get("loop", {}).get("async_ratio"),
         "wall_s": dict(record.wall_s),
-        "adapter_publishes": rl["adapter_publishes"],
-        "adapter_deliveries_proven": rl["adapter_deliveries_proven"],
-        "dropped": dict(rl["dropped"]),
+        "adapter_publishes": len(record.steps) + int(starts.get("publishes", 0)),
+        "adapter_deliveries_proven": proven,
+        "dropped": dropped(record),
     }
 
 

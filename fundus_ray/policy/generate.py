@@ -10,9 +10,11 @@ import shutil
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 from vllm import AsyncEngineArgs, SamplingParams
 from vllm.lora.request import LoRARequest
@@ -21,7 +23,7 @@ from vllm.sampling_params import RequestOutputKind
 from vllm.v1.engine.async_llm import AsyncLLM
 
 from fundus_ray.config import Config
-from fundus_ray.errors import DataError, DeliveryError
+from fundus_ray.errors import DeliveryError
 from fundus_ray.policy.adapter import read_files, sha256_of, write_files
 from fundus_ray.policy.load import load_processor, prompt_text
 from fundus_ray.types import DeliveryProof, PolicyVersion, Prompt, PublishedAdapter, Rollout, RolloutGroup, Sampling
@@ -40,6 +42,7 @@ class Engine:
         self._requests: dict[int, LoRARequest] = {}  # policy step -> adapter, in order of arrival
         self._in_use: Counter[int] = Counter()
         self._counter = 0
+        self._newest: PublishedAdapter | None = None
         self._folder = Path(tempfile.mkdtemp(prefix=f"fundus-ray-{worker}-", dir=_memory_folder()))
 
     @classmethod
@@ -85,18 +88,26 @@ class Engine:
         self._requests[adapter.version.step] = request
         listed = adapter.version.lora_id in await self._llm.list_loras()
         probe = await self._probe(adapter, request)
-        error = max(abs(a - b) for a, b in zip(probe, adapter.probe_logprobs, strict=True))
+        error = _largest_gap(probe, adapter.probe_logprobs)
+        shift = None if self._newest is None else _largest_gap(self._newest.probe_logprobs, adapter.probe_logprobs)
+        self._newest = adapter
         return DeliveryProof(
             worker=self._worker,
             version=adapter.version,
             sha256=sha256_of(read_files(folder)),
             listed=listed,
             probe_error=error,
+            probe_shift=shift,
             seconds=time.perf_counter() - started,
         )
 
-    async def generate(self, prompt: Prompt, *, sampling: Sampling, version: PolicyVersion) -> RolloutGroup:
-        """All completions of one prompt under `version`. Raises DeliveryError where this engine does not hold it."""
+    async def generate(
+        self, prompt: Prompt, *, pixels: Image.Image, sampling: Sampling, version: PolicyVersion
+    ) -> RolloutGroup:
+        """All completions of one prompt and its image's RGB `pixels` under `version`.
+
+        Raises DeliveryError where this engine does not hold the version.
+        """
         request = self._requests.get(version.step)
         if request is None:
             held = ", ".join(str(s) for s in self._requests) or "none"
@@ -104,7 +115,9 @@ class Engine:
         started = time.time()
         self._in_use[version.step] += 1
         try:
-            output = await self._run(self._inputs(prompt), _sampling_params(sampling, seed=prompt.seed), request)
+            output = await self._run(
+                self._inputs(prompt, pixels), _sampling_params(sampling, seed=prompt.seed), request
+            )
         finally:
             self._in_use[version.step] -= 1
         return RolloutGroup(
@@ -150,15 +163,7 @@ class Engine:
             float(at[i].logprob) for at, i in zip(output.prompt_logprobs[1:], ids[1:], strict=True) if at is not None
         ]
 
-    def _inputs(self, prompt: Prompt) -> dict[str, Any]:
-        path = prompt.sample.image.path
-        try:
-            with Image.open(path) as image:
-                pixels = image.convert("RGB")
-        except OSError as err:
-            raise DataError(
-                f"{self._worker}: image {path} of sample {prompt.sample.id} cannot be read: {err}"
-            ) from None
+    def _inputs(self, prompt: Prompt, pixels: Image.Image) -> dict[str, Any]:
         ids = self._processor.tokenizer(prompt_text(self._processor, prompt))["input_ids"]
         return {"prompt_token_ids": ids, "multi_modal_data": {"image": pixels}}
 
@@ -170,6 +175,11 @@ class Engine:
         assert last is not None
         assert last.finished
         return last
+
+
+def _largest_gap(a: Sequence[float], b: Sequence[float]) -> float:
+    """max |a - b|; NaN where either holds one, which Python's own `max` may pass over."""
+    return float(np.max(np.abs(np.subtract(a, b))))
 
 
 def _sampling_params(sampling: Sampling, *, seed: int) -> SamplingParams:

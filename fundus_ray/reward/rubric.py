@@ -123,8 +123,10 @@ class Rubric:
         return sum(w * value for w, value in applying) / weight if weight else 0.0
 
     def _drop_reason(self, scored: Sequence[ScoredRollout]) -> str:
-        if not any(self._weights[name] for s in scored for name, value in s.parts.items() if value is not None):
-            return NO_PART
+        for s in scored:
+            applies = any(self._weights[name] for name, value in s.parts.items() if value is not None)
+            if not applies and s.status is RewardStatus.SCORED:
+                return NO_PART  # its total would be a zero that it did not earn
         totals = [s.total for s in scored]
         return NO_SPREAD if self._drop_no_spread and max(totals) - min(totals) <= _SAME_TOTAL else ""
 

@@ -5,9 +5,11 @@ In: prompts, published adapters. Out: rollout groups, delivery proofs. The runti
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from fundus_ray.config import Config
+from fundus_ray.data.images import read_pixels
 from fundus_ray.errors import DeliveryError
 from fundus_ray.obs.log_file import redirect_output
 from fundus_ray.types import DeliveryProof, PolicyVersion, Prompt, PublishedAdapter, RolloutGroup, Sampling
@@ -41,10 +43,13 @@ class RolloutWorker:
         return proof
 
     async def generate(self, prompt: Prompt, sampling: Sampling) -> RolloutGroup:
-        """All completions of the prompt. Raises DeliveryError before the first `take`: the base never answers."""
+        """All completions of the prompt. Raises DeliveryError before the first `take`, as the base never answers, and
+        DataError where the image cannot be read or is not the one that was loaded."""
         if self._newest is None:
             raise DeliveryError(f"{self._name} was asked for rollouts before it took a policy version")
-        return await self._started.generate(prompt, sampling=sampling, version=self._newest)
+        version = self._newest  # before the wait: a version that arrives meanwhile is for later prompts
+        pixels = await asyncio.to_thread(read_pixels, prompt.sample.image)
+        return await self._started.generate(prompt, pixels=pixels, sampling=sampling, version=version)
 
     async def close(self) -> None:
         """Stop the engine's processes."""

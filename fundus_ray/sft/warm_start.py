@@ -24,6 +24,7 @@ from tqdm import tqdm
 from fundus_ray.config import Config
 from fundus_ray.data.cache import content_key
 from fundus_ray.data.images import read_pixels
+from fundus_ray.errors import DataError
 from fundus_ray.knowledge.records import Records
 from fundus_ray.knowledge.vocabulary import Vocabulary
 from fundus_ray.policy.load import PolicyModel, load_policy
@@ -54,21 +55,20 @@ def warm_start(config: Config, samples: Sequence[Sample], *, knowledge: Knowledg
     """
     if not config.sft.steps:
         return Path(config.policy.path)
-    folder = cache_dir / f"policy-{_key(config, samples)}"
+    traces = traces_of(config, samples, knowledge=knowledge)
+    folder = cache_dir / f"policy-{_key(config, samples, traces)}"
     if not (folder / "v0").is_dir():
         cache_dir.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache_dir, prefix=f".{folder.name}-") as scratch:
             part = Path(scratch) / "part"
-            _train(config, samples, knowledge=knowledge, folder=part)
+            _train(config, samples, traces, knowledge=knowledge, folder=part)
             shutil.rmtree(folder, ignore_errors=True)
             part.rename(folder)
     return folder / "v0"
 
 
-def trace_examples(
-    config: Config, samples: Sequence[Sample], *, knowledge: Knowledge, processor: Any
-) -> tuple[list[SftExample], tuple[Trace, ...]]:
-    """The traces of the samples, and both as tokens and patches."""
+def traces_of(config: Config, samples: Sequence[Sample], *, knowledge: Knowledge) -> tuple[Trace, ...]:
+    """One trace a sample. Raises DataError where no sample has options to conclude with."""
     traces = write_traces(
         samples,
         vocabulary=knowledge.vocabulary,
@@ -77,9 +77,16 @@ def trace_examples(
         label_blind=config.sft.label_blind,
         seed=config.run.seed,
     )
+    if not traces:
+        raise DataError("no training sample has options, so no trace can be written; set sft.steps=0")
+    return traces
+
+
+def trace_examples(samples: Sequence[Sample], traces: Sequence[Trace], *, processor: Any) -> list[SftExample]:
+    """Samples and their traces as tokens and patches."""
     by_id = {s.id: s for s in samples}
     bar = tqdm(traces, desc="tokens and patches", unit="trace", mininterval=1.0)
-    return [make_example(processor, by_id[t.sample_id], trace=t) for t in bar], traces
+    return [make_example(processor, by_id[t.sample_id], trace=t) for t in bar]
 
 
 def train_on_traces(
@@ -102,11 +109,13 @@ def save_policy(policy: PolicyModel, folder: Path) -> None:
     policy.processor.save_pretrained(folder)
 
 
-def _train(config: Config, samples: Sequence[Sample], *, knowledge: Knowledge, folder: Path) -> None:
+def _train(
+    config: Config, samples: Sequence[Sample], traces: Sequence[Trace], *, knowledge: Knowledge, folder: Path
+) -> None:
     base = _base(config, samples, knowledge=knowledge, folder=folder / "base")
     device = "cuda" if config.learner.gpus else "cpu"
     policy = load_policy(base, dtype=config.policy.dtype, device=device)
-    examples, traces = trace_examples(config, samples, knowledge=knowledge, processor=policy.processor)
+    examples = trace_examples(samples, traces, processor=policy.processor)
     folder.mkdir(parents=True, exist_ok=True)
     save_traces(traces, folder / "traces.jsonl")
     losses: dict[str, list[float]] = {}
@@ -151,7 +160,9 @@ def _base(config: Config, samples: Sequence[Sample], *, knowledge: Knowledge, fo
     """policy.path, or a tiny policy whose tokenizer and image statistics fit the samples."""
     if config.policy.path != "tiny":
         return Path(config.policy.path)
-    pixels = np.stack([np.asarray(read_pixels(s.image)) for s in samples[:STATISTICS_IMAGES]]) / 255.0
+    side = (config.data.image_px, config.data.image_px)
+    images = [read_pixels(s.image).resize(side) for s in samples[:STATISTICS_IMAGES]]
+    pixels = np.stack([np.asarray(image) for image in images]) / 255.0
     make_tiny_policy(
         folder,
         texts=_tokenizer_texts(samples, knowledge),
@@ -184,7 +195,7 @@ def _tokenizer_texts(samples: Sequence[Sample], knowledge: Knowledge) -> Iterato
         yield "<think>Findings: none.</think><answer></answer>"
 
 
-def _key(config: Config, samples: Sequence[Sample]) -> str:
+def _key(config: Config, samples: Sequence[Sample], traces: Sequence[Trace]) -> str:
     return content_key(
         recipe=RECIPE_VERSION,
         seed=config.run.seed,
@@ -192,5 +203,6 @@ def _key(config: Config, samples: Sequence[Sample]) -> str:
         policy=f"{config.policy.path}:{config.policy.dtype}",
         image_px=config.data.image_px,
         samples=content_key(samples="".join(s.id + s.image.sha256 + s.question + "".join(s.options) for s in samples)),
+        traces=content_key(traces="".join(trace.text for trace in traces)),
         torch=torch.__version__,
     )

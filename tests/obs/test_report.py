@@ -113,7 +113,7 @@ def test_a_whole_run_is_reported(tmp_path: Path, make_group: MakeGroup) -> None:
     run.log_step(2, STEP_2)
     run.log_scored(2, [make_group([0.2, 0.9, 0.5], group_id=1), make_group([None], group_id=2)])
     run.log_evaluation("after", result(1, 0, 1, 1))
-    run.write_facts("rl", {"adapter_publishes": 3, "adapter_deliveries_proven": 6})
+    run.write_facts("starts", {"publishes": 1, "proofs": 2})
     run.write_facts("photo", {"image": "/gone.png", "question": "What?", "text": "``` <think>", "answer": ["normal"]})
     run.close()
     write_report(run.path)
@@ -123,7 +123,10 @@ def test_a_whole_run_is_reported(tmp_path: Path, make_group: MakeGroup) -> None:
     assert (made["before"]["accuracy"], made["after"]["accuracy"], made["after"]["n"]) == (0.25, 0.75, 4)
     assert made["after"]["finding_f1"] is None
     assert (made["steps"], made["lag_max"], made["async_ratio"]) == (2, 1, 0.5)
-    assert (made["adapter_publishes"], made["adapter_deliveries_proven"]) == (3, 6)
+    assert (made["adapter_publishes"], made["adapter_deliveries_proven"]) == (
+        3,
+        2,
+    )  # these steps logged no proof of their own
     assert made["dropped"] == {"unscorable": 2}
 
     report = (run.path / "report.md").read_text()
@@ -158,7 +161,7 @@ def test_a_run_without_updates_and_evaluation_says_so(tmp_path: Path) -> None:
     made = read_summary(run)
     assert set(made) == TOP_KEYS
     assert (made["before"], made["after"], made["steps"], made["lag_max"]) == (None, None, 0, None)
-    assert (made["adapter_publishes"], made["dropped"], made["wall_s"]) == (None, {}, {})
+    assert (made["adapter_publishes"], made["dropped"], made["wall_s"]) == (0, {}, {})
     report = (run.path / "report.md").read_text()
     assert "no held-out evaluation" in report
     assert "No policy update was made in this run" in report
@@ -203,13 +206,13 @@ def test_a_run_cut_short_is_counted_from_its_steps(tmp_path: Path) -> None:
     assert (made["dropped"], made["lag_max"]) == ({"unscorable": 2}, 1)
 
 
-def test_facts_of_the_run_outrank_sums_over_its_steps(tmp_path: Path) -> None:
+def test_versions_that_processes_started_from_count_as_published_and_proven(tmp_path: Path) -> None:
     run = new_run(tmp_path)
-    run.log_step(1, STEP_1)
-    run.write_facts("rl", {"dropped": {"unscorable": 5}, "lag_max": 2})
+    run.log_step(1, {**STEP_1, "delivery/proven": 2.0})
+    run.write_facts("starts", {"publishes": 2, "proofs": 4})  # a run that was resumed once, on two engines
     run.close()
     made = summary(read_run(run.path))
-    assert (made["dropped"], made["lag_max"]) == ({"unscorable": 5}, 2)
+    assert (made["adapter_publishes"], made["adapter_deliveries_proven"]) == (1 + 2, 2 + 4)
 
 
 def test_run_totals_by_hand(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from fundus_ray.policy.generate import Engine
 from fundus_ray.policy.load import PolicyModel, load_policy, with_adapter
 from fundus_ray.policy.logprobs import completion_logprobs, encode_images
 from fundus_ray.reasoning.prompt import build_prompt
-from fundus_ray.types import PolicyVersion, RolloutGroup, Sample, Sampling
+from fundus_ray.types import PolicyVersion, Prompt, RolloutGroup, Sample, Sampling
 
 TEMPERATURE = 0.7  # not 1, so that an engine that ignores it would be found out
 
@@ -64,6 +64,11 @@ async def test_two_live_versions_agree_with_the_learner_and_are_told_apart(
     sampling = Sampling(n=3, temperature=TEMPERATURE, max_tokens=24)
     prompts = [build_prompt(s, group_id=i, seed=100 * i) for i, s in enumerate(samples[:3])]
     engine = Engine.start(config, model_path=str(tiny_policy), worker="rollout-0")
+
+    async def generate(prompt: Prompt, version: PolicyVersion) -> RolloutGroup:
+        pixels = read_pixels(prompt.sample.image)
+        return await engine.generate(prompt, pixels=pixels, sampling=sampling, version=version)
+
     try:
         perturb(policy, 1)
         first = publish(policy, step=0)
@@ -71,7 +76,7 @@ async def test_two_live_versions_agree_with_the_learner_and_are_told_apart(
         assert proof.listed
         assert proof.sha256 == first.version.sha256
         assert proof.probe_error < 1e-4
-        old = [asyncio.create_task(engine.generate(p, sampling=sampling, version=first.version)) for p in prompts]
+        old = [asyncio.create_task(generate(p, first.version)) for p in prompts]
         old_groups_gap = None
         await asyncio.sleep(0)
         old_state = {k: v.clone() for k, v in policy.model.state_dict().items() if "lora_" in k}
@@ -79,8 +84,11 @@ async def test_two_live_versions_agree_with_the_learner_and_are_told_apart(
         second = publish(policy, step=1)
         assert second.version.sha256 != first.version.sha256
         assert max(abs(a - b) for a, b in zip(first.probe_logprobs, second.probe_logprobs, strict=True)) > 1e-2
-        assert (await engine.deliver(second)).probe_error < 1e-4
-        new = [engine.generate(p, sampling=sampling, version=second.version) for p in prompts]
+        proof = await engine.deliver(second)
+        assert proof.probe_error < 1e-4
+        assert proof.probe_shift is not None
+        assert proof.probe_shift > 1e-2
+        new = [generate(p, second.version) for p in prompts]
         new_groups = await asyncio.gather(*new)
         old_groups = await asyncio.gather(*old)
         assert list(engine.held_versions) == [0, 1]
@@ -91,11 +99,16 @@ async def test_two_live_versions_agree_with_the_learner_and_are_told_apart(
         old_groups_gap = max(largest_gap(policy, g) for g in old_groups)
         assert old_groups_gap < 1e-4
 
-        again = await engine.generate(prompts[0], sampling=sampling, version=second.version)
+        again = await generate(prompts[0], second.version)
         assert [r.token_ids for r in again.rollouts] == [r.token_ids for r in new_groups[0].rollouts]  # seeded
 
         with pytest.raises(DeliveryError, match="asked for policy version 7 but holds 0, 1"):
-            await engine.generate(prompts[0], sampling=sampling, version=PolicyVersion(step=7, sha256="x"))
+            await engine.generate(
+                prompts[0],
+                pixels=read_pixels(prompts[0].sample.image),
+                sampling=sampling,
+                version=PolicyVersion(step=7, sha256="x"),
+            )
 
         for step in (2, 3):  # three places: the oldest unused version makes room
             await engine.deliver(publish(policy, step=step))

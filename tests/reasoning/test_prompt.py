@@ -30,7 +30,7 @@ def test_prompt_lists_question_options_and_form_a_line_each() -> None:
         "Which disease does this image show?",
         "A. normal",
         "B. glaucoma",
-        "Reply as <think>Findings: ... Conclusion: ...</think><answer>letter</answer>, several letters as A,D.",
+        "Reply as <think>Findings: ... Conclusion: ...</think><answer>letter</answer>",
     ]
     assert prompt.system == "You are an ophthalmologist reading a colour fundus photograph."
     assert (prompt.group_id, prompt.seed, prompt.sample) == (3, 40, SAMPLE)
@@ -44,7 +44,7 @@ def test_the_right_answer_does_not_change_the_prompt() -> None:
 
 def test_a_question_without_options_asks_for_free_text() -> None:
     prompt = build_prompt(dataclasses.replace(SAMPLE, options=()), group_id=0, seed=0)
-    assert prompt.user.endswith("</think><answer>answer</answer>.")
+    assert prompt.user.endswith("</think><answer>answer</answer>")
     assert "A." not in prompt.user
 
 

@@ -21,6 +21,7 @@ def proof(worker: str, **changed: Any) -> DeliveryProof:
         "sha256": VERSION.sha256,
         "listed": True,
         "probe_error": 1e-6,
+        "probe_shift": None,
         "seconds": 0.1,
     }
     return DeliveryProof(worker=worker, **{**values, **changed})
