@@ -96,25 +96,27 @@ def test_a_run_goes_on_from_its_checkpoint_and_its_policy_reads_an_image(runs: P
 
 
 def test_a_killed_engine_ends_the_run_with_an_error_that_names_it(runs: Path) -> None:
-    killed = threading.Thread(target=kill_first_engine, daemon=True)
-    killed.start()
+    killer = threading.Thread(target=kill_an_engine_during_rl, args=(runs / "latest",), daemon=True)
+    killer.start()
     with pytest.raises(WorkerDiedError, match=r"rollout-\d (died|failed) while "):
-        run(config_in(runs, "run.name=killed", "loop.steps=500", "loop.checkpoint_every=0", "evaluate.samples=0"))
-    killed.join(timeout=10)
-    assert not killed.is_alive()
+        run(config_in(runs, "run.name=killed", "loop.steps=200", "loop.checkpoint_every=0", "evaluate.samples=0"))
+    killer.join(timeout=10)
+    assert not killer.is_alive()
 
 
-def kill_first_engine() -> None:
-    """SIGKILL one rollout actor a while after it was started, from outside, as an operating system would."""
-    deadline = time.monotonic() + 200
-    me = psutil.Process(os.getpid())
+def kill_an_engine_during_rl(latest: Path) -> None:
+    """SIGKILL one rollout actor after the first update, from outside, as an operating system would."""
+    before, deadline = latest.resolve(), time.monotonic() + 240
     while time.monotonic() < deadline:
-        for process in me.children(recursive=True):
+        time.sleep(0.2)
+        metrics = latest.resolve() / "metrics.jsonl"
+        if latest.resolve() == before or not metrics.is_file() or not metrics.read_text():
+            continue
+        for process in psutil.Process(os.getpid()).children(recursive=True):
             try:
-                # Ray names the process after the call under way: killed in the middle of writing a group.
-                if process.name().startswith("ray::RolloutWor") and "generate" in " ".join(process.cmdline()):
+                title = " ".join(process.cmdline())
+                if title.startswith("ray::RolloutWorker"):
                     process.send_signal(signal.SIGKILL)
                     return
             except psutil.Error:
                 continue
-        time.sleep(0.05)
