@@ -137,7 +137,8 @@ async def _with_actors(job: _Job, *, model_path: Path, knowledge_dir: Path) -> b
         assert totals.lag_max <= config.max_lag
         if stop.is_set():
             return True
-        await _evaluate(job, actors, when="after")
+        if config.loop.steps:  # without updates it would be `before` once more
+            await _evaluate(job, actors, when="after")
         await _read_photograph(job, actors)
     return False
 

@@ -22,16 +22,6 @@ from fundus_ray.obs.step_times import async_ceiling
 from fundus_ray.obs.strict_json import NON_FINITE, read_json, read_lines
 
 Z_95 = 1.959964  # two-sided 95 % quantile of the normal distribution
-EVALUATION_KEYS = (
-    "accuracy",
-    "accuracy_low",
-    "accuracy_high",
-    "finding_f1",
-    "finding_f1_low",
-    "finding_f1_high",
-    "n",
-    "failed",
-)
 
 
 @dataclass(frozen=True, slots=True)
