@@ -14,7 +14,7 @@ import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from tqdm import tqdm
@@ -25,19 +25,19 @@ from fundus_ray.config import Config
 from fundus_ray.data.order import sample_at
 from fundus_ray.data.photo import photograph
 from fundus_ray.data.source import DataSplit, in_order, load_data
-from fundus_ray.errors import ConfigError, DataError
+from fundus_ray.errors import ConfigError, DataError, FundusRayError
 from fundus_ray.evaluate.metrics import EvalResult
 from fundus_ray.evaluate.run import evaluate
 from fundus_ray.knowledge.index import KnowledgeIndex
 from fundus_ray.knowledge.records import load_records
-from fundus_ray.knowledge.vocabulary import Vocabulary, load_vocabulary
+from fundus_ray.knowledge.vocabulary import load_vocabulary
 from fundus_ray.obs.report import write_report
 from fundus_ray.obs.sinks import RunFolder, When
 from fundus_ray.obs.trace import Trace
 from fundus_ray.reasoning.prompt import build_prompt
 from fundus_ray.runtime import Actors, start
 from fundus_ray.sft.warm_start import Knowledge, warm_start
-from fundus_ray.types import Prompt, Sample, Sampling, ScoredGroup
+from fundus_ray.types import Prompt, Sampling, ScoredGroup
 
 SEEDS_A_RUN = 2**40  # sampling seeds of different run seeds never meet
 
@@ -75,7 +75,7 @@ def run(config: Config, *, resume: Path | None = None) -> Path:
     began = time.perf_counter()
     _say("data: samples to learn from and samples held out")
     knowledge = Knowledge(vocabulary=load_vocabulary(), records=load_records())
-    split = _with_finding_ids(load_data(config, cache_dir=cache_dir), knowledge.vocabulary)
+    split = load_data(config, cache_dir=cache_dir, finding_ids=knowledge.vocabulary.ids)
     folder = _open_folder(config, resume=resume, checkpoint=checkpoint)
     folder.add_stage_seconds("data", time.perf_counter() - began)
     try:
@@ -92,6 +92,9 @@ def run(config: Config, *, resume: Path | None = None) -> Path:
             stopped = asyncio.run(_with_actors(job, model_path=model_path, knowledge_dir=index.folder))
         except asyncio.CancelledError:  # the second Ctrl-C
             raise KeyboardInterrupt from None
+        except FundusRayError:
+            write_report(folder.path)  # of what there is: a run that failed is looked at first
+            raise
         finally:
             job.trace.write(folder.path / "trace.json")
         with folder.time_stage("report"):
@@ -118,6 +121,9 @@ async def _with_actors(job: _Job, *, model_path: Path, knowledge_dir: Path) -> b
         if job.checkpoint:
             await actors.learner.load(str(job.checkpoint.folder))
         first_proofs = await loop.deliver(actors.parts, trace=job.trace)
+        if job.checkpoint:
+            folder.cut_back(job.start.step)
+            _write_what_runs(folder, config)
         folder.add_stage_seconds("start", time.perf_counter() - began)
         _count_start(folder, proofs=len(first_proofs))
         if not job.checkpoint:
@@ -199,17 +205,6 @@ def _count_start(folder: RunFolder, *, proofs: int) -> None:
     folder.write_facts(
         "starts", {"publishes": int(old.get("publishes", 0)) + 1, "proofs": int(old.get("proofs", 0)) + proofs}
     )
-
-
-def _with_finding_ids(split: DataSplit, vocabulary: Vocabulary) -> DataSplit:
-    """Annotations may use names or synonyms; from here on they are ids. Raises DataError naming the sample."""
-
-    def with_ids(sample: Sample) -> Sample:
-        if sample.findings is None:
-            return sample
-        return replace(sample, findings=vocabulary.ids(sample.findings, where=f"sample {sample.id}"))
-
-    return DataSplit(train=tuple(map(with_ids, split.train)), evaluation=tuple(map(with_ids, split.evaluation)))
 
 
 def _check_same_base(folder: RunFolder, model_path: Path) -> None:
@@ -296,12 +291,15 @@ def _open_folder(config: Config, *, resume: Path | None, checkpoint: Checkpoint 
                 f"loop.steps={config.loop.steps} lies before the checkpoint of {resume} "
                 f"at step {checkpoint.position.step}; set it higher"
             )
-        folder = RunFolder.open(resume, upto_step=checkpoint.position.step)
-    else:
-        folder = RunFolder.create(Path(config.run.dir).resolve(), name=config.run.name)
+        return RunFolder.open(resume)
+    folder = RunFolder.create(Path(config.run.dir).resolve(), name=config.run.name)
+    _write_what_runs(folder, config)
+    return folder
+
+
+def _write_what_runs(folder: RunFolder, config: Config) -> None:
     folder.write_config(config)
     folder.write_versions()
-    return folder
 
 
 def _say(text: str) -> None:

@@ -87,9 +87,10 @@ def one_seed(recipe: Path, overrides: list[str], *, seed: int) -> Row:
 
 def train_control(config: Config, *, base: Path, seconds: float, out: Path) -> Path:
     """Go on with the traces of the same seed from version 0's weights."""
-    samples = load_data(config, cache_dir=Path(config.run.dir) / "cache").train
-    policy = load_policy(base, dtype=config.policy.dtype)
     knowledge = Knowledge(vocabulary=load_vocabulary(), records=load_records())
+    cache_dir = Path(config.run.dir) / "cache"
+    samples = load_data(config, cache_dir=cache_dir, finding_ids=knowledge.vocabulary.ids).train
+    policy = load_policy(base, dtype=config.policy.dtype)
     traces = traces_of(config, samples, knowledge=knowledge)
     examples = trace_examples(samples, traces, processor=policy.processor)
     rate = config.sft.learning_rate * CONTROL_RATE_SHARE

@@ -18,6 +18,7 @@ import pytest
 
 from fundus_ray.config import load
 from fundus_ray.data.source import load_data
+from fundus_ray.knowledge.vocabulary import load_vocabulary
 from fundus_ray.types import Sample
 
 
@@ -25,7 +26,8 @@ from fundus_ray.types import Sample
 def samples(tmp_path_factory: pytest.TempPathFactory) -> tuple[Sample, ...]:
     """Twelve phantoms."""
     config = load(None, ["data.train_samples=12", "data.eval_samples=4"])
-    return load_data(config, cache_dir=tmp_path_factory.mktemp("phantoms")).train
+    cache_dir = tmp_path_factory.mktemp("phantoms")
+    return load_data(config, cache_dir=cache_dir, finding_ids=load_vocabulary().ids).train
 
 
 @pytest.fixture(scope="session")

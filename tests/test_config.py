@@ -173,6 +173,27 @@ def test_settings_just_inside_the_rules_are_taken(settings: list[str]) -> None:
     load(None, settings)
 
 
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (["loop.steps=0", "sft.steps=0", "sft.batch_size=4"], "sft.batch_size has no effect with sft.steps=0"),
+        (["loop.async_ratio=0", "learner.correction=none", "learner.tis_cap=3"], "learner.tis_cap has no effect with"),
+        (["data.eval_fraction=0.1"], "data.eval_fraction has no effect with rendered data; set data.eval_samples"),
+        (["rollout.gpu_memory_utilization=0.5"], "has no effect with rollout.gpus=0"),
+        (["reward.consistency=0", "reward.gate_consistency=true"], "has no effect with reward.consistency=0"),
+    ],
+)
+def test_an_override_without_effect_is_refused(settings: list[str], said: str) -> None:
+    assert said in refusal(*settings)
+    load(overrides=settings[:-1])
+
+
+def test_what_a_recipe_says_may_be_idled_by_an_override(tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("sft: {batch_size: 4}\nloop: {steps: 0}\n")
+    assert load(recipe, ["sft.steps=0"]).sft.batch_size == 4
+
+
 def test_checkpoint_folder_is_recognised_by_its_config_json(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     assert load(None, [f"policy.path={tmp_path}", "sft.steps=0"]).policy.path == str(tmp_path)

@@ -70,7 +70,7 @@ def test_jsonl_row_of_the_readme_is_taken(tmp_path: Path) -> None:
     Image.new("RGB", (56, 56), "red").save(tmp_path / "img" / "other.png")
     other = {**row, "image": "img/other.png", "patient_id": "p18"}
     (tmp_path / "rows.jsonl").write_text(f"{json.dumps(row)}\n{json.dumps(other)}\n")
-    sample, _ = jsonl_samples(tmp_path / "rows.jsonl", eval_fraction=0.5, seed=0)
+    sample, _ = jsonl_samples(tmp_path / "rows.jsonl", finding_ids=load_vocabulary().ids, eval_fraction=0.5, seed=0)
     assert (sample.answer, sample.findings) == (("diabetic retinopathy",), ("microaneurysm", "hard_exudate"))
     assert set(sample.findings or ()) <= set(load_vocabulary().findings)
 

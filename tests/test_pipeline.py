@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -82,17 +84,55 @@ def test_two_updates_on_two_engines_keep_every_promise(runs: Path, ratio: int) -
         assert all(r["snapshot"] for r in rollouts)
 
 
-def test_a_run_goes_on_from_its_checkpoint_and_its_policy_reads_an_image(runs: Path) -> None:
-    folder = run(config_in(runs, "run.name=resume", "loop.steps=1", "evaluate.samples=0", "evaluate.photo=false"))
+def test_ctrl_c_ends_a_run_in_order_and_it_goes_on_from_its_checkpoint_and_its_policy_reads_an_image(
+    runs: Path,
+) -> None:
+    without_evaluation = ["evaluate.samples=0", "evaluate.photo=false"]
+    interrupt_a_run(runs, "run.name=resume", "loop.steps=200", "loop.checkpoint_every=0", *without_evaluation)
+    folder = runs / "latest"
+    done = json.loads((folder / "summary.json").read_text())["steps"]
+    assert done < 200
+    assert [c.name for c in (folder / "checkpoints").iterdir()] == [f"step-{done:06d}"]
     first = (folder / "rollouts" / "step-000001.jsonl").read_text()
-    again = run(config_in(runs, "loop.steps=2", "evaluate.samples=0", "evaluate.photo=false"), resume=folder)
+
+    again = run(config_in(runs, f"loop.steps={done + 1}", *without_evaluation), resume=folder)
     assert again == folder.resolve()
-    assert [m["step"] for m in lines(folder / "metrics.jsonl")] == [1, 2]
+    assert [m["step"] for m in lines(folder / "metrics.jsonl")] == list(range(1, done + 2))
     assert (folder / "rollouts" / "step-000001.jsonl").read_text() == first
-    trained = [r["sample"] for n in (1, 2) for r in lines(folder / "rollouts" / f"step-{n:06d}.jsonl")]
-    assert len(set(trained)) == 6  # no sample of step 1 came again in step 2
+    groups = [{r["group_id"] for r in lines(path)} for path in sorted((folder / "rollouts").iterdir())]
+    assert sum(map(len, groups)) == len(set().union(*groups))  # what was trained did not come again
     image = lines(folder / "rollouts" / "step-000001.jsonl")[0]["image"]
     assert isinstance(generate_once(policy=folder, image=Path(image), question=None, options=[]), str)
+
+
+def interrupt_a_run(runs: Path, *overrides: str) -> None:
+    """From a terminal of its own: SIGINT after the first update; exit code 130, and no process stays behind."""
+    before, recipe = (runs / "latest").resolve(), runs / "recipe.yaml"
+    recipe.write_text("{}")
+    settings = [*SMALL, f"run.dir={runs}", *overrides]
+    command = [sys.executable, "-m", "fundus_ray.cli", "train", "--config", str(recipe), *settings]
+    with (runs / "interrupted.log").open("w") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
+        try:
+            wait_for_an_update(runs / "latest", before=before)
+            family = psutil.Process(process.pid).children(recursive=True)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(timeout=240) == 130
+        finally:
+            process.kill()
+    assert "go on with: fundus-ray train --resume" in (runs / "interrupted.log").read_text()
+    _, alive = psutil.wait_procs(family, timeout=60)
+    assert alive == []
+
+
+def wait_for_an_update(latest: Path, *, before: Path) -> None:
+    """Until the run that `latest` will point to, other than `before`, has logged a step."""
+    deadline = time.monotonic() + 240
+    while time.monotonic() < deadline:
+        metrics = latest.resolve() / "metrics.jsonl"
+        if latest.resolve() != before and metrics.is_file() and metrics.read_text():
+            return
+        time.sleep(0.2)
+    raise AssertionError(f"no update within 240 s: {latest.resolve()}")
 
 
 def test_a_killed_engine_ends_the_run_with_an_error_that_names_it(runs: Path) -> None:
@@ -106,12 +146,9 @@ def test_a_killed_engine_ends_the_run_with_an_error_that_names_it(runs: Path) ->
 
 def kill_an_engine_during_rl(latest: Path) -> None:
     """SIGKILL one rollout actor after the first update, from outside, as an operating system would."""
-    before, deadline = latest.resolve(), time.monotonic() + 240
+    wait_for_an_update(latest, before=latest.resolve())
+    deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
-        time.sleep(0.2)
-        metrics = latest.resolve() / "metrics.jsonl"
-        if latest.resolve() == before or not metrics.is_file() or not metrics.read_text():
-            continue
         for process in psutil.Process(os.getpid()).children(recursive=True):
             try:
                 title = " ".join(process.cmdline())

@@ -11,13 +11,14 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from fundus_ray.config.rules import check
+from fundus_ray.config.rules import check, check_effect
 from fundus_ray.config.schema import Config, documented_fields
 from fundus_ray.errors import ConfigError
 
 
 def load(path: str | Path | None = None, overrides: Sequence[str] = ()) -> Config:
-    """Defaults, then the YAML recipe, then `a.b=c` overrides; checked. Raises ConfigError."""
+    """Defaults, then the YAML recipe, then `a.b=c` overrides; checked. Raises ConfigError, also for an override that
+    has no effect under the other settings."""
     tree = OmegaConf.structured(Config)
     for origin, layer in _layers(path, overrides):
         for key in _leaf_keys(layer):
@@ -35,6 +36,7 @@ def load(path: str | Path | None = None, overrides: Sequence[str] = ()) -> Confi
         raise ConfigError(f"{path or 'command line'}: {' '.join(str(err).split())}") from None
     assert isinstance(config, Config)
     check(config)
+    check_effect(config, [item.partition("=")[0] for item in overrides])
     return config
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,41 @@ def check(config: Config) -> None:
     for key, meta, value in documented_fields(config):
         _check_range(key, value, meta)
     _check_rules(config)
+
+
+@dataclass(frozen=True, slots=True)
+class _Idle:
+    """Settings that do nothing under others; `what` is a key, or a section whose every key but `but` is meant."""
+
+    what: tuple[str, ...]
+    under: str
+    holds: Callable[[Config], bool]
+    but: str = ""
+
+    def covers(self, key: str) -> bool:
+        return key != self.but and (key in self.what or key.split(".")[0] in self.what)
+
+
+_IDLE = (
+    _Idle(("sft",), "sft.steps=0, which trains nothing", lambda c: not c.sft.steps, but="sft.steps"),
+    _Idle(("learner.tis_cap",), "learner.correction=none", lambda c: c.learner.correction == "none"),
+    _Idle(
+        ("data.train_samples", "data.eval_samples"),
+        "data.source=jsonl, which takes every row",
+        lambda c: c.data.source == "jsonl",
+    ),
+    _Idle(("data.eval_fraction",), "rendered data; set data.eval_samples instead", lambda c: c.data.source != "jsonl"),
+    _Idle(("reward.gate_consistency",), "reward.consistency=0", lambda c: not c.reward.consistency),
+    _Idle(("rollout.gpu_memory_utilization",), "rollout.gpus=0", lambda c: not c.rollout.gpus),
+)
+
+
+def check_effect(config: Config, keys: Iterable[str]) -> None:
+    """Whether each of `keys`, given on the command line, does anything in this configuration. Raises ConfigError."""
+    for key in keys:
+        for idle in _IDLE:
+            if idle.covers(key) and idle.holds(config):
+                raise ConfigError(f"{key} has no effect with {idle.under}; leave it out")
 
 
 def allowed(meta: dict[str, Any]) -> str:

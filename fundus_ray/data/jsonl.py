@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,9 @@ SPLITS = ("train", "eval")
 SHOWN_PROBLEMS = 5
 
 
+FindingIds = Callable[[Sequence[str]], tuple[str, ...]]  # names, synonyms or ids -> ids; DataError for an unknown one
+
+
 class _RowError(Exception):
     """What is wrong with one row; the caller adds file and line."""
 
@@ -39,7 +42,7 @@ class _Seen:
     images: dict[Path, ImageRef] = field(default_factory=dict)  # so that an image asked about twice is decoded once
 
 
-def jsonl_samples(path: Path, *, eval_fraction: float, seed: int) -> tuple[Sample, ...]:
+def jsonl_samples(path: Path, *, finding_ids: FindingIds, eval_fraction: float, seed: int) -> tuple[Sample, ...]:
     """The file's samples in its order. Rows without a `split` are divided by patient: `eval_fraction` of them held out.
 
     Rows without `patient_id` belong to the patient of another row with the same image, or else to the image itself.
@@ -50,7 +53,7 @@ def jsonl_samples(path: Path, *, eval_fraction: float, seed: int) -> tuple[Sampl
     seen = _Seen()
     for number, line in tqdm(_lines(path), desc=f"reading {path.name}", unit="row", mininterval=0.5):
         try:
-            samples.append(_sample(line, path=path, number=number, seen=seen))
+            samples.append(_sample(line, path=path, number=number, seen=seen, finding_ids=finding_ids))
         except (_RowError, DataError) as err:
             problems.append(f"{path}:{number}: {err}")
     if problems:
@@ -83,7 +86,7 @@ def _summary(problems: Sequence[str]) -> str:
     return f"{first} (and {len(rest)} more: {shown}{'; ...' if len(rest) >= SHOWN_PROBLEMS else ''})"
 
 
-def _sample(line: str, *, path: Path, number: int, seen: _Seen) -> Sample:
+def _sample(line: str, *, path: Path, number: int, seen: _Seen, finding_ids: FindingIds) -> Sample:
     """One row as a sample; patient and split stay empty where the row has none."""
     row = _parse(line)
     identity = _label(row, "id") or f"{path.stem}-{number}"
@@ -103,7 +106,7 @@ def _sample(line: str, *, path: Path, number: int, seen: _Seen) -> Sample:
         source=path.stem,
         split=row.get("split") or "",
         patient_id=_label(row, "patient_id"),
-        findings=None if findings is None else tuple(_texts(findings, "findings")),
+        findings=None if findings is None else finding_ids(_texts(findings, "findings")),
     )
     if row.get("split") is not None and sample.split not in SPLITS:
         raise _RowError(f"split is {row['split']!r}; allowed are {', '.join(SPLITS)}")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fundus_ray.config import Config
-from fundus_ray.data.jsonl import jsonl_samples
+from fundus_ray.data.jsonl import FindingIds, jsonl_samples
 from fundus_ray.data.phantoms import phantom_samples
 from fundus_ray.data.photo import photo_samples
 from fundus_ray.errors import DataError
@@ -26,15 +26,18 @@ class DataSplit:
     evaluation: tuple[Sample, ...]
 
 
-def load_data(config: Config, *, cache_dir: Path) -> DataSplit:
-    """The samples of `config.data.source`; rendered ones are kept in `cache_dir`.
+def load_data(config: Config, *, cache_dir: Path, finding_ids: FindingIds) -> DataSplit:
+    """The samples of `config.data.source`; rendered ones are kept in `cache_dir`. Findings in a JSONL may be names or
+    synonyms; from here on they are ids.
 
     Raises DataError on a file or row that cannot be used, an empty half, or a patient or image in both halves. The
     held-out half may be empty only where evaluation is off (`evaluate.samples=0`).
     """
     data, seed = config.data, config.run.seed
     if data.source == "jsonl":
-        samples = jsonl_samples(Path(data.path).resolve(), eval_fraction=data.eval_fraction, seed=seed)
+        samples = jsonl_samples(
+            Path(data.path).resolve(), finding_ids=finding_ids, eval_fraction=data.eval_fraction, seed=seed
+        )
     else:
         rendered = {"phantoms": phantom_samples, "photo": photo_samples}[data.source]
         sizes = {"train": data.train_samples, "eval": data.eval_samples}

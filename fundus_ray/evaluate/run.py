@@ -13,7 +13,6 @@ from dataclasses import replace
 from tqdm import tqdm
 
 from fundus_ray.evaluate.metrics import EvalResult, EvalRow, summarise
-from fundus_ray.knowledge.vocabulary import load_vocabulary
 from fundus_ray.reasoning.prompt import build_prompt
 from fundus_ray.reward.outcome import accuracy
 from fundus_ray.types import Prompt, RewardStatus, RolloutGroup, Sample, Sampling, ScoredGroup
@@ -100,7 +99,7 @@ async def _read(
         question=sample.question,
         options=sample.options,
         gold_answer=sample.answer,
-        gold_findings=_finding_ids(sample),
+        gold_findings=sample.findings,
         text=item.rollout.text,
         answer=item.answer,
         correct=accuracy(item.answer, sample.answer) == 1.0,
@@ -112,10 +111,3 @@ async def _read(
         policy_step=item.rollout.policy.step,
         policy_sha256=item.rollout.policy.sha256,
     )
-
-
-def _finding_ids(sample: Sample) -> tuple[str, ...] | None:
-    """Annotations may be written as names or synonyms; chains are read as ids. Raises DataError for an unknown one."""
-    if sample.findings is None:
-        return None
-    return load_vocabulary().ids(sample.findings, where=f"sample {sample.id}")

@@ -87,11 +87,11 @@ class Vocabulary:
         """The id of a finding given by id, name or synonym, or None."""
         return text if text in self.findings else self.finding_matcher.exact(text)
 
-    def ids(self, findings: Sequence[str], *, where: str) -> tuple[str, ...]:
-        """Ids of findings given by id, name or synonym, each once. Raises DataError naming `where` for an unknown."""
+    def ids(self, findings: Sequence[str]) -> tuple[str, ...]:
+        """Ids of findings given by id, name or synonym, each once. Raises DataError for an unknown one."""
         found = [self.finding_id(text) for text in findings]
         if None in found:
-            raise DataError(f"{where}: finding {findings[found.index(None)]!r} is not in the vocabulary")
+            raise DataError(f"finding {findings[found.index(None)]!r} is not in the vocabulary")
         return tuple(dict.fromkeys(key for key in found if key is not None))
 
     def label(self, text: str) -> str | None:

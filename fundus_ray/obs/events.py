@@ -15,13 +15,15 @@ from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 
 class ScalarEvents:
-    """One event file. With `purge_step`, TensorBoard hides what earlier files of the folder hold from that step on."""
+    """One event file."""
 
-    def __init__(self, folder: Path, *, purge_step: int | None = None) -> None:
+    def __init__(self, folder: Path) -> None:
         self._writer = EventFileWriter(str(folder))
-        if purge_step is not None:
-            restart = SessionLog(status=SessionLog.START)
-            self._writer.add_event(Event(wall_time=time.time(), step=purge_step, session_log=restart))
+
+    def purge(self, step: int) -> None:
+        """TensorBoard hides what earlier files of the folder hold from that step on."""
+        restart = SessionLog(status=SessionLog.START)
+        self._writer.add_event(Event(wall_time=time.time(), step=step, session_log=restart))
 
     def add(self, step: int, scalars: Mapping[str, float]) -> None:
         """Write the scalars under this step; TensorBoard shows NaN as a gap."""

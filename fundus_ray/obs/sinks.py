@@ -52,11 +52,11 @@ class Evaluation(Protocol):
 class RunFolder:
     """An open run folder; use `create` or `open`."""
 
-    def __init__(self, path: Path, *, purge_step: int | None = None) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
         (path / "rollouts").mkdir(exist_ok=True)
         self._metrics = JsonLines(path / "metrics.jsonl")
-        self._events = ScalarEvents(path / "tensorboard", purge_step=purge_step)
+        self._events = ScalarEvents(path / "tensorboard")
         self._stages: dict[str, float] = _read_or_empty(path / "stages.json")
         self._facts: dict[str, dict[str, Any]] = _read_or_empty(path / "facts.json")
 
@@ -73,23 +73,31 @@ class RunFolder:
         return cls(path)
 
     @classmethod
-    def open(cls, path: Path, *, upto_step: int) -> RunFolder:
-        """An existing folder for --resume, cut back to the checkpoint's step. Raises DataError if it is none."""
+    def open(cls, path: Path) -> RunFolder:
+        """An existing folder for --resume; `cut_back` before the first step. Raises DataError if it is none."""
         path = path.resolve()
         if not (path / "metrics.jsonl").is_file():
             raise DataError(f"{path} is not a run folder: it has no metrics.jsonl")
-        kept = [line_of(r) for r in read_lines(path / "metrics.jsonl") if r["step"] <= upto_step]
-        write_text(path / "metrics.jsonl", "".join(line + "\n" for line in kept))
-        for file in (path / "rollouts").glob("step-*.jsonl"):
+        return cls(path)
+
+    def cut_back(self, upto_step: int) -> None:
+        """Remove what was made after the checkpoint's step, and point `latest` here.
+
+        Apart from `open`, so that a resume which fails before its actors run costs nothing of the old results.
+        """
+        self._metrics.close()
+        kept = [line_of(r) for r in read_lines(self.path / "metrics.jsonl") if r["step"] <= upto_step]
+        write_text(self.path / "metrics.jsonl", "".join(line + "\n" for line in kept))
+        self._metrics = JsonLines(self.path / "metrics.jsonl")
+        for file in (self.path / "rollouts").glob("step-*.jsonl"):
             if int(file.stem.removeprefix("step-")) > upto_step:
                 file.unlink()
         for name in STALE_AFTER_RESUME:
-            (path / name).unlink(missing_ok=True)
-        facts = _read_or_empty(path / "facts.json")
-        if any(name in facts for name in STALE_FACTS):
-            write_json(path / "facts.json", {name: v for name, v in facts.items() if name not in STALE_FACTS})
-        _point_latest(path.parent, path)
-        return cls(path, purge_step=upto_step + 1)
+            (self.path / name).unlink(missing_ok=True)
+        self._facts = {name: facts for name, facts in self._facts.items() if name not in STALE_FACTS}
+        write_json(self.path / "facts.json", self._facts)
+        self._events.purge(upto_step + 1)
+        _point_latest(self.path.parent, self.path)
 
     @property
     def facts(self) -> Mapping[str, Mapping[str, Any]]:

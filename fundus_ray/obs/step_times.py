@@ -6,10 +6,8 @@ Generation and scoring run many groups at once on one worker, so their work is t
 spans, never their sum: two groups decoded together for 3 s are 3 s of engine time. Over W workers it is the mean: the
 stage's wall time if its work were spread evenly. A span without the id `worker` counts for every worker.
 
-Rollout workers may run ahead for the next step. With `groups_needed` (groups that the step took, dropped ones
-included) the work is scaled by groups_needed / (spans that ended inside the window); one that ends at the window's end
-exactly is taken as still open. The scaled figure is rough where groups end in bursts; over a run, use the busy time.
-Idle shares are of what really happened, not scaled.
+Rollout workers may run ahead for the next step, so one window's work need not be that of one step; over a run the two
+agree.
 
 In a synchronous run scoring overlaps generation too, so the ceiling there is against a fully serial loop.
 """
@@ -30,7 +28,7 @@ class StepTimes:
 
     learner_idle: share of the window in which the learner side waited for a group.
     generator_idle: share of the rollout workers' time in which a worker had no request open.
-    generate_s (Tg), score_s (Tr): what one step's groups cost the rollout and the reward workers, see `step_times`.
+    generate_s (Tg), score_s (Tr): what the rollout and the reward workers worked in the window.
     update_s (Tt), publish_s + deliver_s (Ts): length of the union of these spans.
     ceiling: largest speed-up over the same work done one stage after the other; NaN where nothing was timed.
     """
@@ -69,7 +67,6 @@ def step_times(
     end_s: float,
     rollout_workers: int = 1,
     reward_workers: int = 1,
-    groups_needed: int | None = None,
 ) -> StepTimes:
     """Times of one learner step, from spans that overlap its window; see the module's text for what is measured.
 
@@ -83,14 +80,8 @@ def step_times(
     cut = _cut_by_name(spans, start_s=start_s, end_s=end_s)
     unions = {name: union_length((s.start_s, s.end_s) for s in found) for name, found in cut.items()}
     wait, update, publish, deliver = (unions.get(name, 0.0) for name in ("wait_group", "update", "publish", "deliver"))
-
-    def work(name: str, busy_s: float) -> float:
-        ended = sum(s.end_s < end_s for s in cut.get(name, ()))
-        return busy_s * groups_needed / ended if groups_needed is not None and ended else busy_s
-
-    generating = mean_busy(cut.get("generate", ()), workers=rollout_workers)
-    generate = work("generate", generating)
-    score = work("score", mean_busy(cut.get("score", ()), workers=reward_workers))
+    generate = mean_busy(cut.get("generate", ()), workers=rollout_workers)
+    score = mean_busy(cut.get("score", ()), workers=reward_workers)
     return StepTimes(
         window_s=window,
         wait_group_s=wait,
@@ -100,7 +91,7 @@ def step_times(
         publish_s=publish,
         deliver_s=deliver,
         learner_idle=wait / window,
-        generator_idle=1.0 - generating / window,
+        generator_idle=1.0 - generate / window,
         ceiling=async_ceiling(generate_s=generate, score_s=score, update_s=update, sync_s=publish + deliver),
     )
 

@@ -26,6 +26,7 @@ from fundus_ray.config import Config
 from fundus_ray.errors import DeliveryError
 from fundus_ray.policy.adapter import read_files, sha256_of, write_files
 from fundus_ray.policy.load import load_processor, prompt_text
+from fundus_ray.policy.scratch import LockedFolder
 from fundus_ray.types import DeliveryProof, PolicyVersion, Prompt, PublishedAdapter, Rollout, RolloutGroup, Sampling
 
 CPU_BATCH_TOKENS = 8192  # most prompt tokens of one engine step
@@ -43,7 +44,8 @@ class Engine:
         self._in_use: Counter[int] = Counter()
         self._counter = 0
         self._newest: PublishedAdapter | None = None
-        self._folder = Path(tempfile.mkdtemp(prefix=f"fundus-ray-{worker}-", dir=_memory_folder()))
+        self._scratch = LockedFolder(_memory_folder())
+        self._folder = self._scratch.path
 
     @classmethod
     def start(cls, config: Config, *, model_path: str, worker: str) -> Engine:
@@ -132,7 +134,7 @@ class Engine:
     async def close(self) -> None:
         """Stop the engine's process and remove its adapters from memory."""
         self._llm.shutdown(timeout=10)
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._scratch.close()
 
     @property
     def held_versions(self) -> tuple[int, ...]:
@@ -205,6 +207,7 @@ def _rollout(completion: Any, *, prompt: Prompt, version: PolicyVersion) -> Roll
     )
 
 
-def _memory_folder() -> str | None:
+def _memory_folder() -> Path:
     """Node-local memory where the system has it, else the default temporary folder."""
-    return "/dev/shm" if Path("/dev/shm").is_dir() else None
+    memory = Path("/dev/shm")
+    return memory if memory.is_dir() else Path(tempfile.gettempdir())

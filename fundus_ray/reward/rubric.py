@@ -61,7 +61,7 @@ class Rubric:
         self._search = lru_cache(maxsize=_CACHED_QUERIES)(lambda query: index.search(query, top_k))
 
     def score_group(self, group: RolloutGroup) -> ScoredGroup:
-        """Scores every rollout. Raises DataError for an annotated finding that is not in the vocabulary."""
+        """Scores every rollout."""
         started_s = time.time()
         try:
             scored = tuple(self._score(rollout, group.prompt.sample) for rollout in group.rollouts)
@@ -96,15 +96,11 @@ class Rubric:
         )
 
     def _parts(self, reading: Reading, answer: tuple[str, ...] | None, sample: Sample) -> dict[str, Part]:
-        vocabulary = self._vocabulary
-        annotated = sample.findings
-        if annotated is not None:
-            annotated = vocabulary.ids(annotated, where=f"sample {sample.id}")
         return {
             "accuracy": _accuracy(reading, answer, sample),
             "format": Part(well_formed(reading), tuple(f"form: {problem}" for problem in reading.problems)),
             "consistency": self._consistency(reading, answer, sample),
-            "grounding": grounding(stated_findings(reading), annotated, vocabulary=vocabulary),
+            "grounding": grounding(stated_findings(reading), sample.findings, vocabulary=self._vocabulary),
         }
 
     def _consistency(self, reading: Reading, answer: tuple[str, ...] | None, sample: Sample) -> Part:

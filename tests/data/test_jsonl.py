@@ -14,9 +14,11 @@ from PIL import Image
 
 from fundus_ray.data.jsonl import jsonl_samples
 from fundus_ray.errors import DataError
+from fundus_ray.knowledge.vocabulary import load_vocabulary
 from fundus_ray.types import Modality, Sample
 
 OPTIONS = ["normal", "glaucoma", "drusen"]
+IDS = load_vocabulary().ids
 
 
 def picture(path: Path, *, value: int) -> Path:
@@ -47,7 +49,7 @@ def write(folder: Path, rows: list[dict[str, Any] | str]) -> Path:
 
 
 def load(folder: Path, rows: list[dict[str, Any] | str], *, fraction: float = 0.3, seed: int = 0) -> list[Sample]:
-    return list(jsonl_samples(write(folder, rows), eval_fraction=fraction, seed=seed))
+    return list(jsonl_samples(write(folder, rows), finding_ids=IDS, eval_fraction=fraction, seed=seed))
 
 
 BAD: dict[str, tuple[dict[str, Any] | str, str]] = {
@@ -76,6 +78,7 @@ BAD: dict[str, tuple[dict[str, Any] | str, str]] = {
     "empty question": (row(1, question=""), "question is"),
     "findings are no list": (row(1, findings="drusen"), "findings is"),
     "a finding is no text": (row(1, findings=["drusen", 3]), "findings is"),
+    "an unknown finding": (row(1, findings=["ghost vessel"]), "finding 'ghost vessel' is not in the vocabulary"),
     "duplicate id": (row(1, id="first"), "id 'first' is already that of line 1"),
     "unknown split": (row(1, split="test"), "split is 'test'; allowed are train, eval"),
     "patient is no text": (row(1, patient_id=[1]), "patient_id is [1]"),
@@ -119,13 +122,13 @@ def test_an_empty_file_is_named(folder: Path, content: str) -> None:
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"none\.jsonl does not exist"):
-        jsonl_samples(tmp_path / "none.jsonl", eval_fraction=0.2, seed=0)
+        jsonl_samples(tmp_path / "none.jsonl", finding_ids=IDS, eval_fraction=0.2, seed=0)
 
 
 def test_a_file_in_another_encoding_is_named(folder: Path) -> None:
     (folder / "rows.jsonl").write_bytes(json.dumps(row()).encode("utf-16"))
     with pytest.raises(DataError, match=r"rows\.jsonl is not UTF-8"):
-        jsonl_samples(folder / "rows.jsonl", eval_fraction=0.2, seed=0)
+        jsonl_samples(folder / "rows.jsonl", finding_ids=IDS, eval_fraction=0.2, seed=0)
 
 
 @pytest.mark.parametrize(
@@ -167,7 +170,7 @@ def test_optional_columns_are_kept_and_absent_findings_stay_unknown(folder: Path
 def test_modality_is_read_in_any_case_and_a_byte_order_mark_is_skipped(folder: Path) -> None:
     path = write(folder, [row(0, modality="oct"), row(1)])
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
-    assert jsonl_samples(path, eval_fraction=0.2, seed=0)[0].modality is Modality.OCT
+    assert jsonl_samples(path, finding_ids=IDS, eval_fraction=0.2, seed=0)[0].modality is Modality.OCT
 
 
 def test_a_line_separator_inside_a_text_does_not_break_the_row(folder: Path) -> None:

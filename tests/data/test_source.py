@@ -12,17 +12,25 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fundus_ray.config import Config, load
+from fundus_ray.data import source
 from fundus_ray.data.cache import content_key, render_once, view_seeds
-from fundus_ray.data.source import divide, load_data
+from fundus_ray.data.source import DataSplit, divide
 from fundus_ray.errors import DataError
+from fundus_ray.knowledge.vocabulary import load_vocabulary
 from fundus_ray.types import ImageRef, Modality, Sample
 
 
-def small(source: str = "phantoms", **more: str) -> Config:
-    overrides = [f"data.source={source}", "data.train_samples=6", "data.eval_samples=3", "data.image_px=56"]
-    if source != "phantoms":
+def small(kind: str = "phantoms", **more: str) -> Config:
+    overrides = [f"data.source={kind}", "data.image_px=56"]
+    if kind != "jsonl":
+        overrides += ["data.train_samples=6", "data.eval_samples=3"]
+    if kind != "phantoms":
         overrides.append("sft.vision_warmup_steps=0")
     return load(overrides=[*overrides, *(f"{key.replace('__', '.')}={value}" for key, value in more.items())])
+
+
+def load_data(config: Config, *, cache_dir: Path) -> DataSplit:
+    return source.load_data(config, cache_dir=cache_dir, finding_ids=load_vocabulary().ids)
 
 
 def make_sample(name: str, *, split: str, patient: str, sha256: str) -> Sample:
@@ -34,9 +42,9 @@ def grey(seed: int) -> NDArray[np.uint8]:
     return np.full((4, 4, 3), seed, dtype=np.uint8)
 
 
-@pytest.mark.parametrize("source", ["phantoms", "photo"])
-def test_rendered_sources_give_the_asked_sizes_and_disjoint_halves(tmp_path: Path, source: str) -> None:
-    split = load_data(small(source), cache_dir=tmp_path)
+@pytest.mark.parametrize("kind", ["phantoms", "photo"])
+def test_rendered_sources_give_the_asked_sizes_and_disjoint_halves(tmp_path: Path, kind: str) -> None:
+    split = load_data(small(kind), cache_dir=tmp_path)
     assert (len(split.train), len(split.evaluation)) == (6, 3)
     assert not {s.patient_id for s in split.train} & {s.patient_id for s in split.evaluation}
     assert not {s.image.sha256 for s in split.train} & {s.image.sha256 for s in split.evaluation}

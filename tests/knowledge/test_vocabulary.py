@@ -90,10 +90,10 @@ def test_hpo_ids_have_hpo_form() -> None:
     assert len(set(ids)) == len(ids)
 
 
-def test_ids_takes_names_and_refuses_unknown_findings_by_name_of_the_sample() -> None:
-    assert VOCABULARY.ids(["CWS", "drusen", "cotton wool spots"], where="x") == ("cotton_wool_spot", "drusen")
-    with pytest.raises(DataError, match=r"sample 7: finding 'ghost vessel' is not in the vocabulary"):
-        VOCABULARY.ids(["drusen", "ghost vessel"], where="sample 7")
+def test_ids_takes_names_and_refuses_unknown_findings() -> None:
+    assert VOCABULARY.ids(["CWS", "drusen", "cotton wool spots"]) == ("cotton_wool_spot", "drusen")
+    with pytest.raises(DataError, match=r"finding 'ghost vessel' is not in the vocabulary"):
+        VOCABULARY.ids(["drusen", "ghost vessel"])
 
 
 @pytest.mark.parametrize(

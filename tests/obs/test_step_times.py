@@ -64,14 +64,6 @@ def test_one_step_by_hand() -> None:
     assert times.metrics()["async/ceiling"] == times.ceiling
 
 
-def test_work_done_ahead_for_the_next_step_is_scaled_out() -> None:
-    # Four groups ended in the window, the step needed two: it cost half of the 8 busy seconds.
-    spans = [generate(0, 2), generate(2, 4), generate(4, 6), generate(6, 8)]
-    times = step_times(spans, start_s=0, end_s=10, groups_needed=2)
-    assert times.generate_s == 4
-    assert times.generator_idle == pytest.approx(0.2)  # of what really happened
-
-
 def test_generator_idle_is_of_all_workers_time() -> None:
     times = step_times([generate(0, 10), generate(0, 5, "r1")], start_s=0, end_s=10, rollout_workers=2)
     assert times.generator_idle == pytest.approx(0.25)

@@ -48,7 +48,6 @@ async def test_groups_are_scored_concurrently_and_counted(tmp_path: Path) -> Non
     assert [s.total for s in scored[0].scored] == [1.0, 0.0]
     assert [s.status for s in scored[0].scored] == [RewardStatus.SCORED, RewardStatus.UNPARSEABLE]
     assert scored[0].finished_s >= scored[0].started_s > 0
-    assert worker.counts() == {"scored": 8, "unscorable": 0, "timeouts": 0}
 
 
 async def test_running_out_of_time_is_unscorable_and_counted(tmp_path: Path) -> None:
@@ -59,7 +58,6 @@ async def test_running_out_of_time_is_unscorable_and_counted(tmp_path: Path) -> 
     assert (scored.trainable, scored.drop_reason) == (False, "unscorable")
     assert scored.scored[0].status is RewardStatus.UNSCORABLE
     assert scored.scored[0].explanation == ("not scored: scoring took longer than reward.timeout_s=1e-09",)
-    assert worker.counts() == {"scored": 0, "unscorable": 1, "timeouts": 1}
 
 
 async def test_evidence_follows_top_k_and_weights_the_configuration(tmp_path: Path) -> None:

@@ -1,0 +1,51 @@
+"""A folder that lives as long as its process, also where the process is killed: the next one to start removes it.
+
+In: a parent folder, as a rule node-local memory. Out: `LockedFolder`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+PREFIX = "fundus-ray-"
+LOCK_FILE = "LOCK"
+
+
+class LockedFolder:
+    """A new folder whose lock file this process holds; the kernel frees the lock however the process ends.
+
+    A lock and not a process id, since containers may share the memory folder but not their ids.
+    """
+
+    def __init__(self, parent: Path) -> None:
+        """Removes this user's folders in `parent` that nobody holds any more."""
+        for folder in parent.glob(f"{PREFIX}*"):
+            _remove_if_abandoned(folder)
+        hidden = Path(tempfile.mkdtemp(prefix=f".{PREFIX}", dir=parent))
+        self._lock = os.open(hidden / LOCK_FILE, os.O_CREAT | os.O_RDWR)
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        self.path = parent / hidden.name.removeprefix(".")
+        hidden.rename(self.path)  # under its final name it is locked from the first moment on
+
+    def close(self) -> None:
+        """Remove the folder."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        os.close(self._lock)
+
+
+def _remove_if_abandoned(folder: Path) -> None:
+    try:
+        lock = os.open(folder / LOCK_FILE, os.O_RDWR)
+    except OSError:  # another user's, or just being removed
+        return
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(folder, ignore_errors=True)
+    except BlockingIOError:
+        pass  # its process lives
+    finally:
+        os.close(lock)
