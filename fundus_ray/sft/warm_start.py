@@ -160,16 +160,14 @@ def _base(config: Config, samples: Sequence[Sample], *, knowledge: Knowledge, fo
     """policy.path, or a tiny policy whose tokenizer and image statistics fit the samples."""
     if config.policy.path != "tiny":
         return Path(config.policy.path)
+    names = _finding_names(samples, knowledge)
     side = (config.data.image_px, config.data.image_px)
     images = [read_pixels(s.image).resize(side) for s in samples[:STATISTICS_IMAGES]]
     pixels = np.stack([np.asarray(image) for image in images]) / 255.0
     make_tiny_policy(
         folder,
-        texts=_tokenizer_texts(samples, knowledge),
-        phrases=[
-            *(o for s in samples for o in s.options),
-            *map(knowledge.vocabulary.name, knowledge.vocabulary.findings),
-        ],
+        texts=_tokenizer_texts(samples, names),
+        phrases=[*(o for s in samples for o in s.options), *names],
         image_px=config.data.image_px,
         image_mean=pixels.mean(axis=(0, 1, 2)).tolist(),
         image_std=pixels.std(axis=(0, 1, 2)).tolist(),
@@ -178,7 +176,15 @@ def _base(config: Config, samples: Sequence[Sample], *, knowledge: Knowledge, fo
     return folder
 
 
-def _tokenizer_texts(samples: Sequence[Sample], knowledge: Knowledge) -> Iterator[str]:
+def _finding_names(samples: Sequence[Sample], knowledge: Knowledge) -> list[str]:
+    """What chains about these samples may state: findings annotated on them, and those of their options' records."""
+    asked = {(option, sample.modality) for sample in samples for option in sample.options}
+    records = [r for r in (knowledge.records.get(*key) for key in asked) if r is not None]
+    ids = {f for s in samples for f in s.findings or ()} | {f for r in records for f in (*r.required, *r.supportive)}
+    return sorted(map(knowledge.vocabulary.name, ids))
+
+
+def _tokenizer_texts(samples: Sequence[Sample], names: Sequence[str]) -> Iterator[str]:
     """What the tokenizer learns its words from: prompts, chains, the words of chat turns.
 
     No answer's letter stands between its tags here, so that `>B` stays two tokens and the letter of an answer is the
@@ -189,7 +195,6 @@ def _tokenizer_texts(samples: Sequence[Sample], knowledge: Knowledge) -> Iterato
         yield prompt.system
         yield prompt.user
         yield "system\nuser\nassistant\n"
-        names = [knowledge.vocabulary.name(f) for f in knowledge.vocabulary.findings]
         for name in names:
             yield f"<think>Findings: {name}, {name}. Conclusion: {sample.answer[0]}.</think><answer>"
         yield "<think>Findings: none.</think><answer></answer>"
