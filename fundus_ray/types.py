@@ -156,8 +156,11 @@ class Evidence:
 
     passage_id: str
     title: str
+    section: str
     text: str
     source: str
+    url: str
+    licence: str
     score: float  # retrieval score
     rank: int  # from 1
     query: str

