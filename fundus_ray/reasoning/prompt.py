@@ -21,6 +21,11 @@ def letter(i: int) -> str:
     return ascii_uppercase[i]
 
 
+def system_line(modality: Modality) -> str:
+    """Who is asked, and what kind of image this is."""
+    return f"You are an ophthalmologist reading a {_IMAGE_NAMES[modality]}."
+
+
 def build_prompt(sample: Sample, *, group_id: int, seed: int) -> Prompt:
     """The sample in words. Whether several answers may be right is for the question itself to say, as FunBench's do.
 
@@ -35,7 +40,7 @@ def build_prompt(sample: Sample, *, group_id: int, seed: int) -> Prompt:
     form = f"Reply as <think>Findings: ... Conclusion: ...</think><answer>{answer}</answer>"
     return Prompt(
         sample=sample,
-        system=f"You are an ophthalmologist reading a {_IMAGE_NAMES[sample.modality]}.",
+        system=system_line(sample.modality),
         user="\n".join([sample.question, *options, form]),
         group_id=group_id,
         seed=seed,

@@ -1,0 +1,89 @@
+"""Any model that vLLM serves, as it is: words and perhaps an image in, words out, kept to a JSON schema where one is
+given. It names findings for the reasoning traces and drafts knowledge records; the policy that is trained has its own
+engine (generate.py).
+
+In: `ModelRequest`. Out: `ModelReply`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from PIL import Image
+from transformers import AutoProcessor
+from vllm import SamplingParams
+from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
+from vllm.v1.engine.async_llm import AsyncLLM
+
+from fundus_ray.config import Config
+from fundus_ray.errors import ConfigError
+from fundus_ray.policy.engine_args import engine_args
+from fundus_ray.types import ModelReply, ModelRequest
+
+
+class ServedModel:
+    """One engine. Any number of requests may be under way."""
+
+    def __init__(self, llm: AsyncLLM, *, processor: Any, name: str) -> None:
+        self._llm = llm
+        self._processor = processor
+        self._name = name
+        self._counter = 0
+
+    @classmethod
+    def start(cls, config: Config, *, model_path: str, name: str) -> ServedModel:
+        """Load the model; takes seconds to minutes. Must be called inside a running event loop.
+
+        Raises ConfigError where the folder holds no model that vLLM serves, or no chat template.
+        """
+        try:
+            processor = AutoProcessor.from_pretrained(model_path, local_files_only=True)
+            if not getattr(processor, "chat_template", None):
+                raise ConfigError(f"{model_path} has no chat template, so it cannot be asked; take an instruct model")
+            args = engine_args(config, model_path=model_path, limit_mm_per_prompt={"image": 1, "video": 0})
+            llm = AsyncLLM.from_engine_args(args)
+        except (OSError, ValueError) as err:
+            raise ConfigError(f"{model_path} cannot be served: {' '.join(str(err).split())[:300]}") from err
+        return cls(llm, processor=processor, name=name)
+
+    async def complete(self, ask: ModelRequest, *, pixels: Image.Image | None, limit_s: float) -> ModelReply:
+        """The reply. Raises TimeoutError after `limit_s` seconds; the request is then aborted."""
+        inputs: dict[str, Any] = {"prompt": self._prompt(ask, with_image=pixels is not None)}
+        if pixels is not None:
+            inputs["multi_modal_data"] = {"image": pixels}
+        self._counter += 1
+        request = f"{self._name}-{self._counter}"
+        last = None
+        async with asyncio.timeout(limit_s):
+            async for output in self._llm.generate(inputs, _sampling_params(ask), request):
+                last = output
+        assert last is not None
+        (completion,) = last.outputs
+        return ModelReply(text=completion.text, complete=completion.finish_reason == "stop")
+
+    async def close(self) -> None:
+        """Stop the engine."""
+        self._llm.shutdown(timeout=10)
+
+    def _prompt(self, ask: ModelRequest, *, with_image: bool) -> str:
+        user: Any = ask.user
+        if with_image:
+            user = [{"type": "image"}, {"type": "text", "text": ask.user}]
+        messages = [{"role": "system", "content": ask.system}, {"role": "user", "content": user}]
+        text = self._processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        assert isinstance(text, str)
+        return text
+
+
+def _sampling_params(ask: ModelRequest) -> SamplingParams:
+    outputs = None
+    if ask.schema:
+        outputs = StructuredOutputsParams(json=ask.schema, disable_any_whitespace=True)
+    return SamplingParams(
+        max_tokens=ask.max_tokens,
+        temperature=ask.temperature,
+        seed=ask.seed if ask.temperature else None,
+        output_kind=RequestOutputKind.FINAL_ONLY,
+        structured_outputs=outputs,
+    )

@@ -1,0 +1,103 @@
+"""From what was seen to why it means the label: a reasoning trace out of findings, a knowledge record and passages.
+
+In: a sample with its label, the findings that a model named, the label's record, a passage for each relation. Out:
+`LinkedTrace`, in the grammar of `reasoning/`, with a citation for each relation (after Fundus-R1's third stage).
+
+The citations stand beside the text and not in it: the policy that learns from the text has no passages before it, and
+would learn to make numbers up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from fundus_ray.knowledge.records import Record
+from fundus_ray.knowledge.vocabulary import Vocabulary
+from fundus_ray.reasoning.chain import compose
+from fundus_ray.reasoning.prompt import letter
+from fundus_ray.types import Evidence, Sample
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """A finding that speaks for a label, by its record, and the passage that says so ("" where none was found)."""
+
+    finding: str
+    label: str
+    role: str  # "required" | "supportive"
+    passage_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class LinkedTrace:
+    """A trace, with what it rests on."""
+
+    sample_id: str
+    text: str
+    findings: tuple[str, ...]
+    conclusion: tuple[str, ...]  # option texts
+    relations: tuple[Relation, ...]
+    snapshot: str  # of the knowledge
+
+
+def relations_of(findings: Sequence[str], records: Sequence[Record]) -> list[tuple[str, str, str]]:
+    """(finding, label, role) of every finding that a record asks for, required ones first."""
+    found = []
+    for role in ("required", "supportive"):
+        for record in records:
+            found += [(f, record.label, role) for f in findings if f in getattr(record, role)]
+    return found
+
+
+def relation_query(finding: str, label: str, vocabulary: Vocabulary) -> str:
+    """What to search for."""
+    return f"{vocabulary.name(finding)} {label}"
+
+
+def states(passage: Evidence, *, finding: str, label: str, vocabulary: Vocabulary) -> bool:
+    """Whether the passage speaks of both the finding and the label, by any of their names."""
+    text = f"{passage.title}. {passage.section}. {passage.text}"
+    return any(key == finding for key, _, _ in vocabulary.finding_matcher.find(text)) and any(
+        key == label for key, _, _ in vocabulary.label_matcher.find(text)
+    )
+
+
+def link(
+    sample: Sample,
+    *,
+    findings: Sequence[str],
+    records: Sequence[Record],
+    cited: Mapping[tuple[str, str], str],
+    vocabulary: Vocabulary,
+    snapshot: str,
+) -> LinkedTrace:
+    """The trace that concludes with the sample's own label. `cited`: (finding, label) -> passage id.
+
+    >>> # <think>Findings: microaneurysms, drusen. For diabetic retinopathy: microaneurysms (required).
+    >>> # Conclusion: diabetic retinopathy.</think><answer>B</answer>
+    """
+    relations = tuple(
+        Relation(finding=f, label=label, role=role, passage_id=cited.get((f, label), ""))
+        for f, label, role in relations_of(findings, records)
+    )
+    reasons = []
+    for record in records:
+        named = [f"{vocabulary.name(r.finding)} ({r.role})" for r in relations if r.label == record.label]
+        if named:
+            reasons.append(f"For {record.label}: {', '.join(named)}.")
+    letters = [letter(sample.options.index(option)) for option in sample.answer] if sample.options else sample.answer
+    text = compose(
+        findings=[vocabulary.name(f) for f in findings],
+        reasons=reasons,
+        conclusion=", ".join(sample.answer),
+        letters=letters,
+    )
+    return LinkedTrace(
+        sample_id=sample.id,
+        text=text,
+        findings=tuple(findings),
+        conclusion=sample.answer,
+        relations=relations,
+        snapshot=snapshot,
+    )

@@ -1,0 +1,164 @@
+"""`fundus-ray traces`: reasoning traces for samples that carry only labels, after Fundus-R1's three stages.
+
+    label -> knowledge record + passages ┐
+    image -> findings named by a model   ┴-> linked trace -> verdict -> folder of traces -> export
+
+In: a checked configuration. Out: a folder of traces (traces/store.py), which a second run goes on with.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tqdm import tqdm
+
+from fundus_ray.actors import all_or_first_error
+from fundus_ray.config import Config
+from fundus_ray.data.source import load_data
+from fundus_ray.errors import ConfigError
+from fundus_ray.knowledge.records import Record, Records, load_records
+from fundus_ray.knowledge.retriever import Retriever
+from fundus_ray.knowledge.store import build_store
+from fundus_ray.runtime import start_readers
+from fundus_ray.traces.filter import NO_RECORD, REASONS, UNPARSEABLE, reject_reason
+from fundus_ray.traces.link import LinkedTrace, link, relation_query, relations_of, states
+from fundus_ray.traces.reader import PROMPT_VERSION, candidates, finding_request, findings_of
+from fundus_ray.traces.store import TraceFolder
+from fundus_ray.types import Evidence, ImageRef, ModelReply, ModelRequest, Sample
+
+Reader = Callable[[ImageRef, ModelRequest], Awaitable[ModelReply]]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One sample's trace, why it is not kept ("" = it is), and the model's own words."""
+
+    trace: LinkedTrace
+    rejected: str
+    reply: str
+
+
+class TraceWriter:
+    """Sample in, outcome out. Remembers which passage states which relation: there are few of them."""
+
+    def __init__(self, config: Config, *, records: Records, retriever: Retriever, read: Reader) -> None:
+        self._traces = config.traces
+        self._records = records
+        self._vocabulary = records.vocabulary
+        self._retriever = retriever
+        self._read = read
+        self._cited: dict[tuple[str, str], str] = {}
+
+    async def write(self, sample: Sample) -> Outcome:
+        """Raises SearchError where the knowledge store is down, WorkerDiedError where the model is."""
+        records = self._records_of(sample)
+        if not records:
+            return self._outcome(sample, records=(), findings=(), rejected=NO_RECORD, reply="")
+        names = [self._vocabulary.name(f) for f in candidates(self._records, sample.modality)]
+        request = finding_request(
+            sample.modality, names, max_findings=self._traces.max_findings, max_tokens=self._traces.max_tokens
+        )
+        reply = await self._read(sample.image, request)
+        findings = findings_of(reply, self._vocabulary)
+        if findings is None:
+            return self._outcome(sample, records=records, findings=(), rejected=UNPARSEABLE, reply=reply.text)
+        await self._cite([(f, label) for f, label, _ in relations_of(findings, records)])
+        return self._outcome(sample, records=records, findings=findings, rejected="", reply=reply.text)
+
+    def _outcome(
+        self, sample: Sample, *, records: Sequence[Record], findings: Sequence[str], rejected: str, reply: str
+    ) -> Outcome:
+        trace = link(
+            sample,
+            findings=findings,
+            records=records,
+            cited=self._cited,
+            vocabulary=self._vocabulary,
+            snapshot=self._retriever.snapshot,
+        )
+        rejected = rejected or reject_reason(trace, sample, records=records, vocabulary=self._vocabulary)
+        return Outcome(trace=trace, rejected=rejected, reply=reply)
+
+    def _records_of(self, sample: Sample) -> tuple[Record, ...]:
+        """The records of all its labels; none where one is missing."""
+        found = [self._records.get(label, sample.modality) for label in sample.answer]
+        known = tuple(record for record in found if record is not None)
+        return known if len(known) == len(found) else ()
+
+    async def _cite(self, relations: Sequence[tuple[str, str]]) -> None:
+        """Search for the relations that no passage is known for yet, in one batch."""
+        new = [relation for relation in dict.fromkeys(relations) if relation not in self._cited]
+        if not new:
+            return
+        queries = [relation_query(finding, label, self._vocabulary) for finding, label in new]
+        found = await self._retriever.search(queries, k=self._traces.passages)
+        for (finding, label), passages in zip(new, found, strict=True):
+            self._cited[finding, label] = self._first_that_states(passages, finding=finding, label=label)
+
+    def _first_that_states(self, passages: Sequence[Evidence], *, finding: str, label: str) -> str:
+        stating = (p for p in passages if states(p, finding=finding, label=label, vocabulary=self._vocabulary))
+        return next((p.passage_id for p in stating), "")
+
+
+def generate_traces(config: Config, *, out: Path) -> TraceFolder:
+    """Read every training sample that the folder has no trace of yet, then export. Returns the closed folder.
+
+    Raises ConfigError where traces.reader is missing or the folder was made with other settings.
+    """
+    if not config.traces.reader:
+        raise ConfigError("traces.reader is empty: give the folder of a multimodal model that vLLM serves")
+    records = load_records()
+    cache_dir = Path(config.run.dir).resolve() / "cache"
+    samples = load_data(config, cache_dir=cache_dir, finding_ids=records.vocabulary.ids).train
+    # The point of a trace by a model is that the image carries only its label.
+    labelled = [replace(sample, findings=None) for sample in samples]
+    return asyncio.run(_generate(config, labelled, records=records, cache_dir=cache_dir, out=out))
+
+
+async def _generate(
+    config: Config, samples: Sequence[Sample], *, records: Records, cache_dir: Path, out: Path
+) -> TraceFolder:
+    retriever = await build_store(config.knowledge, folder=cache_dir / "knowledge")
+    made_with = {
+        "reader": str(Path(config.traces.reader).resolve()),
+        "snapshot": retriever.snapshot,
+        "prompt": PROMPT_VERSION,
+        "passages": config.traces.passages,
+    }
+    folder = TraceFolder(out, made_with=made_with)
+    try:
+        todo = [sample for sample in samples if sample.id not in folder.verdicts]
+        if todo:
+            async with start_readers(config, model_path=Path(config.traces.reader), log_dir=out / "logs") as pool:
+                writer = TraceWriter(config, records=records, retriever=retriever, read=pool.ask)
+                await _write_all(writer, todo, folder=folder, at_once=config.rollout.max_seqs * config.rollout.workers)
+        folder.export({sample.id: sample for sample in samples})
+    finally:
+        folder.close()
+        await retriever.close()
+    return folder
+
+
+async def _write_all(writer: TraceWriter, samples: Sequence[Sample], *, folder: TraceFolder, at_once: int) -> None:
+    free = asyncio.Semaphore(at_once)
+    with tqdm(total=len(samples), desc="reasoning traces", unit="image", mininterval=0.5) as bar:
+
+        async def one(sample: Sample) -> None:
+            async with free:
+                done = await writer.write(sample)
+            folder.add(done.trace, rejected=done.rejected, reply=done.reply)
+            bar.update()
+
+        await all_or_first_error([one(sample) for sample in samples])
+
+
+def verdict_table(folder: TraceFolder) -> str:
+    """How many traces are kept, and how many are not by which reason."""
+    counts = folder.counts()
+    total = sum(counts.values())
+    lines = [f"{counts.get('kept', 0):6d} of {total} traces kept"]
+    lines += [f"{counts[name]:6d} {name}: {what}" for name, what in REASONS.items() if name in counts]
+    return "\n".join(lines)

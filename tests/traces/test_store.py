@@ -1,0 +1,92 @@
+"""A folder of traces: gone on with after a crash, exported for other trainers."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from fundus_ray.errors import ConfigError, DataError
+from fundus_ray.traces.link import LinkedTrace, Relation
+from fundus_ray.traces.store import TraceFolder, kept_traces
+from fundus_ray.types import Sample
+
+MADE_WITH = {"reader": "model", "snapshot": "snap"}
+
+
+def trace(sample: Sample) -> LinkedTrace:
+    return LinkedTrace(
+        sample_id=sample.id,
+        text="<think>Findings: drusen. Conclusion: normal.</think><answer>A</answer>",
+        findings=("drusen",),
+        conclusion=("normal",),
+        relations=(Relation("drusen", "normal", "supportive", "normal#0"),),
+        snapshot="snap",
+    )
+
+
+def test_what_is_kept_comes_back_as_it_was(tmp_path: Path, samples: tuple[Sample, ...]) -> None:
+    folder = TraceFolder(tmp_path, made_with=MADE_WITH)
+    folder.add(trace(samples[0]), rejected="", reply="{}")
+    folder.add(trace(samples[1]), rejected="uncited_relation", reply="{}")
+    folder.close()
+    assert list(kept_traces(tmp_path)) == [trace(samples[0])]
+    assert folder.counts() == {"kept": 1, "uncited_relation": 1}
+
+
+def test_a_folder_is_gone_on_with_after_a_crash_in_the_middle_of_a_line(
+    tmp_path: Path, samples: tuple[Sample, ...]
+) -> None:
+    folder = TraceFolder(tmp_path, made_with=MADE_WITH)
+    folder.add(trace(samples[0]), rejected="", reply="")
+    folder.close()
+    with (tmp_path / "traces.jsonl").open("a") as file:
+        file.write('{"sample_id": "half')
+    again = TraceFolder(tmp_path, made_with=MADE_WITH)
+    assert again.verdicts == {samples[0].id: ""}
+    again.add(trace(samples[1]), rejected="", reply="")
+    again.close()
+    assert [t.sample_id for t in kept_traces(tmp_path)] == [samples[0].id, samples[1].id]
+
+
+def test_a_folder_made_with_other_settings_is_refused(tmp_path: Path) -> None:
+    TraceFolder(tmp_path, made_with=MADE_WITH).close()
+    with pytest.raises(ConfigError, match=r"made with snapshot='snap', not 'other'; take another --out"):
+        TraceFolder(tmp_path, made_with={**MADE_WITH, "snapshot": "other"})
+
+
+def test_the_export_has_chat_messages_with_one_image_mark_and_the_image(
+    tmp_path: Path, samples: tuple[Sample, ...]
+) -> None:
+    folder = TraceFolder(tmp_path, made_with=MADE_WITH)
+    folder.add(trace(samples[0]), rejected="", reply="")
+    folder.add(trace(samples[1]), rejected="unparseable", reply="")
+    assert folder.export({s.id: s for s in samples}) == 1
+    folder.close()
+    (row,) = [json.loads(line) for line in (tmp_path / "kept.jsonl").read_text().splitlines()]
+    assert [m["role"] for m in row["messages"]] == ["system", "user", "assistant"]
+    assert row["messages"][1]["content"].count("<image>") == len(row["images"]) == 1
+    assert row["messages"][2]["content"] == trace(samples[0]).text
+    assert row["images"] == [samples[0].image.path]
+    (same,) = pq.read_table(tmp_path / "kept.parquet").to_pylist()
+    assert same["messages"] == row["messages"]
+    assert same["relations"] == [
+        {"finding": "drusen", "label": "normal", "role": "supportive", "passage_id": "normal#0"}
+    ]
+
+
+def test_traces_of_samples_that_are_not_given_are_left_out_of_the_export(
+    tmp_path: Path, samples: tuple[Sample, ...]
+) -> None:
+    folder = TraceFolder(tmp_path, made_with=MADE_WITH)
+    folder.add(replace(trace(samples[0]), sample_id="elsewhere"), rejected="", reply="")
+    assert folder.export({s.id: s for s in samples}) == 0
+    folder.close()
+
+
+def test_a_folder_without_traces_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"is not a folder of traces: it has no traces\.jsonl"):
+        list(kept_traces(tmp_path))
