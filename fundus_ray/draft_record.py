@@ -13,7 +13,7 @@ from pathlib import Path
 
 from fundus_ray.config import Config
 from fundus_ray.errors import DataError
-from fundus_ray.knowledge.draft import Draft, draft_queries, draft_request, draft_yaml, read_draft
+from fundus_ray.knowledge.draft import Draft, draft_queries, draft_request, draft_yaml, read_draft, speaks_of
 from fundus_ray.knowledge.store import build_store
 from fundus_ray.knowledge.vocabulary import load_vocabulary
 from fundus_ray.obs.log_file import output_to
@@ -41,7 +41,7 @@ async def _draft(config: Config, *, label: str, modality: Modality, model: Path,
     retriever = await build_store(config.knowledge, folder=Path(config.run.dir).resolve() / "cache" / "knowledge")
     try:
         found = await retriever.search(draft_queries(label, modality), k=PASSAGES_A_QUERY)
-        passages = list({p.passage_id: p for hits in found for p in hits}.values())
+        passages = [p for p in {p.passage_id: p for hits in found for p in hits}.values() if speaks_of(p, label)]
         request = draft_request(label, modality, passages, max_tokens=REPLY_TOKENS)
         reply = await _ask(config, request, model=model, log_path=log_path)
     finally:

@@ -7,6 +7,7 @@ person has accepted it (review.py). After Fundus-R1's first stage, with the huma
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import yaml
 
 from fundus_ray.errors import DataError
-from fundus_ray.knowledge.vocabulary import Vocabulary
+from fundus_ray.knowledge.vocabulary import Vocabulary, normalise
 from fundus_ray.types import Evidence, Modality, ModelReply, ModelRequest
 
 LISTS = ("required", "supportive", "contradicting")
@@ -44,6 +45,12 @@ class Draft:
 def draft_queries(label: str, modality: Modality) -> list[str]:
     """What to search for."""
     return [f"{label} signs {modality.value}", f"{label} findings appearance", f"{label} telling apart differential"]
+
+
+def speaks_of(passage: Evidence, label: str) -> bool:
+    """Whether the passage names the label, which the vocabulary need not know yet."""
+    words = re.sub(r"[^\w\s-]", " ", f"{passage.title} {passage.text}")
+    return f" {normalise(label)} " in f" {normalise(words)} "
 
 
 def draft_request(label: str, modality: Modality, passages: Sequence[Evidence], *, max_tokens: int) -> ModelRequest:
