@@ -1,12 +1,23 @@
 """Domain-knowledge records DK[label, modality], after Fundus-R1: which findings a label requires, which support it,
 which speak against it.
 
-In: `records/*.yaml` beside this file, one record a file. Out: `Records`, checked against the vocabulary.
+In: `records/*.yaml` beside this file and a user's own folder, one label a file. Out: `Records`, checked against the
+vocabulary. A file:
+
+    record:
+      label: glaucoma
+      sources: [where the rules come from, ...]
+      modalities:
+        CFP: {required: [enlarged_cup], supportive: [], contradicting: [disc_swelling], rule: One or two sentences.}
+      aliases: [...]                         # a new label's other words; only in a user's folder
+      accepted: {by: A. Name, on: 2026-01-31}  # who accepted a drafted record, and when
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import datetime
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -17,7 +28,10 @@ from fundus_ray.knowledge.vocabulary import HERE, Vocabulary, load_vocabulary, l
 from fundus_ray.types import Modality
 
 RECORDS_DIR = HERE / "records"
-_KEYS = ("label", "modality", "required", "supportive", "contradicting", "rule", "sources")
+_KEYS = ("label", "sources", "modalities")
+_OPTIONAL = ("aliases", "accepted")
+_LISTS = ("required", "supportive", "contradicting")
+_MODALITIES = {m.value: m for m in Modality}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +43,14 @@ class Record:
     required: tuple[str, ...]  # finding ids: without one of these the label is not supported
     supportive: tuple[str, ...]
     contradicting: tuple[str, ...]
-    rule: str  # one sentence
+    rule: str  # one or two sentences
     sources: tuple[str, ...]
+    accepted: tuple[str, str] | None = None  # by whom and when (ISO date), where a draft was accepted
 
 
 @dataclass(frozen=True)
 class Records:
-    """All records, found by label (or an alias of it) and modality."""
+    """All records, found by label (or an alias of it) and modality. `vocabulary` knows the labels of all of them."""
 
     by_key: dict[tuple[str, Modality], Record]
     vocabulary: Vocabulary
@@ -46,51 +61,124 @@ class Records:
         return None if label is None else self.by_key.get((label, modality))
 
 
-@lru_cache(maxsize=1)
-def load_records() -> Records:
-    """The shipped records. Raises DataError naming the file where one is broken."""
-    return read_records(record_files(), vocabulary=load_vocabulary())
+def load_records(extra: Path | None = None) -> Records:
+    """The shipped records, and those of a user's folder (setting knowledge.records_dir) where one is given.
+
+    A user's record of a label and modality replaces the shipped one of the same label and modality; what it leaves out
+    stays as shipped. A label that labels.yaml does not list is new: the vocabulary returned knows it and its aliases.
+    The folder is read anew at each call. Raises DataError naming the folder or file where one is broken.
+    """
+    shipped = _shipped()
+    if extra is None:
+        return shipped
+    files = _user_files(extra)
+    vocabulary = shipped.vocabulary
+    for file in files:
+        vocabulary = _with_new_label(vocabulary, _row(file), file=file)
+    users = read_records(files, vocabulary=vocabulary)
+    return Records(by_key=shipped.by_key | users.by_key, vocabulary=vocabulary)
 
 
-def record_files() -> list[Path]:
-    """The shipped record files, sorted."""
-    return sorted(RECORDS_DIR.glob("*.yaml"))
+def record_files(extra: Path | None = None) -> list[Path]:
+    """The shipped record files, then those of a user's folder, each sorted. Raises DataError for a missing folder."""
+    return sorted(RECORDS_DIR.glob("*.yaml")) + (_user_files(extra) if extra is not None else [])
 
 
 def read_records(files: Sequence[Path], *, vocabulary: Vocabulary) -> Records:
     """The records in YAML files. Raises DataError naming the file where one is broken or given twice."""
     by_key: dict[tuple[str, Modality], Record] = {}
     for file in files:
-        record = _record(load_yaml(file, key="record", kind=dict), file=file, vocabulary=vocabulary)
-        if (record.label, record.modality) in by_key:
-            raise DataError(f"{file}: there is another record of {record.label!r} in {record.modality.value}")
-        by_key[record.label, record.modality] = record
+        for record in _records(_row(file), file=file, vocabulary=vocabulary):
+            if (record.label, record.modality) in by_key:
+                raise DataError(f"{file}: there is another record of {record.label!r} in {record.modality.value}")
+            by_key[record.label, record.modality] = record
     return Records(by_key=by_key, vocabulary=vocabulary)
 
 
-def _record(row: dict[str, Any], *, file: Path, vocabulary: Vocabulary) -> Record:
-    if sorted(row) != sorted(_KEYS):
-        odd = sorted(set(row) ^ set(_KEYS))[0]
-        raise DataError(
-            f"{file}: key {odd!r} is {'unknown' if odd in row else 'missing'}; a record has {', '.join(_KEYS)}"
-        )
+@lru_cache(maxsize=1)
+def _shipped() -> Records:
+    return read_records(record_files(), vocabulary=load_vocabulary())
+
+
+def _user_files(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder of records (knowledge.records_dir)")
+    return sorted(folder.glob("*.yaml"))
+
+
+def _row(file: Path) -> dict[str, Any]:
+    row: dict[str, Any] = load_yaml(file, key="record", kind=dict)
+    _check_keys(row, needed=_KEYS, optional=_OPTIONAL, file=file, what="a record")
+    if not isinstance(row["label"], str) or not row["label"].strip():
+        raise DataError(f"{file}: label must be a name, got {row['label']!r}")
+    return row
+
+
+def _with_new_label(vocabulary: Vocabulary, row: dict[str, Any], *, file: Path) -> Vocabulary:
+    aliases = strings(row.get("aliases"), file=file, what="aliases")
+    if row["label"] not in vocabulary.labels:
+        return vocabulary.with_label(row["label"], aliases, file=file)
+    taken = [alias for alias in aliases if vocabulary.label(alias) != row["label"]]
+    if taken:
+        raise DataError(f"{file}: {row['label']!r} is a known label, which takes no new alias {taken[0]!r}")
+    return vocabulary
+
+
+def _records(row: dict[str, Any], *, file: Path, vocabulary: Vocabulary) -> Iterator[Record]:
     if row["label"] not in vocabulary.labels:
         raise DataError(f"{file}: label {row['label']!r} is not in labels.yaml")
-    if row["modality"] not in {m.value for m in Modality}:
-        raise DataError(f"{file}: modality {row['modality']!r} is not one of {', '.join(m.value for m in Modality)}")
-    if not isinstance(row["rule"], str) or not row["rule"].strip():
-        raise DataError(f"{file}: rule must be a sentence")
-    lists = {
-        key: strings(row[key], file=file, what=key) for key in ("required", "supportive", "contradicting", "sources")
-    }
-    if not lists["sources"]:
+    sources = strings(row["sources"], file=file, what="sources")
+    if not sources:
         raise DataError(f"{file}: a record needs at least one source")
+    modalities = row["modalities"]
+    if not isinstance(modalities, dict) or not modalities:
+        raise DataError(f"{file}: modalities must hold one or more of {', '.join(_MODALITIES)}")
+    accepted = _accepted(row.get("accepted"), file=file)
+    for name, content in modalities.items():
+        if name not in _MODALITIES:
+            raise DataError(f"{file}: modality {name!r} is not one of {', '.join(_MODALITIES)}")
+        lists, rule = _content(content, file=file, modality=name, vocabulary=vocabulary)
+        yield Record(
+            label=row["label"], modality=_MODALITIES[name], rule=rule, sources=sources, accepted=accepted, **lists
+        )
+
+
+def _content(
+    content: Any, *, file: Path, modality: str, vocabulary: Vocabulary
+) -> tuple[dict[str, tuple[str, ...]], str]:
+    if not isinstance(content, dict):
+        raise DataError(f"{file}: {modality} must hold {', '.join(_LISTS)} and rule, got {content!r}")
+    _check_keys(content, needed=(*_LISTS, "rule"), optional=(), file=file, what=modality)
+    rule = content["rule"]
+    if not isinstance(rule, str) or not rule.strip():
+        raise DataError(f"{file}: {modality}: rule must be a sentence")
+    lists = {key: strings(content[key], file=file, what=f"{modality}: {key}") for key in _LISTS}
     seen: dict[str, str] = {}
-    for key in ("required", "supportive", "contradicting"):
-        for finding in lists[key]:
+    for key, findings in lists.items():
+        for finding in findings:
             if finding not in vocabulary.findings:
-                raise DataError(f"{file}: {key}: finding {finding!r} is not in findings.yaml")
+                raise DataError(f"{file}: {modality}: {key}: finding {finding!r} is not in findings.yaml")
             if finding in seen:
-                raise DataError(f"{file}: finding {finding!r} stands under {seen[finding]} and under {key}")
+                raise DataError(f"{file}: {modality}: finding {finding!r} stands under {seen[finding]} and under {key}")
             seen[finding] = key
-    return Record(label=row["label"], modality=Modality(row["modality"]), rule=row["rule"].strip(), **lists)
+    return lists, rule.strip()
+
+
+def _accepted(value: Any, *, file: Path) -> tuple[str, str] | None:
+    if value is None:
+        return None
+    if isinstance(value, dict):
+        # YAML reads the unquoted key `on` as true, and an unquoted date as a date.
+        fields = {"on" if key is True else key: field for key, field in value.items()}
+        if set(fields) == {"by", "on"} and isinstance(fields["by"], str) and fields["by"].strip():
+            with suppress(ValueError):
+                return fields["by"].strip(), datetime.date.fromisoformat(str(fields["on"])).isoformat()
+    raise DataError(f"{file}: accepted must be {{by: NAME, on: YYYY-MM-DD}}, got {value!r}")
+
+
+def _check_keys(row: dict[str, Any], *, needed: Sequence[str], optional: Sequence[str], file: Path, what: str) -> None:
+    missing = [key for key in needed if key not in row]
+    unknown = [key for key in row if key not in (*needed, *optional)]
+    if missing or unknown:
+        odd = f"{missing[0]!r} is missing" if missing else f"{unknown[0]!r} is unknown"
+        raise DataError(f"{file}: key {odd}; {what} has {', '.join(needed)}")

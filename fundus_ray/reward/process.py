@@ -12,8 +12,9 @@ import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from fundus_ray.knowledge.matcher import normalise
 from fundus_ray.knowledge.records import Record
-from fundus_ray.knowledge.vocabulary import Vocabulary, normalise
+from fundus_ray.knowledge.vocabulary import Vocabulary
 from fundus_ray.reasoning.steps import Reading, first_sentence, labels_in
 
 REQUIRED_SHARE = 0.6  # of consistency: the required findings are stated

@@ -37,16 +37,17 @@ def test_several_letters_are_joined_by_commas() -> None:
     chosen=st.lists(st.sampled_from(LABELS), unique=True, min_size=1, max_size=3),
 )
 def test_every_set_of_findings_and_labels_comes_back(findings: list[str], chosen: list[str]) -> None:
+    options = list(dict.fromkeys([*LABELS[:20], *chosen]))  # a question has at most 26
     text = compose(
         findings=[VOCABULARY.name(f) for f in findings],
         conclusion=", ".join(chosen),
-        letters=[letter(LABELS.index(c)) for c in chosen],
+        letters=[letter(options.index(c)) for c in chosen],
     )
     reading = read_chain(text, VOCABULARY)
     assert list(reading.findings) == findings
     assert [text[m.start : m.end] for m in reading.asserted] == [VOCABULARY.name(f) for f in findings]
     assert reading.denied == ()
     assert reading.conclusion == ", ".join(chosen)
-    assert set(choose(reading.answer, LABELS) or ()) == set(chosen)
+    assert set(choose(reading.answer, options) or ()) == set(chosen)
     assert reading.well_formed
     assert reading.problems == ()

@@ -22,7 +22,11 @@ def read(text: str) -> Reading:
     [
         ("drusen and hard exudates", ["drusen", "hard_exudate"], []),
         ("no drusen", [], ["drusen"]),
-        ("No drusen, hemorrhage or microaneurysms; hard exudates", ["hard_exudate"], ["drusen", "microaneurysm"]),
+        (
+            "No drusen, hemorrhage or microaneurysms; hard exudates",
+            ["hard_exudate"],
+            ["drusen", "retinal_haemorrhage", "microaneurysm"],
+        ),
         ("without CWS", [], ["cotton_wool_spot"]),
         ("absence of drusen. Hard exudates.", ["hard_exudate"], ["drusen"]),
         ("she denies drusen", [], ["drusen"]),

@@ -165,12 +165,12 @@ def test_conclusion_agrees_by_text_or_label(conclusion: str | None, answer: list
 
 
 def test_without_a_record_consistency_does_not_apply() -> None:
-    text = "<think>Findings: drusen. Conclusion: cataract.</think><answer>A</answer>"
-    part = judge(text, "cataract")
+    text = "<think>Findings: drusen. Conclusion: squint.</think><answer>A</answer>"
+    part = judge(text, "squint")
     assert part.value is None
-    assert part.reasons == ("consistency does not apply: no knowledge record of 'cataract'",)
-    assert judge(text, AMD, modality=Modality.OCT).value is None
-    assert judge(text, AMD, "cataract").value is None
+    assert part.reasons == ("consistency does not apply: no knowledge record of 'squint'",)
+    assert judge(text, "left eye", modality=Modality.OCT).value is None
+    assert judge(text, AMD, "squint").value is None
 
 
 def test_reasons_name_the_rule_and_each_required_finding() -> None:

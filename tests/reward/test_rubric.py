@@ -25,7 +25,7 @@ from fundus_ray.types import (
     ScoredRollout,
 )
 
-OPTIONS = ("normal", "diabetic retinopathy", "glaucoma", "cataract")
+OPTIONS = ("normal", "diabetic retinopathy", "glaucoma", "squint")
 RIGHT = "<think>Findings: microaneurysms, hard exudates. Conclusion: diabetic retinopathy.</think><answer>B</answer>"
 WRONG = "<think>Findings: microaneurysms. Conclusion: glaucoma.</think><answer>C</answer>"
 SAMPLE = Sample(
@@ -99,7 +99,7 @@ def test_total_is_the_weighted_mean_of_the_parts(index: KnowledgeIndex) -> None:
 
 
 def test_a_part_that_does_not_apply_is_left_out_of_the_mean(index: KnowledgeIndex) -> None:
-    text = "<think>Findings: none. Conclusion: cataract.</think><answer>D</answer>"
+    text = "<think>Findings: none. Conclusion: squint.</think><answer>D</answer>"
     bare = dataclasses.replace(SAMPLE, findings=None)
     scored = score(index, text, sample=bare, accuracy=1, format=0.1, consistency=0.2, grounding=0.5)
     assert scored.parts == {"accuracy": 0.0, "format": 1.0, "consistency": None, "grounding": None}
