@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from fundus_ray.errors import DataError
+from fundus_ray.knowledge.matcher import normalise
 from fundus_ray.knowledge.vocabulary import HERE, Vocabulary, load_vocabulary, load_yaml, strings
 from fundus_ray.types import Modality
 
@@ -72,9 +73,8 @@ def load_records(extra: Path | None = None) -> Records:
     if extra is None:
         return shipped
     files = _user_files(extra)
-    vocabulary = shipped.vocabulary
-    for file in files:
-        vocabulary = _with_new_label(vocabulary, _row(file), file=file)
+    new = _new_labels(files, vocabulary=shipped.vocabulary)
+    vocabulary = shipped.vocabulary.with_labels(new, source=extra) if new else shipped.vocabulary
     users = read_records(files, vocabulary=vocabulary)
     return Records(by_key=shipped.by_key | users.by_key, vocabulary=vocabulary)
 
@@ -114,14 +114,23 @@ def _row(file: Path) -> dict[str, Any]:
     return row
 
 
-def _with_new_label(vocabulary: Vocabulary, row: dict[str, Any], *, file: Path) -> Vocabulary:
-    aliases = strings(row.get("aliases"), file=file, what="aliases")
-    if row["label"] not in vocabulary.labels:
-        return vocabulary.with_label(row["label"], aliases, file=file)
-    taken = [alias for alias in aliases if vocabulary.label(alias) != row["label"]]
-    if taken:
-        raise DataError(f"{file}: {row['label']!r} is a known label, which takes no new alias {taken[0]!r}")
-    return vocabulary
+def _new_labels(files: Sequence[Path], *, vocabulary: Vocabulary) -> dict[str, tuple[str, ...]]:
+    """Labels that the vocabulary lacks, with their aliases. Each phrase must be free, or the label's own."""
+    new: dict[str, tuple[str, ...]] = {}
+    owners: dict[str, str] = {}
+    for file in files:
+        row = _row(file)
+        label, aliases = row["label"], strings(row.get("aliases"), file=file, what="aliases")
+        known = label in vocabulary.labels
+        for phrase in aliases if known else (label, *aliases):
+            owner = vocabulary.label(phrase) or owners.setdefault(normalise(phrase), label)
+            if owner != label:
+                raise DataError(f"{file}: {phrase!r} belongs to {owner!r} and cannot stand for {label!r}")
+            if known and vocabulary.label(phrase) is None:
+                raise DataError(f"{file}: {label!r} is a known label, which takes no new alias {phrase!r}")
+        if not known:
+            new[label] = new.get(label, ()) + aliases
+    return new
 
 
 def _records(row: dict[str, Any], *, file: Path, vocabulary: Vocabulary) -> Iterator[Record]:

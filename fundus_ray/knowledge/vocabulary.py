@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -62,9 +62,13 @@ class Vocabulary:
         """The label that the whole text names (itself or an alias), or None."""
         return self.label_matcher.exact(text.strip().rstrip("."))
 
-    def with_label(self, label: str, aliases: Sequence[str], *, file: Path) -> Vocabulary:
-        """This vocabulary and one label more. Raises DataError naming `file` where a phrase has another owner."""
-        return _vocabulary(self.findings, {**self.labels, label: tuple(aliases)}, findings_file=file, labels_file=file)
+    def with_labels(self, labels: Mapping[str, tuple[str, ...]], *, source: Path) -> Vocabulary:
+        """This vocabulary and further labels with their aliases.
+
+        Raises DataError naming `source` where a phrase has another owner.
+        """
+        more = {**self.labels, **labels}
+        return replace(self, labels=more, label_matcher=_label_matcher(more, file=source))
 
 
 @lru_cache(maxsize=1)
@@ -86,7 +90,12 @@ def read_vocabulary(findings_file: Path, labels_file: Path) -> Vocabulary:
         str(label): strings(aliases, file=labels_file, what=f"{label}: aliases")
         for label, aliases in raw_labels.items()
     }
-    return _vocabulary(findings, labels, findings_file=findings_file, labels_file=labels_file)
+    return Vocabulary(
+        findings=findings,
+        labels=labels,
+        finding_matcher=_matcher({f.id: (f.name, *f.synonyms) for f in findings.values()}, file=findings_file),
+        label_matcher=_label_matcher(labels, file=labels_file),
+    )
 
 
 def load_yaml(file: Path, *, key: str, kind: type) -> Any:
@@ -109,15 +118,8 @@ def strings(value: Any, *, file: Path, what: str) -> tuple[str, ...]:
     return tuple(value)
 
 
-def _vocabulary(
-    findings: dict[str, Finding], labels: dict[str, tuple[str, ...]], *, findings_file: Path, labels_file: Path
-) -> Vocabulary:
-    return Vocabulary(
-        findings=findings,
-        labels=labels,
-        finding_matcher=_matcher({f.id: (f.name, *f.synonyms) for f in findings.values()}, file=findings_file),
-        label_matcher=_matcher({label: (label, *aliases) for label, aliases in labels.items()}, file=labels_file),
-    )
+def _label_matcher(labels: Mapping[str, tuple[str, ...]], *, file: Path) -> Matcher:
+    return _matcher({label: (label, *aliases) for label, aliases in labels.items()}, file=file)
 
 
 def _finding(row: Any, *, file: Path) -> Finding:

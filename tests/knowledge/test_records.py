@@ -288,6 +288,13 @@ def test_a_users_record_may_bring_a_new_label_with_its_aliases(tmp_path: Path) -
     assert load_vocabulary().label("SCR") is None
 
 
+def test_two_new_labels_cannot_share_an_alias(tmp_path: Path) -> None:
+    write(tmp_path, GOOD.replace("label: glaucoma", "label: one\n  aliases: [same word]"), name="one.yaml")
+    write(tmp_path, GOOD.replace("label: glaucoma", "label: two\n  aliases: [Same-word]"), name="two.yaml")
+    with pytest.raises(DataError, match=r"two\.yaml: 'Same-word' belongs to 'one' and cannot stand for 'two'"):
+        load_records(tmp_path)
+
+
 def test_who_accepted_a_record_and_when_is_kept(tmp_path: Path) -> None:
     for line in ("on: 2026-01-31", "'on': '2026-01-31'"):
         folder = write(tmp_path, GOOD + f"  accepted: {{by: A. Name, {line}}}\n")
@@ -318,8 +325,10 @@ def test_who_accepted_a_record_and_when_is_kept(tmp_path: Path) -> None:
             "sources: [A source]\n  accepted: {by: A, on: 31.1.2026}",
             "accepted must be {by: NAME",
         ),
-        ("sources: [A source]", "sources: [A source]\n  aliases: [AMD]", "takes no new alias 'AMD'"),
-        ("label: glaucoma", "label: squint\n  aliases: [AMD]", "belongs to both"),
+        ("sources: [A source]", "sources: [A source]\n  aliases: [AMD]", "'AMD' belongs to 'age-related macular"),
+        ("sources: [A source]", "sources: [A source]\n  aliases: [GL]", "takes no new alias 'GL'"),
+        ("label: glaucoma", "label: squint\n  aliases: [AMD]", "'AMD' belongs to 'age-related macular"),
+        ("label: glaucoma", "label: Amd", "'Amd' belongs to 'age-related macular degeneration'"),
     ],
 )
 def test_a_broken_record_is_refused_in_one_line_that_names_the_file(

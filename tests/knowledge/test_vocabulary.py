@@ -140,13 +140,13 @@ def test_every_way_to_write_a_label_reads_as_that_label(label: str) -> None:
         assert VOCABULARY.label(phrase.upper()) == label
 
 
-def test_a_label_more_leaves_the_vocabulary_itself_alone() -> None:
-    more = VOCABULARY.with_label("squint", ["strabismus"], file=Path("mine.yaml"))
+def test_labels_added_leave_the_vocabulary_itself_alone() -> None:
+    more = VOCABULARY.with_labels({"squint": ("strabismus",)}, source=Path("mine"))
     assert more.label("Strabismus") == "squint"
     assert more.finding_id("CWS") == "cotton_wool_spot"
     assert VOCABULARY.label("squint") is None
-    with pytest.raises(DataError, match=r"mine\.yaml: phrase 'amd' belongs to both"):
-        VOCABULARY.with_label("squint", ["amd"], file=Path("mine.yaml"))
+    with pytest.raises(DataError, match=r"mine: phrase 'amd' belongs to both"):
+        VOCABULARY.with_labels({"squint": ("amd",)}, source=Path("mine"))
 
 
 @cache
