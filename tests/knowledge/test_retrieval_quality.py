@@ -1,4 +1,4 @@
-"""The committed queries fit the shipped corpus, their figures are computed as defined, and retrieval holds its level."""
+"""The committed queries fit the shipped corpus, their figures are as defined, and retrieval holds its level."""
 
 from __future__ import annotations
 
