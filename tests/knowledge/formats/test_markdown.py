@@ -1,69 +1,71 @@
-"""Markdown files become passages by section, with their provenance."""
+"""Markdown becomes sections by heading, with the provenance of its front matter."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import pytest
 
 from fundus_ray.errors import DataError
-from fundus_ray.knowledge.index import PASSAGES_DIR
-from fundus_ray.knowledge.markdown import read_folder, split
-
-FILE = Path("notes.md")
+from fundus_ray.knowledge.document import Document
+from fundus_ray.knowledge.formats.markdown import read
 
 
-def test_sections_carry_title_source_and_licence_of_the_front_matter() -> None:
-    text = "---\ntitle: T\nsource: 2003\nlicence: CC0\n---\nlead\n\n## One\n\na\nb\n\n## Two\n\nc\n"
-    passages = split(text, name="notes", file=FILE)
-    assert [(p.id, p.title, p.text) for p in passages] == [
-        ("notes#0", "T", "lead"),
-        ("notes#1", "T: One", "a b"),
-        ("notes#2", "T: Two", "c"),
+def document(text: str) -> Document:
+    (only,) = read(text.encode(), where="notes.md").documents
+    return only
+
+
+def outline(text: str) -> list[tuple[str, list[str]]]:
+    return [(s.heading, [" ".join(p.split()) for p in s.paragraphs]) for s in document(text).sections]
+
+
+def test_front_matter_gives_title_source_url_and_licence() -> None:
+    found = document("---\ntitle: T\nsource: 2003\nurl: https://a.org\nlicence: CC0\n---\ntext\n")
+    assert (found.title, found.source, found.url, found.licence) == ("T", "2003", "https://a.org", "CC0")
+
+
+def test_without_front_matter_the_first_heading_is_the_title() -> None:
+    found = document("# Drusen\r\n\r\nYellow.\r\n")
+    assert (found.title, found.source, found.licence) == ("Drusen", "", "")
+    assert outline("# Drusen\r\n\r\nYellow.\r\n") == [("", ["Yellow."])]
+
+
+def test_sections_nest_to_the_third_level_and_deeper_headings_are_lines() -> None:
+    text = "lead\n\n## One\n\na\nb\n\n### In one\nc\n#### Deep\nd\n## Two ##\n\ne\n"
+    assert outline(text) == [
+        ("", ["lead"]),
+        ("One", ["a b"]),
+        ("One > In one", ["c", "Deep", "d"]),
+        ("Two", ["e"]),
     ]
-    assert {(p.source, p.licence) for p in passages} == {("2003", "CC0")}
 
 
-def test_without_front_matter_the_first_heading_is_the_title_and_the_file_the_source() -> None:
-    (passage,) = split("# Drusen\r\n\r\nYellow.\r\n", name="notes", file=FILE)
-    assert (passage.title, passage.text, passage.source, passage.licence) == (
-        "Drusen",
-        "Yellow.",
-        "notes.md",
-        "unknown",
-    )
+def test_an_empty_section_stays_in_the_count() -> None:
+    assert outline("## A\n## B\nx") == [("", []), ("A", []), ("B", ["x"])]
 
 
-def test_empty_sections_are_left_out() -> None:
-    assert split("# T\n\n## A\n\n## B\n", name="notes", file=FILE) == []
+def test_list_items_are_paragraphs_and_links_and_bold_type_are_words() -> None:
+    text = "- **one** [two](https://a.org)\n- ![three](b.png)\n1. 2**x and a_b__c"
+    assert outline(text) == [("", ["- one two", "- three", "1. 2x and a_b__c"])]
 
 
-def test_shipped_passages_all_name_title_source_and_licence() -> None:
-    passages = read_folder(PASSAGES_DIR)
-    assert len({p.id.split("#")[0] for p in passages}) >= 12
-    assert {p.licence for p in passages} == {"Apache-2.0 (written for this project)"}
-    assert all(p.source and not p.source.endswith(".md") for p in passages)
+def test_a_hash_in_a_code_block_is_no_heading() -> None:
+    assert outline("```\n# x\n```\n## A\ny") == [("", ["# x"]), ("A", ["y"])]
 
 
-def test_folders_are_read_recursively_and_ids_stay_apart(tmp_path: Path) -> None:
-    (tmp_path / "sub").mkdir()
-    (tmp_path / "a.md").write_text("x")
-    (tmp_path / "sub" / "a.md").write_text("y")
-    assert [p.id for p in read_folder(tmp_path, prefix="user/")] == ["user/a#0", "user/sub/a#0"]
-
-
-def test_an_unreadable_file_is_named(tmp_path: Path) -> None:
-    (tmp_path / "latin.md").write_bytes(b"h\xe4morrhage")
-    with pytest.raises(DataError, match=r"latin\.md: passage cannot be read"):
-        read_folder(tmp_path)
-
-
-def test_broken_front_matter_is_named(tmp_path: Path) -> None:
-    (tmp_path / "bad.md").write_text("---\ntitle: [\n---\nx")
-    with pytest.raises(DataError, match=r"bad\.md: front matter cannot be read"):
-        read_folder(tmp_path)
-
-
-def test_a_missing_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"nowhere: no such folder"):
-        read_folder(tmp_path / "nowhere")
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"h\xe4morrhage", "notes.md: not UTF-8 at byte 1 (0xe4); save it as UTF-8"),
+        (b"\xef\xbb\xbfab\xff", "notes.md: not UTF-8 at byte 5 (0xff)"),
+        (b"---\ntitle: [\n---\nx", "notes.md: front matter cannot be read"),
+        (b"---\ntitle: [a]\n---\nx", "notes.md: front matter must hold title, source, url, licence as text"),
+        (b"---\n- a\n---\nx", "notes.md: front matter must hold"),
+        pytest.param(b"---\ntitle: " + b"[" * 1000 + b"\n---\nx", "notes.md: front matter cannot be read", id="nest"),
+        pytest.param(b"---\n" + b"x" * 30_000 + b"\n---\nx", "notes.md: front matter longer than 4000", id="long"),
+    ],
+)
+def test_a_broken_file_is_refused_in_one_line(data: bytes, message: str) -> None:
+    with pytest.raises(DataError) as caught:
+        read(data, where="notes.md")
+    assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)
