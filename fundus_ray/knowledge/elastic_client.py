@@ -1,0 +1,102 @@
+"""A connection to an Elasticsearch cluster: requests with time limits and retries; errors that name host and remedy."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from elasticsearch import ApiError, AsyncElasticsearch, ConnectionError, ConnectionTimeout, SSLError, TransportError
+from elasticsearch.exceptions import UnsupportedProductError
+
+from fundus_ray.config import KnowledgeConfig
+from fundus_ray.errors import ConfigError
+from fundus_ray.knowledge.retriever import SearchError
+
+RETRIED = (429, 502, 503, 504)  # the cluster is busy, or not there at this moment
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 5.0
+
+T = TypeVar("T")
+
+
+class Busy(Exception):
+    """An answer that says "not now" inside a success; to be raised by a request, which is then tried again."""
+
+
+class Cluster:
+    """Every request is tried knowledge.retries + 1 times, each for at most knowledge.timeout_s."""
+
+    def __init__(self, config: KnowledgeConfig) -> None:
+        """Connects to nothing yet. Raises ConfigError for an address or a certificate file that cannot be used."""
+        self.url = config.url
+        self._timeout_s, self._tries = config.timeout_s, config.retries + 1
+        try:
+            self._client = AsyncElasticsearch(
+                config.url,
+                api_key=os.environ.get(config.api_key_env) if config.api_key_env else None,
+                **({"ca_certs": config.ca_certs} if config.ca_certs else {}),
+                request_timeout=config.timeout_s,
+                max_retries=0,  # retried here, with pauses
+                retry_on_timeout=False,
+            )
+        except (ValueError, OSError) as err:
+            raise ConfigError(f"knowledge.url={config.url}: {one_line(err)}") from None
+
+    async def ask(self, what: str, request: Callable[[AsyncElasticsearch], Awaitable[T]]) -> T:
+        """The request's answer. Raises SearchError; lets NotFoundError and BadRequestError through to the caller.
+
+        Pauses grow exponentially and are drawn from [0, pause], so that many workers do not come back at once
+        (Brooker: Exponential backoff and jitter, AWS architecture blog, 2015).
+        """
+        failure = ""
+        for attempt in range(self._tries):
+            if attempt:
+                pause_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** (attempt - 1))
+                await asyncio.sleep(random.uniform(0, pause_s))
+            try:
+                # The client keeps the limit too; this one also holds while a connection waits for its turn.
+                async with asyncio.timeout(self._timeout_s):
+                    return await request(self._client)
+            except SSLError as err:
+                raise SearchError(
+                    f"{self.url}: no secure connection ({one_line(err)}); set knowledge.ca_certs to the cluster's "
+                    "certificate authority, or correct http/https in knowledge.url"
+                ) from None
+            except (TimeoutError, ConnectionTimeout):
+                failure = f"no answer within knowledge.timeout_s={self._timeout_s:g}"
+            except (ConnectionError, Busy) as err:
+                failure = one_line(err)
+            except UnsupportedProductError:
+                raise SearchError(f"{self.url}: what answers is not Elasticsearch; correct knowledge.url") from None
+            except TransportError as err:
+                raise SearchError(f"{self.url}: {what}: {one_line(err)}") from None
+            except ApiError as err:
+                if err.status_code in (400, 404):
+                    raise
+                if err.status_code not in RETRIED:
+                    raise SearchError(f"{self.url}: {what}: {_refusal(err)}") from None
+                failure = one_line(err)
+        raise SearchError(
+            f"{self.url}: {what} failed {self._tries} times, last: {failure}; start Elasticsearch there, correct "
+            "knowledge.url, or set knowledge.store=embedded"
+        )
+
+    async def close(self) -> None:
+        """Free connections."""
+        await self._client.close()
+
+
+def one_line(err: object) -> str:
+    """An error's text without its line breaks, of bearable length."""
+    return " ".join(str(err).split())[:300]
+
+
+def _refusal(err: ApiError) -> str:
+    if err.status_code in (401, 403):
+        return (
+            f"credentials refused ({err.status_code}); put an API key that may read and build this index into an "
+            "environment variable and name that in knowledge.api_key_env"
+        )
+    return one_line(err)

@@ -1,0 +1,118 @@
+"""The knowledge store of a configuration: reading what goes in, building it, opening it.
+
+In: `knowledge.*` settings, and a folder for the embedded store. Out: a `Retriever`, the same in all but speed whether
+knowledge.store is `embedded` or `elasticsearch`. Engines and the embedding model are imported only where they are
+used: an Elasticsearch client or PyTorch costs a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fundus_ray.config import KnowledgeConfig
+from fundus_ray.errors import FundusRayError
+from fundus_ray.knowledge import embedded
+from fundus_ray.knowledge.ingest import ingest
+from fundus_ray.knowledge.passage import Passage
+from fundus_ray.knowledge.query import words_of
+from fundus_ray.knowledge.records import load_records
+from fundus_ray.knowledge.retriever import Retriever
+from fundus_ray.knowledge.snapshot import snapshot_id
+from fundus_ray.knowledge.vocabulary import load_vocabulary
+
+if TYPE_CHECKING:
+    from fundus_ray.knowledge.embedding import Embedder
+
+
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """What goes into a store. `problems`: one line for each file or row that was left out."""
+
+    passages: tuple[Passage, ...]  # by id
+    problems: tuple[str, ...]
+    files: int
+    snapshot: str
+
+
+def read_corpus(config: KnowledgeConfig) -> Corpus:
+    """Passages and their snapshot id. Raises DataError, ConfigError where the settings name what is not there."""
+    read = ingest(config)
+    passages = sorted(read.passages, key=lambda passage: passage.id)
+    wordless = [passage.id for passage in passages if not words_of(passage.text)]
+    return Corpus(
+        passages=tuple(passage for passage in passages if words_of(passage.text)),
+        problems=(*read.problems, *(f"passage {name}: no words in it; left out" for name in wordless)),
+        files=read.files,
+        snapshot=snapshot_id(
+            passages,
+            vocabulary=load_vocabulary(),
+            records=load_records(),
+            embeddings=_embedder(config.embeddings).fingerprint if config.embeddings else "",
+        ),
+    )
+
+
+async def build_store(config: KnowledgeConfig, *, folder: Path, corpus: Corpus | None = None) -> Retriever:
+    """Builds the store, or finds it built, and opens it. `corpus`: as read_corpus gives it, where it was read already.
+
+    `folder` holds embedded stores; an Elasticsearch store needs none. Raises DataError, ConfigError where the settings
+    name what is not there, SearchError where the store fails.
+    """
+    corpus = corpus or read_corpus(config)
+    vectors = (lambda: _vectors(config, corpus)) if config.embeddings else None
+    if config.store == "elasticsearch":
+        from fundus_ray.knowledge import elastic, elastic_client
+
+        cluster = elastic_client.Cluster(config)
+        try:
+            await elastic.build(
+                cluster, corpus.passages, alias=config.index, snapshot=corpus.snapshot, vectors=vectors
+            )
+        finally:
+            await cluster.close()
+    else:
+        await asyncio.to_thread(
+            embedded.build, corpus.passages, snapshot=corpus.snapshot, folder=folder, vectors=vectors
+        )
+    return await open_store(config, folder=folder, snapshot=corpus.snapshot)
+
+
+async def open_store(config: KnowledgeConfig, *, folder: Path, snapshot: str) -> Retriever:
+    """Opens a store that was built. Raises DataError where there is none, SearchError where it is broken, does not
+    answer, or holds another snapshot."""
+    vocabulary = load_vocabulary()
+    encode = _embedder(config.embeddings).encode if config.embeddings else None
+    if config.store == "elasticsearch":
+        from fundus_ray.knowledge import elastic, elastic_client
+
+        cluster = elastic_client.Cluster(config)
+        try:
+            return await elastic.ElasticStore.open(
+                cluster, alias=config.index, snapshot=snapshot, vocabulary=vocabulary, encode=encode
+            )
+        except FundusRayError:
+            await cluster.close()
+            raise
+    return await asyncio.to_thread(
+        embedded.EmbeddedStore.open, folder / snapshot, vocabulary=vocabulary, encode=encode
+    )
+
+
+@lru_cache(maxsize=1)
+def _embedder(setting: str) -> Embedder:
+    from fundus_ray.knowledge.embedding import Embedder
+
+    return Embedder(setting)
+
+
+def _vectors(config: KnowledgeConfig, corpus: Corpus) -> NDArray[np.float32]:
+    """[N, D] of titles, headings and texts."""
+    texts = [" ".join(f"{p.title} {p.section} {p.text}".split()) for p in corpus.passages]
+    return _embedder(config.embeddings).encode(texts)
