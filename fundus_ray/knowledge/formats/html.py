@@ -16,7 +16,7 @@ from bs4.element import CData, PageElement
 from fundus_ray.errors import DataError
 from fundus_ray.knowledge.document import Contents, Document, Outline, Section, decode_utf8
 
-_DROPPED_NAMES = "script style nav footer noscript template svg math iframe object select button title head"
+_DROPPED_NAMES = "script style nav footer noscript template svg math iframe object select button title"
 _INLINE_NAMES = (
     "a abbr acronym b bdi bdo big cite code data del dfn em font i img ins kbd label mark q ruby s samp small span "
     "strike strong sub sup time tt u var wbr"

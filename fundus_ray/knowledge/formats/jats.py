@@ -20,7 +20,7 @@ _DROPPED_NAMES = (
 )
 _INLINE_NAMES = (
     "abbrev bold ext-link inline-graphic italic monospace named-content overline roman sans-serif sc strike "
-    "styled-content sub sup underline uri xref email break"
+    "styled-content sub sup underline uri xref email"
 )
 _DROPPED, _INLINE = frozenset(_DROPPED_NAMES.split()), frozenset(_INLINE_NAMES.split())
 _DEEPEST = 6  # sections below this level stand beside each other, so that no heading grows without end

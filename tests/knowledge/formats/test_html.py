@@ -58,6 +58,10 @@ def test_a_page_with_a_main_part_is_that_part() -> None:
     assert text(b"<div>sidebar</div><main><p>text</p></main><div>more</div>") == "text"
 
 
+def test_a_head_that_is_left_open_hides_nothing() -> None:
+    assert text(b"<html><head><title>T</title><body><p>text") == "text"
+
+
 @pytest.mark.parametrize(
     ("data", "expected"),
     [
