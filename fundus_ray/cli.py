@@ -10,6 +10,7 @@ import argparse
 import os
 import signal
 import sys
+import textwrap
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import fields
@@ -21,9 +22,11 @@ from fundus_ray.errors import ConfigError, FundusRayError
 
 if TYPE_CHECKING:
     from fundus_ray.config import Config
+    from fundus_ray.types import Evidence
 
 STOPPED = 128 + signal.SIGINT
 BROKEN_PIPE = 128 + signal.SIGPIPE
+SHOWN_PROBLEMS = 20
 EXTRA_PACKAGES = ("torch", "transformers", "peft", "vllm")  # they come with the extras `cpu` and `gpu`
 
 
@@ -83,12 +86,19 @@ def build_parser() -> argparse.ArgumentParser:
 
     topic = _topic(commands, "knowledge", "build and search the knowledge index")
     command = _add(topic, "build", _knowledge_build, "build the search index of the passages")
-    command.add_argument("--out", type=Path, required=True, metavar="DIR")
-    _take_overrides(command)
+    command.add_argument("--out", type=Path, required=True, metavar="DIR", help="holds one folder for each snapshot")
+    _take_store(command)
     command = _add(topic, "search", _knowledge_search, "print the passages nearest to a query")
     command.add_argument("query", metavar="QUERY")
-    command.add_argument("--top", type=int, default=5, metavar="N", help="passages to print (default 5)")
-    _take_overrides(command)
+    command.add_argument(
+        "--modality",
+        choices=("cfp", "oct", "uwf"),
+        help="add the modality's name to the query, so that passages which speak of it rank higher",
+    )
+    command.add_argument("--top", type=_count, default=5, metavar="K", help="passages to print (default 5)")
+    command.add_argument("--index", type=Path, metavar="DIR", help="the DIR of `knowledge build`; default: a cache")
+    command.add_argument("--json", action="store_true", help="print a list with everything known of each passage")
+    _take_store(command)
 
     command = _add(commands, "train", _train, "the whole job: data, warm start, RLVR, evaluation")
     command.add_argument("--config", type=Path, metavar="YAML", help="a recipe, e.g. configs/quickstart.yaml")
@@ -160,6 +170,18 @@ def _take_overrides(command: argparse.ArgumentParser) -> None:
     )
 
 
+def _take_store(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--store", choices=("embedded", "elasticsearch"), help="short for knowledge.store=")
+    command.add_argument("--url", metavar="URL", help="short for knowledge.url=")
+    _take_overrides(command)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
+
+
 def _data_sheet(args: argparse.Namespace) -> None:
     from fundus_ray.data.sheet import write_sheet
 
@@ -167,29 +189,83 @@ def _data_sheet(args: argparse.Namespace) -> None:
     print(f"wrote {args.out}")
 
 
-def _knowledge_build(args: argparse.Namespace) -> None:
+def _knowledge_config(args: argparse.Namespace) -> Config:
     from fundus_ray.config import load
-    from fundus_ray.knowledge.index import KnowledgeIndex
 
-    index = KnowledgeIndex.build(load(overrides=args.overrides).knowledge, folder=args.out)
-    print(f"wrote {index.folder}")
+    short = [f"knowledge.{key}={value}" for key in ("store", "url") if (value := getattr(args, key))]
+    return load(overrides=[*args.overrides, *short])
+
+
+def _knowledge_build(args: argparse.Namespace) -> None:
+    import asyncio
+
+    from fundus_ray.knowledge.store import build_store, read_corpus
+
+    knowledge = _knowledge_config(args).knowledge
+    corpus = read_corpus(knowledge)
+    print(f"{len(corpus.passages)} passages of {corpus.files} files")
+    for problem in corpus.problems[:SHOWN_PROBLEMS]:
+        print(f"left out: {problem}")
+    if len(corpus.problems) > SHOWN_PROBLEMS:
+        print(f"left out: {len(corpus.problems) - SHOWN_PROBLEMS} more")
+
+    async def build() -> None:
+        await (await build_store(knowledge, folder=args.out, corpus=corpus)).close()
+
+    asyncio.run(build())
+    where = f"{knowledge.url}/{knowledge.index}" if knowledge.store == "elasticsearch" else args.out / corpus.snapshot
+    print(f"snapshot {corpus.snapshot} in {where}")
 
 
 def _knowledge_search(args: argparse.Namespace) -> None:
-    from tempfile import TemporaryDirectory
+    import asyncio
 
-    from fundus_ray.config import load
-    from fundus_ray.knowledge.index import KnowledgeIndex
+    from fundus_ray.knowledge.query import with_modality
+    from fundus_ray.knowledge.store import BuiltStore, build_store, open_store, read_corpus
+    from fundus_ray.types import Modality
 
-    knowledge = load(overrides=args.overrides).knowledge
-    with TemporaryDirectory() as folder:
-        found = KnowledgeIndex.build(knowledge, folder=Path(folder)).search(args.query, args.top)
-    for item in found:
-        print(
-            f"{item.rank}. {item.title} ({item.passage_id}, score {item.score:.2f})\n   {item.text}\n   {item.source}"
-        )
+    config = _knowledge_config(args)
+    knowledge = config.knowledge
+    query = with_modality(args.query, Modality(args.modality.upper())) if args.modality else args.query
+
+    async def search() -> tuple[tuple[Evidence, ...], str]:
+        corpus = read_corpus(knowledge)
+        if knowledge.store == "embedded" and args.index is None:
+            cache = Path(config.run.dir).resolve() / "cache" / "knowledge"
+            retriever = await build_store(knowledge, folder=cache, corpus=corpus)
+        else:
+            built = BuiltStore(folder=args.index or Path(), snapshot=corpus.snapshot)
+            retriever = await open_store(knowledge, built)
+        try:
+            return (await retriever.search([query], k=args.top))[0], retriever.snapshot
+        finally:
+            await retriever.close()
+
+    found, snapshot = asyncio.run(search())
+    print(_as_json(found, snapshot=snapshot) if args.json else _as_text(found, snapshot=snapshot))
+
+
+def _as_json(found: Sequence[Evidence], *, snapshot: str) -> str:
+    import json
+
+    keys = ("rank", "score", "passage_id", "title", "section", "text", "source", "licence")
+    rows = [{**{key: getattr(item, key) for key in keys}, "snapshot": snapshot} for item in found]
+    return json.dumps(rows, indent=2, ensure_ascii=False)
+
+
+def _as_text(found: Sequence[Evidence], *, snapshot: str) -> str:
     if not found:
-        print("no passage matches")
+        return "no passage matches"
+    lines: list[str] = []
+    for item in found:
+        title = f"{item.title}: {item.section}" if item.section else item.title
+        lines += [
+            f"{item.rank}. {title} ({item.passage_id}, score {item.score:.4g})",
+            textwrap.indent(textwrap.fill(item.text, 110), "   "),
+            f"   source: {item.source} ({item.licence})",
+            "",
+        ]
+    return "\n".join([*lines, f"snapshot {snapshot}"])
 
 
 def _train(args: argparse.Namespace) -> None:

@@ -14,8 +14,9 @@ import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -28,9 +29,7 @@ from fundus_ray.data.source import DataSplit, in_order, load_data
 from fundus_ray.errors import ConfigError, DataError, FundusRayError
 from fundus_ray.evaluate.metrics import EvalResult
 from fundus_ray.evaluate.run import evaluate
-from fundus_ray.knowledge.index import KnowledgeIndex
-from fundus_ray.knowledge.records import load_records
-from fundus_ray.knowledge.vocabulary import load_vocabulary
+from fundus_ray.knowledge.store import BuiltStore, build_store, records_of
 from fundus_ray.obs.report import write_report
 from fundus_ray.obs.sinks import RunFolder, When
 from fundus_ray.obs.trace import Trace
@@ -71,17 +70,19 @@ def run(config: Config, *, resume: Path | None = None) -> Path:
     orderly stop, WorkerDiedError and DeliveryError where the system fails.
     """
     cache_dir = Path(config.run.dir).resolve() / "cache"  # workers may run in another folder
+    config = _with_absolute_paths(config)
     checkpoint = _checkpoint(resume) if resume else None
     began = time.perf_counter()
     _say("data: samples to learn from and samples held out")
-    knowledge = Knowledge(vocabulary=load_vocabulary(), records=load_records())
+    records = records_of(config.knowledge)
+    knowledge = Knowledge(vocabulary=records.vocabulary, records=records)
     split = load_data(config, cache_dir=cache_dir, finding_ids=knowledge.vocabulary.ids)
     folder = _open_folder(config, resume=resume, checkpoint=checkpoint)
     folder.add_stage_seconds("data", time.perf_counter() - began)
     try:
         with folder.time_stage("knowledge"):
-            _say("knowledge: the index that rewards cite from")
-            index = KnowledgeIndex.build(config.knowledge, folder=cache_dir / "knowledge")
+            _say(f"knowledge: the store that rewards cite from ({config.knowledge.store})")
+            store = asyncio.run(_build_knowledge(config, folder=cache_dir / "knowledge"))
         with folder.time_stage("sft"):
             _say("policy version 0: warm start on reasoning traces")
             model_path = warm_start(config, split.train, knowledge=knowledge, cache_dir=cache_dir)
@@ -89,7 +90,7 @@ def run(config: Config, *, resume: Path | None = None) -> Path:
         folder.write_facts("policy", {"base": str(model_path.resolve())})
         job = _Job(config, split, folder, Trace(), cache_dir, checkpoint)
         try:
-            stopped = asyncio.run(_with_actors(job, model_path=model_path, knowledge_dir=index.folder))
+            stopped = asyncio.run(_with_actors(job, model_path=model_path, store=store))
         except asyncio.CancelledError:  # the second Ctrl-C
             raise KeyboardInterrupt from None
         except FundusRayError:
@@ -107,7 +108,13 @@ def run(config: Config, *, resume: Path | None = None) -> Path:
         folder.close()
 
 
-async def _with_actors(job: _Job, *, model_path: Path, knowledge_dir: Path) -> bool:
+async def _build_knowledge(config: Config, *, folder: Path) -> BuiltStore:
+    retriever = await build_store(config.knowledge, folder=folder)
+    await retriever.close()
+    return BuiltStore(folder=folder, snapshot=retriever.snapshot)
+
+
+async def _with_actors(job: _Job, *, model_path: Path, store: BuiltStore) -> bool:
     """All stages that need actors. Returns whether the run was asked to stop before its end."""
     config, folder = job.config, job.folder
     began = time.perf_counter()
@@ -115,9 +122,7 @@ async def _with_actors(job: _Job, *, model_path: Path, knowledge_dir: Path) -> b
         f"actors: {config.rollout.workers} rollout, {config.reward.workers} reward, 1 learner; "
         f"logs in {folder.path}/logs"
     )
-    async with start(
-        config, model_path=model_path, knowledge_dir=knowledge_dir, run_dir=folder.path, trace=job.trace
-    ) as actors:
+    async with start(config, model_path=model_path, knowledge=store, run_dir=folder.path, trace=job.trace) as actors:
         if job.checkpoint:
             await actors.learner.load(str(job.checkpoint.folder))
         first_proofs = await loop.deliver(actors.parts, trace=job.trace)
@@ -273,6 +278,17 @@ def _orderly_stop(stop: asyncio.Event) -> Iterator[None]:
 
 def _greedy(config: Config) -> Sampling:
     return Sampling(n=1, temperature=0.0, max_tokens=config.rollout.max_tokens)
+
+
+def _with_absolute_paths(config: Config) -> Config:
+    """Workers read these files too, and may run in another folder."""
+    knowledge = config.knowledge
+    found: dict[str, Any] = {
+        key: str(Path(value).resolve())
+        for key in ("records_dir", "embeddings", "ca_certs")
+        if (value := getattr(knowledge, key)) and (key, value) != ("embeddings", "minilm")
+    }
+    return replace(config, knowledge=replace(knowledge, **found))
 
 
 def _checkpoint(run_dir: Path) -> Checkpoint:

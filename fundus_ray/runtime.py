@@ -1,6 +1,6 @@
 """Ray: what is asked for against what the cluster has, starting the actors, stopping them in order.
 
-In: the configuration, the policy's folder, the knowledge index's folder, the run folder. Out: `Actors`, whose members
+In: the configuration, the policy's folder, the built knowledge store, the run folder. Out: `Actors`, whose members
 are loop.py's parts. Supervision is by call: every call has a time limit, and a dead actor fails its calls at once
 (actors.py), which ends the run with an error that names it; nothing is restarted.
 
@@ -27,6 +27,7 @@ import ray  # after actors.py, which settles how loud Ray is when it is imported
 
 from fundus_ray.config import Config
 from fundus_ray.errors import ConfigError
+from fundus_ray.knowledge.store import BuiltStore
 from fundus_ray.learner.worker import LearnerWorker
 from fundus_ray.loop import Parts
 from fundus_ray.obs.trace import Trace
@@ -77,7 +78,7 @@ class Actors:
 
 @asynccontextmanager
 async def start(
-    config: Config, *, model_path: Path, knowledge_dir: Path, run_dir: Path, trace: Trace
+    config: Config, *, model_path: Path, knowledge: BuiltStore, run_dir: Path, trace: Trace
 ) -> AsyncIterator[Actors]:
     """All actors, ready for work; on leaving, also by an error or Ctrl-C, engines are closed and Ray is shut down.
 
@@ -86,7 +87,7 @@ async def start(
     """
     asks = asked(config)
     with _cluster(config, asks):
-        workers = _spawn_all(config, asks=asks, model_path=model_path, knowledge_dir=knowledge_dir, run_dir=run_dir)
+        workers = _spawn_all(config, asks=asks, model_path=model_path, knowledge=knowledge, run_dir=run_dir)
         await workers.ready(limit_s=config.ray.start_timeout_s)
         actors = _adapt(config, workers=workers, trace=trace)
         async with _closed_at_the_end(actors.rollouts):
@@ -220,19 +221,18 @@ class _Workers:
     async def ready(self, *, limit_s: float) -> None:
         """Wait until all are."""
         starts = [a.call("start", doing="starting its engine", limit_s=limit_s) for a in self.engines]
-        others = [self.learner, *self.reward]
-        await all_or_first_error(
-            [*starts, *(a.call("__ray_ready__", doing="starting", limit_s=limit_s) for a in others)]
-        )
+        starts += [a.call("start", doing="opening the knowledge store", limit_s=limit_s) for a in self.reward]
+        starts.append(self.learner.call("__ray_ready__", doing="starting", limit_s=limit_s))
+        await all_or_first_error(starts)
 
 
 def _spawn_all(
-    config: Config, *, asks: Sequence[Ask], model_path: Path, knowledge_dir: Path, run_dir: Path
+    config: Config, *, asks: Sequence[Ask], model_path: Path, knowledge: BuiltStore, run_dir: Path
 ) -> _Workers:
     """Ask Ray for the actors in the order of `asks`: engines first, so that small actors cannot break up the machines
     that the large ones need."""
     logs, count = (run_dir / "logs").resolve(), config.rollout.workers
-    model, knowledge = str(model_path.resolve()), str(knowledge_dir.resolve())
+    model = str(model_path.resolve())
     engines = []
     for ask in asks[:count]:
         path = logs / f"{ask.name}.log"

@@ -17,7 +17,7 @@ from fundus_ray.cli import build_parser, documented_yaml, explain, main, parse
 from fundus_ray.config import Config, documented_fields, load
 from fundus_ray.errors import ConfigError, WorkerDiedError
 
-HEAVY = ("torch", "vllm", "ray", "transformers", "numpy", "omegaconf", "matplotlib", "tantivy")
+HEAVY = ("torch", "vllm", "ray", "transformers", "numpy", "omegaconf", "matplotlib", "tantivy", "elasticsearch")
 TIMEOUT_S = 120
 
 
@@ -60,6 +60,22 @@ def test_help_lists_the_commands_in_pipeline_order() -> None:
             "/no/such is not a checkpoint folder",
         ),
         (["train", "--config", "configs/quickstart.yaml", "policy.lora_rank=1024"], "must be >= 1 and <= 512"),
+        (
+            ["knowledge", "search", "drusen", "--url", "http://127.0.0.1:9200"],
+            "knowledge.url has no effect with knowledge.store=embedded",
+        ),
+        (
+            ["knowledge", "search", "drusen", "--store", "elasticsearch", "--url", "localhost"],
+            "knowledge.url=localhost must be http://HOST:PORT",
+        ),
+        (
+            ["knowledge", "build", "--out", "x", "--store", "elasticsearch", "knowledge.ca_certs=/no/such.pem"],
+            "knowledge.ca_certs=/no/such.pem is not a file",
+        ),
+        (
+            ["knowledge", "build", "--out", "x", "--store", "elasticsearch", "knowledge.api_key_env=NO_SUCH_KEY"],
+            "knowledge.api_key_env=NO_SUCH_KEY: this environment variable is not set",
+        ),
         (["train"], "--config configs/quickstart.yaml or --resume"),
         (["train", "--resume", "no/such/run"], "no/such/run is not a run folder"),
         (["data", "sheet", "--columns", "0", "--out", "x.png"], "at least 1 column"),
@@ -229,17 +245,41 @@ def test_contact_sheet_shows_every_disease(tmp_path: Path) -> None:
     assert height > 6 * 168
 
 
-def test_knowledge_search_prints_title_and_source(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["knowledge", "search", "drusen", "--top", "2"]) == 0
-    shown = capsys.readouterr().out
-    assert shown.startswith("1. ")
-    assert "drusen" in shown.lower()
-    assert main(["knowledge", "search", "zzzz"]) == 0
+def test_knowledge_build_says_what_went_in_and_search_reads_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    documents = tmp_path / "documents"
+    documents.mkdir()
+    (documents / "coats.md").write_text("# Coats disease\n\nTelangiectasia with massive exudation.\n")
+    (documents / "latin.md").write_bytes(b"h\xe4morrhage")
+    own = f"knowledge.passages_dir={documents}"
+    assert main(["knowledge", "build", "--out", str(tmp_path / "index"), own]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"\d+ passages of \d+ files", shown[0])
+    assert next(line for line in shown if "latin.md" in line).startswith("left out: ")
+    snapshot = shown[-1].split()[1]
+    assert (tmp_path / "index" / snapshot).is_dir()
+
+    assert main(["knowledge", "search", "telangiectasia", "--top", "2", "--index", str(tmp_path / "index"), own]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[0].startswith("1. Coats disease (user/coats#")
+    assert shown[-1] == f"snapshot {snapshot}"
+
+    command = ["knowledge", "search", "telangiectasia", "--json", "--top", "1", "--index", str(tmp_path / "index"), own]
+    assert main(command) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert list(row) == ["rank", "score", "passage_id", "title", "section", "text", "source", "licence", "snapshot"]
+    assert (row["rank"], row["title"], row["snapshot"]) == (1, "Coats disease", snapshot)
+
+    # The same folder under other settings holds another snapshot.
+    assert main(["knowledge", "search", "drusen", "--index", str(tmp_path / "index")]) == 2
+    assert "no knowledge index here" in capsys.readouterr().err
+
+
+def test_knowledge_search_keeps_its_index_in_the_cache(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    where = f"run.dir={tmp_path}"
+    assert main(["knowledge", "search", "zzzz", where]) == 0
     assert capsys.readouterr().out == "no passage matches\n"
-
-
-def test_knowledge_build_leaves_an_index(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["knowledge", "build", "--out", str(tmp_path / "index")]) == 0
-    shown = capsys.readouterr().out.strip().removeprefix("wrote ")
-    assert Path(shown).parent == tmp_path / "index"
-    assert any(Path(shown).iterdir())
+    assert main(["knowledge", "search", "drusen", "--modality", "oct", where]) == 0
+    assert "drusen" in capsys.readouterr().out.lower()
+    assert len(list((tmp_path / "cache" / "knowledge").iterdir())) == 1

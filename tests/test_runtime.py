@@ -12,6 +12,7 @@ import pytest
 
 from fundus_ray.config import load
 from fundus_ray.errors import ConfigError
+from fundus_ray.knowledge.store import BuiltStore
 from fundus_ray.obs.trace import Trace
 from fundus_ray.runtime import Ask, asked, check_placement, spawn, start
 
@@ -61,7 +62,9 @@ def test_actor_larger_than_any_machine_is_refused() -> None:
 async def test_address_that_is_none_is_refused_before_ray_starts(address: str, tmp_path: Path) -> None:
     config = load(None, [f"ray.address='{address}'"])
     with pytest.raises(ConfigError, match=r"must be `local`, `auto` or HOST:PORT"):
-        async with start(config, model_path=tmp_path, knowledge_dir=tmp_path, run_dir=tmp_path, trace=Trace()):
+        async with start(
+            config, model_path=tmp_path, knowledge=BuiltStore(tmp_path, ""), run_dir=tmp_path, trace=Trace()
+        ):
             pass
     assert not ray.is_initialized()
 
@@ -72,7 +75,9 @@ async def test_address_where_nothing_answers_is_refused_at_once(tmp_path: Path) 
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         config = load(None, [f"ray.address='{address}'"])
         with pytest.raises(ConfigError, match=f"{address}: nothing answers there"):
-            async with start(config, model_path=tmp_path, knowledge_dir=tmp_path, run_dir=tmp_path, trace=Trace()):
+            async with start(
+                config, model_path=tmp_path, knowledge=BuiltStore(tmp_path, ""), run_dir=tmp_path, trace=Trace()
+            ):
                 pass
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import os
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-from fundus_ray.config.schema import Config, documented_fields
+from fundus_ray.config.schema import Config, KnowledgeConfig, documented_fields
 from fundus_ray.errors import ConfigError
 
 
@@ -42,6 +45,11 @@ _IDLE = (
     ),
     _Idle(("data.eval_fraction",), "rendered data; set data.eval_samples instead", lambda c: c.data.source != "jsonl"),
     _Idle(("reward.gate_consistency",), "reward.consistency=0", lambda c: not c.reward.consistency),
+    _Idle(
+        tuple(f"knowledge.{key}" for key in ("url", "index", "api_key_env", "ca_certs", "timeout_s", "retries")),
+        "knowledge.store=embedded instead of elasticsearch",
+        lambda c: c.knowledge.store == "embedded",
+    ),
     _Idle(("rollout.gpu_memory_utilization",), "rollout.gpus=0", lambda c: not c.rollout.gpus),
 )
 
@@ -82,7 +90,37 @@ def _check_range(key: str, value: Any, meta: dict[str, Any]) -> None:
         raise ConfigError(f"{key}={value} is not allowed: must be {allowed(meta) or 'a finite number'} ({meta['doc']})")
 
 
+def _check_knowledge(knowledge: KnowledgeConfig) -> None:
+    if knowledge.store != "elasticsearch":
+        return
+    try:
+        url = urlsplit(knowledge.url)
+        whole = url.scheme in ("http", "https") and url.hostname and url.port and url.path in ("", "/")
+    except ValueError:  # a port that is no number
+        whole = False
+    if not whole:
+        raise ConfigError(
+            f"knowledge.url={knowledge.url} must be http://HOST:PORT or https://HOST:PORT, as in http://127.0.0.1:9200"
+        )
+    if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,99}", knowledge.index):
+        raise ConfigError(
+            f"knowledge.index={knowledge.index} cannot name an index: small letters, digits, `.`, `_`, `-`"
+        )
+    if knowledge.ca_certs and not Path(knowledge.ca_certs).is_file():
+        raise ConfigError(
+            f"knowledge.ca_certs={knowledge.ca_certs} is not a file; give the cluster's certificate authority (PEM)"
+        )
+    if knowledge.ca_certs and url.scheme == "http":
+        raise ConfigError(f"knowledge.ca_certs is for https, but knowledge.url={knowledge.url}; correct one of them")
+    if knowledge.api_key_env and not os.environ.get(knowledge.api_key_env):
+        raise ConfigError(
+            f"knowledge.api_key_env={knowledge.api_key_env}: this environment variable is not set; put the API key "
+            "into it"
+        )
+
+
 def _check_rules(c: Config) -> None:
+    _check_knowledge(c.knowledge)
     if c.data.image_px % 28:
         raise ConfigError(
             f"data.image_px={c.data.image_px} is not a multiple of 28; nearest is {round(c.data.image_px / 28) * 28}"

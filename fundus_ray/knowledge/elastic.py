@@ -37,7 +37,7 @@ from fundus_ray.knowledge.vocabulary import Vocabulary
 from fundus_ray.types import Evidence
 
 _BULK_DOCUMENTS, _BULK_BYTES = 500, 2_000_000  # of one bulk request
-_SEARCHES = 128  # in one _msearch request
+_SEARCHES = 64  # in one _msearch request
 _DONE = 409  # this passage is there already
 
 
@@ -106,7 +106,7 @@ class ElasticStore:
 
     async def _hits(self, bodies: Sequence[dict[str, Any]]) -> list[list[tuple[str, float]]]:
         """(passage id, score) of each search's hits."""
-        hits: list[list[tuple[str, float]]] = []
+        answers: list[Any] = []
         for start in range(0, len(bodies), _SEARCHES):
             lines = [line for body in bodies[start : start + _SEARCHES] for line in ({}, body)]
 
@@ -114,9 +114,8 @@ class ElasticStore:
                 answer = await es.msearch(index=self._index, searches=lines)
                 return [self._whole(part) for part in answer["responses"]]
 
-            for part in await self._ask("search", request):
-                hits.append([(hit["_id"], float(hit["_score"])) for hit in part["hits"]["hits"]])
-        return hits
+            answers += await self._ask("search", request)
+        return [[(hit["_id"], float(hit["_score"])) for hit in part["hits"]["hits"]] for part in answers]
 
     def _whole(self, part: dict[str, Any]) -> dict[str, Any]:
         """One answer of an _msearch, which hides errors in a success. Raises Busy, SearchError."""
@@ -129,9 +128,13 @@ class ElasticStore:
         return part
 
     async def _passages(self, ids: set[str]) -> dict[str, Passage]:
-        answer = await self._ask(
-            "reading passages", lambda es: es.mget(index=self._index, ids=sorted(ids), source_includes=list(STORED))
-        ) if ids else {"docs": []}
+        answer = (
+            await self._ask(
+                "reading passages", lambda es: es.mget(index=self._index, ids=sorted(ids), source_includes=list(STORED))
+            )
+            if ids
+            else {"docs": []}
+        )
         lost = [document["_id"] for document in answer["docs"] if not document.get("found")]
         if lost:
             raise SearchError(f"{self._cluster.url}: passage {lost[0]} went missing from index {self._index}")
@@ -189,7 +192,9 @@ async def _create(cluster: Cluster, name: str, *, body: dict[str, Any]) -> None:
         if err.error != "resource_already_exists_exception":
             raise
     # Begun earlier, or by another process at this moment.
-    mapping = (await cluster.ask("reading the mapping", lambda es: es.indices.get_mapping(index=name)))[name]["mappings"]
+    mapping = (await cluster.ask("reading the mapping", lambda es: es.indices.get_mapping(index=name)))[name][
+        "mappings"
+    ]
     there, wanted = field_types(mapping), field_types(body["mappings"])
     odd = sorted(field for field in {*there, *wanted} if there.get(field) != wanted.get(field))
     if odd or mapping.get("_meta", {}).get("snapshot") != body["mappings"]["_meta"]["snapshot"]:
@@ -228,7 +233,9 @@ async def _write(cluster: Cluster, name: str, lines: list[Any]) -> None:
 
 async def _check_whole(cluster: Cluster, name: str, *, snapshot: str, passages: int) -> None:
     count = await _count(cluster, name)
-    mapping = (await cluster.ask("reading the mapping", lambda es: es.indices.get_mapping(index=name)))[name]["mappings"]
+    mapping = (await cluster.ask("reading the mapping", lambda es: es.indices.get_mapping(index=name)))[name][
+        "mappings"
+    ]
     marked = mapping.get("_meta", {}).get("snapshot")
     if count != passages or marked != snapshot:
         raise _conflict(cluster, name, f"it holds {count} of {passages} passages and is marked {marked}")

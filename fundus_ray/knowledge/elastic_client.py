@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import socket
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from elastic_transport.client_utils import DEFAULT
 from elasticsearch import ApiError, AsyncElasticsearch, ConnectionError, ConnectionTimeout, SSLError, TransportError
 from elasticsearch.exceptions import UnsupportedProductError
 
@@ -29,14 +31,20 @@ class Cluster:
     """Every request is tried knowledge.retries + 1 times, each for at most knowledge.timeout_s."""
 
     def __init__(self, config: KnowledgeConfig) -> None:
-        """Connects to nothing yet. Raises ConfigError for an address or a certificate file that cannot be used."""
+        """Connects to nothing yet. Raises ConfigError for an address, certificate or key that cannot be used."""
+        key = os.environ.get(config.api_key_env) if config.api_key_env else None
+        if config.api_key_env and not key:
+            raise ConfigError(
+                f"knowledge.api_key_env={config.api_key_env}: this variable is not set on {socket.gethostname()}; put "
+                "the API key into it, on every machine of the cluster"
+            )
         self.url = config.url
         self._timeout_s, self._tries = config.timeout_s, config.retries + 1
         try:
             self._client = AsyncElasticsearch(
                 config.url,
-                api_key=os.environ.get(config.api_key_env) if config.api_key_env else None,
-                **({"ca_certs": config.ca_certs} if config.ca_certs else {}),
+                api_key=key,
+                ca_certs=config.ca_certs or DEFAULT,
                 request_timeout=config.timeout_s,
                 max_retries=0,  # retried here, with pauses
                 retry_on_timeout=False,

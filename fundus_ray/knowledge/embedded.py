@@ -64,7 +64,8 @@ class EmbeddedStore:
         manifest = folder / MANIFEST
         if not manifest.is_file():
             raise DataError(
-                f"{folder}: no knowledge index here (no {MANIFEST}); build it first: fundus-ray knowledge build"
+                f"{folder}: no knowledge index here (no {MANIFEST}); build it with the same settings: fundus-ray "
+                f"knowledge build --out {folder.parent}"
             )
         try:
             snapshot = json.loads(manifest.read_text())["snapshot"]
@@ -93,9 +94,7 @@ class EmbeddedStore:
             vectors = None if self._encode is None else self._encode(queries)
             searcher = self._index.searcher()
             return [
-                self._best(
-                    searcher, query, terms, vector=None if vectors is None else vectors[number], k=k
-                )
+                self._best(searcher, query, terms, vector=None if vectors is None else vectors[number], k=k)
                 if terms
                 else ()
                 for number, (query, terms) in enumerate(zip(queries, sought, strict=True))

@@ -33,9 +33,7 @@ ANALYSIS = {
 }
 
 
-def snapshot_id(
-    passages: Iterable[Passage], *, vocabulary: Vocabulary, records: Records, embeddings: str = ""
-) -> str:
+def snapshot_id(passages: Iterable[Passage], *, vocabulary: Vocabulary, records: Records, embeddings: str = "") -> str:
     """First 16 hex digits of the SHA-256. `embeddings` is the model's fingerprint, "" for BM25 alone."""
     content: dict[str, Any] = {
         "passages": sorted((asdict(passage) for passage in passages), key=lambda row: row["id"]),

@@ -22,10 +22,9 @@ from fundus_ray.knowledge import embedded
 from fundus_ray.knowledge.ingest import ingest
 from fundus_ray.knowledge.passage import Passage
 from fundus_ray.knowledge.query import words_of
-from fundus_ray.knowledge.records import load_records
+from fundus_ray.knowledge.records import Records, load_records
 from fundus_ray.knowledge.retriever import Retriever
 from fundus_ray.knowledge.snapshot import snapshot_id
-from fundus_ray.knowledge.vocabulary import load_vocabulary
 
 if TYPE_CHECKING:
     from fundus_ray.knowledge.embedding import Embedder
@@ -41,9 +40,22 @@ class Corpus:
     snapshot: str
 
 
+@dataclass(frozen=True, slots=True)
+class BuiltStore:
+    """What another process needs, beside the settings, to open the store that was built."""
+
+    folder: Path  # of embedded stores, absolute
+    snapshot: str
+
+
+def records_of(config: KnowledgeConfig) -> Records:
+    """The shipped records and the user's; their vocabulary is that of queries. Raises DataError naming the file."""
+    return load_records(Path(config.records_dir) if config.records_dir else None)
+
+
 def read_corpus(config: KnowledgeConfig) -> Corpus:
     """Passages and their snapshot id. Raises DataError, ConfigError where the settings name what is not there."""
-    read = ingest(config)
+    read, records = ingest(config), records_of(config)
     passages = sorted(read.passages, key=lambda passage: passage.id)
     wordless = [passage.id for passage in passages if not words_of(passage.text)]
     return Corpus(
@@ -52,8 +64,8 @@ def read_corpus(config: KnowledgeConfig) -> Corpus:
         files=read.files,
         snapshot=snapshot_id(
             passages,
-            vocabulary=load_vocabulary(),
-            records=load_records(),
+            vocabulary=records.vocabulary,
+            records=records,
             embeddings=_embedder(config.embeddings).fingerprint if config.embeddings else "",
         ),
     )
@@ -72,22 +84,20 @@ async def build_store(config: KnowledgeConfig, *, folder: Path, corpus: Corpus |
 
         cluster = elastic_client.Cluster(config)
         try:
-            await elastic.build(
-                cluster, corpus.passages, alias=config.index, snapshot=corpus.snapshot, vectors=vectors
-            )
+            await elastic.build(cluster, corpus.passages, alias=config.index, snapshot=corpus.snapshot, vectors=vectors)
         finally:
             await cluster.close()
     else:
         await asyncio.to_thread(
             embedded.build, corpus.passages, snapshot=corpus.snapshot, folder=folder, vectors=vectors
         )
-    return await open_store(config, folder=folder, snapshot=corpus.snapshot)
+    return await open_store(config, BuiltStore(folder=folder, snapshot=corpus.snapshot))
 
 
-async def open_store(config: KnowledgeConfig, *, folder: Path, snapshot: str) -> Retriever:
+async def open_store(config: KnowledgeConfig, built: BuiltStore) -> Retriever:
     """Opens a store that was built. Raises DataError where there is none, SearchError where it is broken, does not
     answer, or holds another snapshot."""
-    vocabulary = load_vocabulary()
+    vocabulary = records_of(config).vocabulary
     encode = _embedder(config.embeddings).encode if config.embeddings else None
     if config.store == "elasticsearch":
         from fundus_ray.knowledge import elastic, elastic_client
@@ -95,13 +105,13 @@ async def open_store(config: KnowledgeConfig, *, folder: Path, snapshot: str) ->
         cluster = elastic_client.Cluster(config)
         try:
             return await elastic.ElasticStore.open(
-                cluster, alias=config.index, snapshot=snapshot, vocabulary=vocabulary, encode=encode
+                cluster, alias=config.index, snapshot=built.snapshot, vocabulary=vocabulary, encode=encode
             )
         except FundusRayError:
             await cluster.close()
             raise
     return await asyncio.to_thread(
-        embedded.EmbeddedStore.open, folder / snapshot, vocabulary=vocabulary, encode=encode
+        embedded.EmbeddedStore.open, built.folder / built.snapshot, vocabulary=vocabulary, encode=encode
     )
 
 

@@ -8,17 +8,18 @@ knowledge index fails it is our fault: the whole group is UNSCORABLE and not tra
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
-from functools import lru_cache
-from typing import Protocol
+from dataclasses import dataclass
 
 from fundus_ray.config import RewardConfig
-from fundus_ray.knowledge.index import SearchError
 from fundus_ray.knowledge.records import Records
+from fundus_ray.knowledge.retriever import SearchError
 from fundus_ray.knowledge.vocabulary import Vocabulary
 from fundus_ray.reasoning.answer import choose
 from fundus_ray.reasoning.steps import Reading, read_chain
+from fundus_ray.reward.evidence import EvidenceSearch
 from fundus_ray.reward.outcome import accuracy, well_formed
 from fundus_ray.reward.process import Part, consistency, grounding, stated_findings
 from fundus_ray.types import Evidence, RewardStatus, Rollout, RolloutGroup, Sample, ScoredGroup, ScoredRollout
@@ -26,20 +27,21 @@ from fundus_ray.types import Evidence, RewardStatus, Rollout, RolloutGroup, Samp
 PARTS = ("accuracy", "format", "consistency", "grounding")
 UNSCORABLE, NO_SPREAD, NO_PART = "unscorable", "no_spread", "no_part_applies"  # drop reasons
 _SAME_TOTAL = 1e-9
-_CACHED_QUERIES = 4096
 
 
-class Searcher(Protocol):
-    """What the rubric needs of a knowledge index."""
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What one rollout's chain says, and the query for evidence on it."""
 
-    snapshot: str
-
-    def search(self, query: str, k: int) -> tuple[Evidence, ...]:
-        """The k best passages. Raises SearchError."""
+    rollout: Rollout
+    reading: Reading
+    answer: tuple[str, ...] | None
+    stated: tuple[str, ...]
+    query: str
 
 
 class Rubric:
-    """Weights, knowledge and evidence search; holds no state but a cache of searches, so any thread may score."""
+    """Weights, knowledge and evidence search. `evidence` counts how many queries its cache answered."""
 
     def __init__(
         self,
@@ -47,8 +49,7 @@ class Rubric:
         *,
         vocabulary: Vocabulary,
         records: Records,
-        index: Searcher,
-        top_k: int = 2,
+        evidence: EvidenceSearch,
         drop_no_spread: bool = False,
     ) -> None:
         self._config = config
@@ -56,17 +57,19 @@ class Rubric:
         self._records = records
         self._drop_no_spread = drop_no_spread
         self._weights = {part: float(getattr(config, part)) for part in PARTS}
-        self.snapshot = index.snapshot
-        # One index is one snapshot, so the query alone is the key.
-        self._search = lru_cache(maxsize=_CACHED_QUERIES)(lambda query: index.search(query, top_k))
+        self.evidence = evidence
+        self.snapshot = evidence.snapshot
 
-    def score_group(self, group: RolloutGroup) -> ScoredGroup:
-        """Scores every rollout."""
-        started_s = time.time()
+    async def score_group(self, group: RolloutGroup) -> ScoredGroup:
+        """Scores every rollout; the evidence for all of them is one batched search."""
+        started_s, sample = time.time(), group.prompt.sample
+        reads = await asyncio.to_thread(lambda: [self._read(rollout, sample) for rollout in group.rollouts])
         try:
-            scored = tuple(self._score(rollout, group.prompt.sample) for rollout in group.rollouts)
+            found = await self.evidence.search([read.query for read in reads])
         except SearchError as err:
             return unscorable(group, reason=str(err), snapshot=self.snapshot, started_s=started_s)
+        pairs = list(zip(reads, found, strict=True))
+        scored = await asyncio.to_thread(lambda: tuple(self._score(read, sample, evidence=e) for read, e in pairs))
         drop_reason = self._drop_reason(scored)
         return ScoredGroup(
             group=group,
@@ -77,21 +80,24 @@ class Rubric:
             finished_s=time.time(),
         )
 
-    def _score(self, rollout: Rollout, sample: Sample) -> ScoredRollout:
+    def _read(self, rollout: Rollout, sample: Sample) -> _Read:
         reading = read_chain(rollout.text, self._vocabulary)
-        answer = choose(reading.answer, sample.options)
-        parts = self._parts(reading, answer, sample)
-        stated = stated_findings(reading)
+        answer, stated = choose(reading.answer, sample.options), stated_findings(reading)
         query = " ".join([*(answer or ()), *(self._vocabulary.name(f) for f in stated)])
+        return _Read(rollout, reading, answer, stated, query)
+
+    def _score(self, read: _Read, sample: Sample, *, evidence: tuple[Evidence, ...]) -> ScoredRollout:
+        answer = read.answer
+        parts = self._parts(read.reading, answer, sample)
         return ScoredRollout(
-            rollout=rollout,
+            rollout=read.rollout,
             status=RewardStatus.UNPARSEABLE if answer is None else RewardStatus.SCORED,
             total=0.0 if answer is None else self._total(parts),
             parts={name: part.value for name, part in parts.items()},
             answer=answer,
-            findings=stated,
+            findings=read.stated,
             explanation=tuple(reason for part in parts.values() for reason in part.reasons),
-            evidence=self._search(query),
+            evidence=evidence,
             snapshot=self.snapshot,
         )
 

@@ -11,7 +11,7 @@ import pytest
 from fundus_ray.config import Config
 from fundus_ray.errors import WorkerDiedError
 from fundus_ray.evaluate.run import evaluate
-from fundus_ray.knowledge.index import KnowledgeIndex
+from fundus_ray.knowledge.store import BuiltStore, build_store
 from fundus_ray.reward.worker import RewardWorker
 from fundus_ray.types import (
     ImageRef,
@@ -180,8 +180,9 @@ async def test_only_a_fully_formed_chain_counts_as_well_formed() -> None:
 
 async def test_the_real_reward_worker_scores_an_evaluation(tmp_path: Path) -> None:
     config = Config()
-    index = KnowledgeIndex.build(config.knowledge, folder=tmp_path)
-    worker = RewardWorker(config, str(index.folder))
+    store = await build_store(config.knowledge, folder=tmp_path)
+    worker = RewardWorker(config, BuiltStore(folder=tmp_path, snapshot=store.snapshot))
+    await worker.start()
     texts = {
         "a": "<think>Findings: enlarged optic cup. Conclusion: glaucoma.</think><answer>B</answer>",
         "b": "<think>Findings: none. Conclusion: normal.</think><answer>A</answer>",

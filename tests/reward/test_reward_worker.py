@@ -10,7 +10,7 @@ import pytest
 
 from fundus_ray.config import Config
 from fundus_ray.errors import DataError
-from fundus_ray.knowledge.index import KnowledgeIndex
+from fundus_ray.knowledge.store import BuiltStore, build_store
 from fundus_ray.reward.worker import RewardWorker
 from fundus_ray.types import ImageRef, Modality, PolicyVersion, Prompt, RewardStatus, Rollout, RolloutGroup, Sample
 
@@ -36,12 +36,15 @@ def make_group(*texts: str) -> RolloutGroup:
     return RolloutGroup(Prompt(sample, "", "", group_id=0, seed=0), (1,), rollouts, "w0", 0.0, 0.0)
 
 
-def folder(tmp_path: Path) -> str:
-    return str(KnowledgeIndex.build(Config().knowledge, folder=tmp_path).folder)
+async def started(config: Config, folder: Path) -> RewardWorker:
+    store = await build_store(config.knowledge, folder=folder)
+    worker = RewardWorker(config, BuiltStore(folder=folder, snapshot=store.snapshot))
+    await worker.start()
+    return worker
 
 
 async def test_groups_are_scored_concurrently_and_counted(tmp_path: Path) -> None:
-    worker = RewardWorker(Config(), folder(tmp_path))
+    worker = await started(Config(), tmp_path)
     scored = await asyncio.gather(*(worker.score(make_group(CHAIN, "?")) for _ in range(8)))
     assert all(s.trainable for s in scored)
     # Accuracy, format and consistency are 1; grounding does not apply.
@@ -53,7 +56,7 @@ async def test_groups_are_scored_concurrently_and_counted(tmp_path: Path) -> Non
 async def test_running_out_of_time_is_unscorable_and_counted(tmp_path: Path) -> None:
     config = Config()
     config.reward = dataclasses.replace(config.reward, timeout_s=1e-9)
-    worker = RewardWorker(config, folder(tmp_path))
+    worker = await started(config, tmp_path)
     scored = await worker.score(make_group(*[CHAIN * 100] * 20))
     assert (scored.trainable, scored.drop_reason) == (False, "unscorable")
     assert scored.scored[0].status is RewardStatus.UNSCORABLE
@@ -64,13 +67,14 @@ async def test_evidence_follows_top_k_and_weights_the_configuration(tmp_path: Pa
     config = Config()
     config.knowledge.top_k = 3
     config.reward.consistency = 0.0
-    worker = RewardWorker(config, folder(tmp_path))
+    worker = await started(config, tmp_path)
     scored = await worker.score(make_group(CHAIN.replace("none", "microaneurysms")))
     assert len(scored.scored[0].evidence) == 3
     assert scored.scored[0].parts["consistency"] == 0.0
     assert scored.scored[0].total == 1.0
 
 
-def test_a_folder_without_an_index_is_named_at_the_start(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no knowledge index here"):
-        RewardWorker(Config(), str(tmp_path))
+async def test_a_folder_without_an_index_is_named_at_the_start(tmp_path: Path) -> None:
+    worker = RewardWorker(Config(), BuiltStore(folder=tmp_path, snapshot="feedfacefeedface"))
+    with pytest.raises(DataError, match="feedfacefeedface: no knowledge index here"):
+        await worker.start()

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from fundus_ray.config import KnowledgeConfig, RewardConfig
-from fundus_ray.knowledge.index import KnowledgeIndex, SearchError
 from fundus_ray.knowledge.records import load_records
+from fundus_ray.knowledge.retriever import Retriever, SearchError
+from fundus_ray.knowledge.store import build_store
 from fundus_ray.knowledge.vocabulary import load_vocabulary
+from fundus_ray.reward.evidence import EvidenceSearch
 from fundus_ray.reward.rubric import Rubric
 from fundus_ray.types import (
     Evidence,
@@ -44,26 +48,28 @@ SAMPLE = Sample(
 
 
 class BrokenIndex:
-    """A knowledge index whose search engine is down."""
+    """A knowledge store whose search engine is down."""
 
     snapshot = "feedfacefeedface"
 
-    def search(self, query: str, k: int) -> tuple[Evidence, ...]:
+    async def search(self, queries: Sequence[str], *, k: int) -> list[tuple[Evidence, ...]]:
         raise SearchError("disk is gone")
+
+    async def close(self) -> None:
+        pass
 
 
 @pytest.fixture(scope="module")
-def index(tmp_path_factory: pytest.TempPathFactory) -> KnowledgeIndex:
-    return KnowledgeIndex.build(KnowledgeConfig(), folder=tmp_path_factory.mktemp("knowledge"))
+def index(tmp_path_factory: pytest.TempPathFactory) -> Retriever:
+    return asyncio.run(build_store(KnowledgeConfig(), folder=tmp_path_factory.mktemp("knowledge")))
 
 
-def rubric(index: KnowledgeIndex | BrokenIndex, *, drop_no_spread: bool = False, **weights: Any) -> Rubric:
+def rubric(index: Retriever, *, drop_no_spread: bool = False, **weights: Any) -> Rubric:
     return Rubric(
         dataclasses.replace(RewardConfig(), **weights),
         vocabulary=load_vocabulary(),
         records=load_records(),
-        index=index,
-        top_k=3,
+        evidence=EvidenceSearch(index, top_k=3),
         drop_no_spread=drop_no_spread,
     )
 
@@ -80,14 +86,15 @@ def group(*texts: str, sample: Sample = SAMPLE) -> RolloutGroup:
     )
 
 
-def score(index: KnowledgeIndex, text: str, *, sample: Sample = SAMPLE, **weights: Any) -> ScoredRollout:
-    return rubric(index, **weights).score_group(group(text, sample=sample)).scored[0]
+async def score(index: Retriever, text: str, *, sample: Sample = SAMPLE, **weights: Any) -> ScoredRollout:
+    scored = await rubric(index, **weights).score_group(group(text, sample=sample))
+    return scored.scored[0]
 
 
-def test_total_is_the_weighted_mean_of_the_parts(index: KnowledgeIndex) -> None:
+async def test_total_is_the_weighted_mean_of_the_parts(index: Retriever) -> None:
     right, wrong = (
-        rubric(index, accuracy=1, format=0.1, consistency=0.2, grounding=0.5).score_group(group(RIGHT, WRONG)).scored
-    )
+        await rubric(index, accuracy=1, format=0.1, consistency=0.2, grounding=0.5).score_group(group(RIGHT, WRONG))
+    ).scored
     assert right.parts == pytest.approx({"accuracy": 1, "format": 1, "consistency": 1, "grounding": 0.8})
     assert right.total == pytest.approx((1 + 0.1 + 0.2 + 0.5 * 0.8) / 1.8)
     # A microaneurysm contradicts glaucoma; F1 is 2 x 1 / (1 + 3).
@@ -98,17 +105,17 @@ def test_total_is_the_weighted_mean_of_the_parts(index: KnowledgeIndex) -> None:
     assert right.findings == ("microaneurysm", "hard_exudate")
 
 
-def test_a_part_that_does_not_apply_is_left_out_of_the_mean(index: KnowledgeIndex) -> None:
+async def test_a_part_that_does_not_apply_is_left_out_of_the_mean(index: Retriever) -> None:
     text = "<think>Findings: none. Conclusion: squint.</think><answer>D</answer>"
     bare = dataclasses.replace(SAMPLE, findings=None)
-    scored = score(index, text, sample=bare, accuracy=1, format=0.1, consistency=0.2, grounding=0.5)
+    scored = await score(index, text, sample=bare, accuracy=1, format=0.1, consistency=0.2, grounding=0.5)
     assert scored.parts == {"accuracy": 0.0, "format": 1.0, "consistency": None, "grounding": None}
     assert scored.total == pytest.approx(0.1 / 1.1)
 
 
-def test_no_readable_answer_is_the_models_fault_and_keeps_its_parts(index: KnowledgeIndex) -> None:
+async def test_no_readable_answer_is_the_models_fault_and_keeps_its_parts(index: Retriever) -> None:
     text = "<think>Findings: microaneurysms. Conclusion: diabetic retinopathy.</think><answer>Z</answer>"
-    scored = rubric(index).score_group(group(text, RIGHT))
+    scored = await rubric(index).score_group(group(text, RIGHT))
     bad = scored.scored[0]
     assert bad.status is RewardStatus.UNPARSEABLE
     assert bad.total == 0.0
@@ -118,15 +125,15 @@ def test_no_readable_answer_is_the_models_fault_and_keeps_its_parts(index: Knowl
     assert scored.trainable
 
 
-def test_gated_consistency_is_paid_only_where_the_answer_is_right(index: KnowledgeIndex) -> None:
+async def test_gated_consistency_is_paid_only_where_the_answer_is_right(index: Retriever) -> None:
     consistent_but_wrong = "<think>Findings: enlarged cup. Conclusion: glaucoma.</think><answer>C</answer>"
-    assert score(index, consistent_but_wrong).parts["consistency"] == 1.0
-    assert score(index, consistent_but_wrong, gate_consistency=True).parts["consistency"] == 0.0
-    assert score(index, RIGHT, gate_consistency=True).parts["consistency"] == 1.0
+    assert (await score(index, consistent_but_wrong)).parts["consistency"] == 1.0
+    assert (await score(index, consistent_but_wrong, gate_consistency=True)).parts["consistency"] == 0.0
+    assert (await score(index, RIGHT, gate_consistency=True)).parts["consistency"] == 1.0
 
 
-def test_explanation_can_be_read_by_a_clinician(index: KnowledgeIndex) -> None:
-    explanation = score(index, WRONG + " done").explanation
+async def test_explanation_can_be_read_by_a_clinician(index: Retriever) -> None:
+    explanation = (await score(index, WRONG + " done")).explanation
     assert explanation[0] == "answer 'glaucoma' is wrong: right is 'diabetic retinopathy'"
     assert explanation[1] == "form: text after </answer>"
     assert "required finding enlarged optic cup: not stated" in explanation
@@ -134,15 +141,15 @@ def test_explanation_can_be_read_by_a_clinician(index: KnowledgeIndex) -> None:
     assert "on the image but missed: cotton wool spots, hard exudates" in explanation
 
 
-def test_evidence_is_retrieved_for_the_own_answer_and_its_findings(index: KnowledgeIndex) -> None:
-    scored = score(index, WRONG)
+async def test_evidence_is_retrieved_for_the_own_answer_and_its_findings(index: Retriever) -> None:
+    scored = await score(index, WRONG)
     assert [e.query for e in scored.evidence] == ["glaucoma microaneurysms"] * 3
     assert {e.passage_id.split("#")[0] for e in scored.evidence} <= {"glaucoma", "microaneurysms", "enlarged_optic_cup"}
     assert scored.snapshot == index.snapshot
 
 
-def test_a_failing_search_makes_the_group_unscorable_never_zero_rewards() -> None:
-    scored = rubric(BrokenIndex()).score_group(group(RIGHT, WRONG))
+async def test_a_failing_search_makes_the_group_unscorable_never_zero_rewards() -> None:
+    scored = await rubric(BrokenIndex()).score_group(group(RIGHT, WRONG))
     assert not scored.trainable
     assert scored.drop_reason == "unscorable"
     assert [s.status for s in scored.scored] == [RewardStatus.UNSCORABLE] * 2
@@ -151,47 +158,50 @@ def test_a_failing_search_makes_the_group_unscorable_never_zero_rewards() -> Non
     assert scored.scored[0].explanation == ("not scored: disk is gone",)
 
 
-def test_groups_without_spread_are_dropped_only_on_request(index: KnowledgeIndex) -> None:
+async def test_groups_without_spread_are_dropped_only_on_request(index: Retriever) -> None:
     same = group(RIGHT, RIGHT)
-    assert rubric(index).score_group(same).trainable
-    dropped = rubric(index, drop_no_spread=True).score_group(same)
+    assert (await rubric(index).score_group(same)).trainable
+    dropped = await rubric(index, drop_no_spread=True).score_group(same)
     assert (dropped.trainable, dropped.drop_reason) == (False, "no_spread")
     assert [s.status for s in dropped.scored] == [RewardStatus.SCORED] * 2
-    assert rubric(index, drop_no_spread=True).score_group(group(RIGHT, WRONG)).trainable
+    assert (await rubric(index, drop_no_spread=True).score_group(group(RIGHT, WRONG))).trainable
 
 
-def test_a_group_to_which_no_weighted_part_applies_is_dropped(index: KnowledgeIndex) -> None:
+async def test_a_group_to_which_no_weighted_part_applies_is_dropped(index: Retriever) -> None:
     bare = dataclasses.replace(SAMPLE, findings=None)
     only_grounding = rubric(index, accuracy=0, format=0, consistency=0, grounding=1)
-    scored = only_grounding.score_group(group(RIGHT, WRONG, sample=bare))
+    scored = await only_grounding.score_group(group(RIGHT, WRONG, sample=bare))
     assert (scored.trainable, scored.drop_reason) == (False, "no_part_applies")
 
 
-def test_several_right_answers_must_all_be_chosen(index: KnowledgeIndex) -> None:
+async def test_several_right_answers_must_all_be_chosen(index: Retriever) -> None:
     two = dataclasses.replace(SAMPLE, answer=("diabetic retinopathy", "glaucoma"))
     text = (
         "<think>Findings: microaneurysms, enlarged optic cup. Conclusion: diabetic retinopathy, glaucoma.</think>"
         "<answer>C,B</answer>"
     )
-    scored = score(index, text, sample=two)
+    scored = await score(index, text, sample=two)
     assert scored.answer == ("diabetic retinopathy", "glaucoma")
     assert scored.parts["accuracy"] == 1.0
     assert scored.parts["consistency"] == 1.0
-    assert score(index, RIGHT, sample=two).parts["accuracy"] == 0.0
+    assert (await score(index, RIGHT, sample=two)).parts["accuracy"] == 0.0
 
 
-def test_searches_are_made_once_for_each_query(index: KnowledgeIndex) -> None:
-    asked: list[str] = []
+async def test_a_group_is_one_batched_search_and_known_queries_are_not_asked_again(index: Retriever) -> None:
+    asked: list[list[str]] = []
 
     class Counting:
         snapshot = index.snapshot
 
-        def search(self, query: str, k: int) -> tuple[Evidence, ...]:
-            asked.append(query)
-            return index.search(query, k)
+        async def search(self, queries: Sequence[str], *, k: int) -> list[tuple[Evidence, ...]]:
+            asked.append(list(queries))
+            return await index.search(queries, k=k)
 
-    counting = Counting()
-    judge = Rubric(RewardConfig(), vocabulary=load_vocabulary(), records=load_records(), index=counting)
-    judge.score_group(group(RIGHT, RIGHT, WRONG))
-    judge.score_group(group(WRONG))
-    assert asked == ["diabetic retinopathy microaneurysms hard exudates", "glaucoma microaneurysms"]
+        async def close(self) -> None:
+            pass
+
+    judge = rubric(Counting())
+    await judge.score_group(group(RIGHT, RIGHT, WRONG))
+    await judge.score_group(group(WRONG))
+    assert asked == [["diabetic retinopathy microaneurysms hard exudates", "glaucoma microaneurysms"]]
+    assert (judge.evidence.hits, judge.evidence.misses) == (2, 2)
