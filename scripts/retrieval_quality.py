@@ -95,7 +95,7 @@ async def all_rankings(queries: Sequence[Query], *, folder: Path, hybrid: bool) 
     corpus = read_corpus(config)
     store = await build_store(config, folder=folder, corpus=corpus)
     nothing = Matcher({})
-    bare = replace(load_vocabulary(), finding_matcher=nothing, label_matcher=nothing)
+    bare = replace(load_vocabulary(), finding_matcher=nothing, label_matcher=nothing, abbreviations={})
     plain = EmbeddedStore.open(folder / corpus.snapshot, vocabulary=bare, encode=None)
     stores: dict[str, Retriever] = {"BM25 without synonyms": plain, "BM25 with synonyms": store}
     if hybrid:

@@ -18,7 +18,7 @@ from fundus_ray.knowledge.passage import Passage
 from fundus_ray.knowledge.records import Records
 from fundus_ray.knowledge.vocabulary import Vocabulary
 
-STORE_VERSION = "2"  # count up when the stores' fields or queries change in a way that ANALYSIS does not show
+STORE_VERSION = "3"  # count up when the stores' fields or queries change in a way that ANALYSIS does not show
 STEMMER = "porter2"  # Snowball English; each engine has its own name for it
 ANALYSIS = {
     "version": STORE_VERSION,
@@ -27,6 +27,7 @@ ANALYSIS = {
     "stemmer": STEMMER,
     "fields": query.FIELDS,
     "synonym_weight": query.SYNONYM_WEIGHT,
+    "stop_words": sorted(query.STOP_WORDS),
     "max_words": query.MAX_WORDS,
     "rrf_k": fusion.RRF_K,
     "depth": fusion.DEPTH,
@@ -42,6 +43,7 @@ def snapshot_id(passages: Iterable[Passage], *, vocabulary: Vocabulary, records:
         "records": [
             asdict(record) for _, record in sorted(records.by_key.items(), key=lambda item: [str(p) for p in item[0]])
         ],
+        "abbreviations": sorted(vocabulary.abbreviations.items()),
         "analysis": ANALYSIS,
         "embeddings": embeddings,
     }

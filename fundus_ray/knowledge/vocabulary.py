@@ -1,6 +1,7 @@
 """The vocabulary of findings and labels.
 
-In: `findings.yaml` and `labels.yaml` beside this file. Out: a `Vocabulary`, which reads them in free text.
+In: `findings.yaml`, `labels.yaml` and `abbreviations.yaml` beside this file. Out: a `Vocabulary`, which reads the first
+two in free text.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from fundus_ray.knowledge.matcher import Matcher
 HERE = Path(__file__).parent
 FINDINGS_FILE = HERE / "findings.yaml"
 LABELS_FILE = HERE / "labels.yaml"
+ABBREVIATIONS_FILE = HERE / "abbreviations.yaml"
 # The same safe loader in C, where PyYAML was built with it: a tenth of the time for a hundred files.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -36,12 +38,13 @@ class Finding:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """All findings by id, all labels with their aliases, and a matcher of each."""
+    """All findings by id, all labels with their aliases, and a matcher of each; what abbreviations mean in a query."""
 
     findings: dict[str, Finding]
     labels: dict[str, tuple[str, ...]]
     finding_matcher: Matcher
     label_matcher: Matcher
+    abbreviations: Mapping[str, tuple[str, ...]]  # as written -> what it stands for
 
     def name(self, finding_id: str) -> str:
         """How chains write the finding. Raises KeyError for an unknown id."""
@@ -74,11 +77,11 @@ class Vocabulary:
 @lru_cache(maxsize=1)
 def load_vocabulary() -> Vocabulary:
     """The shipped vocabulary. Raises DataError naming the file where it is broken."""
-    return read_vocabulary(FINDINGS_FILE, LABELS_FILE)
+    return read_vocabulary(FINDINGS_FILE, LABELS_FILE, ABBREVIATIONS_FILE)
 
 
-def read_vocabulary(findings_file: Path, labels_file: Path) -> Vocabulary:
-    """The vocabulary in two YAML files. Raises DataError naming the file where it is broken."""
+def read_vocabulary(findings_file: Path, labels_file: Path, abbreviations_file: Path | None = None) -> Vocabulary:
+    """The vocabulary in its YAML files. Raises DataError naming the file where it is broken."""
     findings: dict[str, Finding] = {}
     for row in load_yaml(findings_file, key="findings", kind=list):
         finding = _finding(row, file=findings_file)
@@ -95,6 +98,7 @@ def read_vocabulary(findings_file: Path, labels_file: Path) -> Vocabulary:
         labels=labels,
         finding_matcher=_matcher({f.id: (f.name, *f.synonyms) for f in findings.values()}, file=findings_file),
         label_matcher=_label_matcher(labels, file=labels_file),
+        abbreviations={} if abbreviations_file is None else _abbreviations(abbreviations_file),
     )
 
 
@@ -116,6 +120,11 @@ def strings(value: Any, *, file: Path, what: str) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(item, str) and item.strip() for item in value):
         raise DataError(f"{file}: {what} must be a list of words, got {value!r} (quote YAML words such as yes or no)")
     return tuple(value)
+
+
+def _abbreviations(file: Path) -> dict[str, tuple[str, ...]]:
+    rows = load_yaml(file, key="abbreviations", kind=dict)
+    return {str(short): strings(meanings, file=file, what=str(short)) for short, meanings in rows.items()}
 
 
 def _label_matcher(labels: Mapping[str, tuple[str, ...]], *, file: Path) -> Matcher:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fundus_ray.knowledge.passage import Passage
 from fundus_ray.knowledge.query import MAX_WORDS, Clause, clauses, searched_fields, with_modality, words_of
-from fundus_ray.knowledge.vocabulary import Vocabulary, load_vocabulary, read_vocabulary
+from fundus_ray.knowledge.vocabulary import ABBREVIATIONS_FILE, Vocabulary, load_vocabulary, read_vocabulary
 from fundus_ray.types import Modality
 
 FINDINGS = "findings:\n- {id: cws, name: cotton wool spots, synonyms: [soft exudates, CWS]}\n"
@@ -21,23 +21,38 @@ LABELS = "labels:\n  diabetic retinopathy: [DR]\n"
 def vocabulary(tmp_path: Path) -> Vocabulary:
     (tmp_path / "findings.yaml").write_text(FINDINGS)
     (tmp_path / "labels.yaml").write_text(LABELS)
-    return read_vocabulary(tmp_path / "findings.yaml", tmp_path / "labels.yaml")
+    return read_vocabulary(tmp_path / "findings.yaml", tmp_path / "labels.yaml", ABBREVIATIONS_FILE)
 
 
-def test_words_weigh_one_and_synonyms_half_and_headings_double(vocabulary: Vocabulary) -> None:
+def test_words_and_what_abbreviations_stand_for_weigh_one_and_other_names_less(vocabulary: Vocabulary) -> None:
     found = clauses("Bright CWS, bright", vocabulary=vocabulary)
-    sought = [("bright",), ("cws",)], [("cotton", "wool", "spots"), ("soft", "exudates"), ("cws",)]
+    sought = [("bright",), ("cws",), ("cotton", "wool", "spots")], [("soft", "exudates")]
     expected = [
         Clause(field, words, weight * boost)
-        for group, weight in zip(sought, (1.0, 0.5), strict=True)
+        for group, weight in zip(sought, (1.0, 0.3), strict=True)
         for words in group
-        for field, boost in (("heading_words", 2.0), ("text_words", 1.0))
+        for field, boost in (("heading_words", 1.0), ("text_words", 1.0))
     ]
     assert sorted(found, key=repr) == sorted(expected, key=repr)
 
 
 def test_an_alias_of_a_label_brings_the_label(vocabulary: Vocabulary) -> None:
     assert ("diabetic", "retinopathy") in {clause.words for clause in clauses("DR?", vocabulary=vocabulary)}
+
+
+def test_words_that_say_nothing_are_left_out_unless_they_are_all_there_is(vocabulary: Vocabulary) -> None:
+    def words(text: str) -> set[tuple[str, ...]]:
+        return {clause.words for clause in clauses(text, vocabulary=vocabulary)}
+
+    assert words("what is in the bright spot") == {("bright",), ("spot",)}
+    assert words("is it the") == {("is",), ("it",), ("the",)}
+    assert words("swelling on disc") == {("swelling",), ("disc",)}
+    assert words("ON") == {("on",), ("optic", "neuritis"), ("optic", "nerve")}
+
+
+def test_an_abbreviation_is_read_as_written_and_in_the_plural(vocabulary: Vocabulary) -> None:
+    assert ("microaneurysm",) in {clause.words for clause in clauses("MAs", vocabulary=vocabulary)}
+    assert {clause.words for clause in clauses("ma", vocabulary=vocabulary)} == {("ma",)}
 
 
 @pytest.mark.parametrize("text", ["", "  ", "?!", "\x00", "_", "x" * 1000])

@@ -16,7 +16,7 @@ from fundus_ray.errors import DataError
 from fundus_ray.knowledge.ingest import ingest
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "retrieval_quality.py"
-FLOOR = 0.75  # recall@5 of BM25 with synonyms over all queries; raise it with the measured figure, never lower it
+FLOOR = 0.85  # recall@5 of BM25 with synonyms over all queries; raise it with the measured figure, never lower it
 
 
 def _script() -> ModuleType:
