@@ -4,8 +4,10 @@
     python scripts/compare_seeds.py --seeds 0,1,2 [--config configs/quickstart.yaml] [section.key=value ...]
 
 For each seed: the whole job of the recipe; then a control, which continues training on the traces from the same policy
-version 0 for the wall time that RL took, on all cores (RL shares them between engine, learner and reward). Both are
-read by the same engine on the same held-out samples. Intervals are Wilson's, 95 %. Writes RUN_DIR/seeds.md.
+version 0, for as many steps as the warm start made in the wall time that RL took, on all cores (RL shares them between
+engine, learner and reward). Both are read by the same engine on the same held-out samples. Intervals: Wilson's, 95 %.
+
+What is finished is kept in RUN_DIR, so that a second call goes on where the first one stopped. Writes RUN_DIR/seeds.md.
 """
 
 from __future__ import annotations
@@ -18,13 +20,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from fundus_ray.config import Config, load
+from fundus_ray.config import Config, load, to_yaml
 from fundus_ray.data.source import load_data
 from fundus_ray.knowledge.records import load_records
 from fundus_ray.knowledge.vocabulary import load_vocabulary
 from fundus_ray.pipeline import run
 from fundus_ray.policy.load import load_policy
-from fundus_ray.sft.train import Budget
 from fundus_ray.sft.warm_start import Knowledge, save_policy, trace_examples, traces_of, train_on_traces
 
 CONTROL_RATE_SHARE = 0.5  # of sft.learning_rate: the control starts from a policy whose rate has decayed
@@ -67,25 +68,44 @@ def main() -> None:
 
 
 def one_seed(recipe: Path, overrides: list[str], *, seed: int) -> Row:
-    """The job, then the control."""
+    """The job, then the control; or what an earlier call has left of them."""
     config = load(recipe, [*overrides, f"run.seed={seed}", "run.name=seeds", "evaluate.photo=false"])
-    run_dir = run(config)
+    run_dir = finished_run(config) or run(config)
     summary = json.loads((run_dir / "summary.json").read_text())
-    seconds = float(summary["wall_s"]["rl"])
+    kept = run_dir / "control.json"
+    if not kept.is_file():
+        kept.write_text(json.dumps(evaluate_control(config, run_dir, seconds=float(summary["wall_s"]["rl"]))))
+    control = json.loads(kept.read_text())
+    return Row(seed, summary["before"], summary["after"], control, float(summary["wall_s"]["rl"]))
+
+
+def finished_run(config: Config) -> Path | None:
+    """A run folder with the same settings that came to its end."""
+    for folder in sorted(Path(config.run.dir).resolve().glob(f"{config.run.name}-*")):
+        whole = (folder / "summary.json").is_file() and json.loads((folder / "summary.json").read_text()).get("after")
+        if whole and (folder / "config.yaml").read_text() == to_yaml(config):
+            print(f"seed {config.run.seed}: taken from {folder}")
+            return folder
+    return None
+
+
+def evaluate_control(config: Config, run_dir: Path, *, seconds: float) -> dict[str, Any]:
+    """Train it and read the held-out samples with it."""
     base = Path(json.loads((run_dir / "facts.json").read_text())["policy"]["base"])
-    folder = train_control(config, base=base, seconds=seconds, out=run_dir / "control")
+    warm_start = json.loads((base.parent / "sft.json").read_text())["seconds"]["training on traces"]
+    steps = round(seconds * config.sft.steps / warm_start)
     tested = replace(
         config,
-        policy=replace(config.policy, path=str(folder)),
+        policy=replace(config.policy, path=str(train_control(config, base=base, steps=steps, out=run_dir / "control"))),
         sft=replace(config.sft, steps=0),
         loop=replace(config.loop, steps=0),
         run=replace(config.run, name="control"),
     )
-    control = json.loads((run(tested) / "summary.json").read_text())["before"]
-    return Row(seed, summary["before"], summary["after"], control, seconds)
+    summary = json.loads((run(tested) / "summary.json").read_text())
+    return {**summary["before"], "steps": steps}
 
 
-def train_control(config: Config, *, base: Path, seconds: float, out: Path) -> Path:
+def train_control(config: Config, *, base: Path, steps: int, out: Path) -> Path:
     """Go on with the traces of the same seed from version 0's weights."""
     knowledge = Knowledge(vocabulary=load_vocabulary(), records=load_records())
     cache_dir = Path(config.run.dir) / "cache"
@@ -94,7 +114,7 @@ def train_control(config: Config, *, base: Path, seconds: float, out: Path) -> P
     traces = traces_of(config, samples, knowledge=knowledge)
     examples = trace_examples(samples, traces, processor=policy.processor)
     rate = config.sft.learning_rate * CONTROL_RATE_SHARE
-    train_on_traces(config, policy, examples, budget=Budget(steps=0, seconds=seconds), learning_rate=rate)
+    train_on_traces(config, policy, examples, steps=steps, learning_rate=rate)
     save_policy(policy, out)
     return out
 

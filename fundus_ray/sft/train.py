@@ -1,4 +1,4 @@
-"""Supervised training of the whole network on reasoning traces, with a budget of steps or of seconds.
+"""Supervised training of the whole network on reasoning traces.
 
 In: a policy, examples. Out: the same policy, trained in place; losses for the run folder.
 """
@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import math
 import random
-import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -23,19 +21,11 @@ WARMUP_SHARE = 0.05  # of the steps, from zero to the peak rate
 GRAD_CLIP = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """When to stop: after `steps`, or after `seconds` where given (the control run of a comparison)."""
-
-    steps: int
-    seconds: float | None = None
-
-
 def train_on_examples(
     policy: PolicyModel,
     batches: Iterator[Sequence[SftExample]],
     *,
-    budget: Budget,
+    steps: int,
     learning_rate: float,
     bf16: bool,
     name: str,
@@ -58,7 +48,7 @@ def train_on_examples(
     return optimise(
         list(policy.model.parameters()),
         loss_of_next,
-        budget=budget,
+        steps=steps,
         learning_rate=learning_rate,
         bf16=bf16,
         device=policy.device,
@@ -70,7 +60,7 @@ def optimise(
     parameters: Sequence[torch.nn.Parameter],
     loss_of_next: Callable[[], Tensor],
     *,
-    budget: Budget,
+    steps: int,
     learning_rate: float,
     bf16: bool,
     device: torch.device,
@@ -79,15 +69,10 @@ def optimise(
     """AdamW with linear warm-up and cosine decay, gradients clipped, a progress bar. Returns the loss of each step."""
     optimizer = torch.optim.AdamW(parameters, lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
     losses: list[float] = []
-    started = time.monotonic()
-    bar = tqdm(total=budget.steps if budget.seconds is None else None, desc=name, unit="step", mininterval=1.0)
-    while True:
-        elapsed = time.monotonic() - started
-        progress = len(losses) / max(1, budget.steps) if budget.seconds is None else elapsed / budget.seconds
-        if progress >= 1:
-            break
+    bar = tqdm(range(steps), desc=name, unit="step", mininterval=1.0)
+    for step in bar:
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate * _schedule(progress)
+            group["lr"] = learning_rate * _schedule(step / steps)
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
             loss = loss_of_next()
         optimizer.zero_grad(set_to_none=True)
@@ -95,9 +80,7 @@ def optimise(
         torch.nn.utils.clip_grad_norm_(parameters, GRAD_CLIP)
         optimizer.step()
         losses.append(float(loss.detach()))
-        bar.update()
         bar.set_postfix_str(f"loss {losses[-1]:.3f}", refresh=False)
-    bar.close()
     return losses
 
 

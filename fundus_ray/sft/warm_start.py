@@ -31,12 +31,12 @@ from fundus_ray.policy.load import PolicyModel, load_policy
 from fundus_ray.policy.tiny import make_tiny_policy
 from fundus_ray.reasoning.prompt import build_prompt
 from fundus_ray.sft.batch import SftExample, make_example
-from fundus_ray.sft.train import Budget, endless_batches, train_on_examples
+from fundus_ray.sft.train import endless_batches, train_on_examples
 from fundus_ray.sft.warmup import vision_warmup
 from fundus_ray.traces.writer import Trace, save_traces, write_traces
 from fundus_ray.types import Sample
 
-RECIPE_VERSION = 1  # part of the cache key: raise it whenever the same settings give other weights
+RECIPE_VERSION = 2  # part of the cache key: raise it whenever the same settings give other weights
 STATISTICS_IMAGES = 256  # images that mean and deviation of the pixels are taken from
 
 
@@ -90,13 +90,13 @@ def trace_examples(samples: Sequence[Sample], traces: Sequence[Trace], *, proces
 
 
 def train_on_traces(
-    config: Config, policy: PolicyModel, examples: Sequence[SftExample], *, budget: Budget, learning_rate: float
+    config: Config, policy: PolicyModel, examples: Sequence[SftExample], *, steps: int, learning_rate: float
 ) -> list[float]:
     """The main part of the warm start, also used to continue it for comparison. Returns the loss of each step."""
     return train_on_examples(
         policy,
         endless_batches(examples, size=config.sft.batch_size, seed=config.run.seed),
-        budget=budget,
+        steps=steps,
         learning_rate=learning_rate,
         bf16=config.sft.bf16,
         name="training on traces",
@@ -143,7 +143,7 @@ def _stages(
                 policy,
                 samples,
                 examples=examples,
-                budget=Budget(sft.vision_warmup_steps),
+                steps=sft.vision_warmup_steps,
                 batch_size=sft.batch_size,
                 learning_rate=sft.learning_rate,
                 bf16=sft.bf16,
@@ -152,7 +152,7 @@ def _stages(
         )
     yield (
         "training on traces",
-        lambda: train_on_traces(config, policy, examples, budget=Budget(sft.steps), learning_rate=sft.learning_rate),
+        lambda: train_on_traces(config, policy, examples, steps=sft.steps, learning_rate=sft.learning_rate),
     )
 
 

@@ -17,7 +17,7 @@ from fundus_ray.data.phantoms import FINDINGS, render
 from fundus_ray.policy.load import PolicyModel
 from fundus_ray.policy.logprobs import encode_patches
 from fundus_ray.sft.batch import SftExample
-from fundus_ray.sft.train import Budget, optimise
+from fundus_ray.sft.train import optimise
 from fundus_ray.types import Sample
 
 POSITIVE_WEIGHT = 4.0  # lesion cells are rare
@@ -28,7 +28,7 @@ def vision_warmup(
     samples: Sequence[Sample],
     *,
     examples: Sequence[SftExample],
-    budget: Budget,
+    steps: int,
     batch_size: int,
     learning_rate: float,
     bf16: bool,
@@ -57,7 +57,7 @@ def vision_warmup(
     return optimise(
         [*policy.network.model.visual.parameters(), *head.parameters()],
         loss_of_next,
-        budget=budget,
+        steps=steps,
         learning_rate=learning_rate,
         bf16=bf16,
         device=policy.device,

@@ -1,4 +1,4 @@
-"""The warm start: batches, budgets, the vision targets, and the cache that saves the second run the work."""
+"""The warm start: batches, the vision targets, and the cache that saves the second run the work."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from fundus_ray.knowledge.records import load_records
 from fundus_ray.knowledge.vocabulary import load_vocabulary
 from fundus_ray.policy.load import load_policy, load_processor
 from fundus_ray.sft.batch import SftExample, collate, make_example
-from fundus_ray.sft.train import Budget, endless_batches, optimise, train_on_examples
+from fundus_ray.sft.train import endless_batches, train_on_examples
 from fundus_ray.sft.warm_start import Knowledge, warm_start
 from fundus_ray.sft.warmup import finding_cells
 from fundus_ray.traces.writer import Trace
@@ -48,7 +48,7 @@ def test_a_policy_can_learn_one_trace_by_heart(tiny_policy: Path, samples: tuple
     policy = load_policy(tiny_policy)
     example = make_example(policy.processor, samples[0], trace=Trace("a", TEXT, (), ("normal",)))
     losses = train_on_examples(
-        policy, itertools.repeat([example]), budget=Budget(40), learning_rate=3e-3, bf16=False, name="by heart"
+        policy, itertools.repeat([example]), steps=40, learning_rate=3e-3, bf16=False, name="by heart"
     )
     assert len(losses) == 40
     assert losses[-1] < 0.1 < losses[0]
@@ -61,15 +61,6 @@ def test_batches_go_through_all_examples_before_any_comes_again() -> None:
     seen = [example.prompt_ids[0] for batch in stream for example in batch]
     assert [sorted(seen[i : i + 7]) for i in (0, 7, 14)] == [list(range(7))] * 3
     assert seen[:7] != seen[7:14]
-
-
-def test_a_budget_of_seconds_ends_by_the_clock() -> None:
-    weight = torch.nn.Parameter(torch.ones(1))
-    options = {"learning_rate": 0.1, "bf16": False, "device": torch.device("cpu"), "name": "clock"}
-    none = optimise([weight], lambda: weight.sum(), budget=Budget(steps=9, seconds=1e-9), **options)  # type: ignore[arg-type]
-    some = optimise([weight], lambda: weight.sum(), budget=Budget(steps=0, seconds=0.2), **options)  # type: ignore[arg-type]
-    assert len(none) == 0
-    assert len(some) > 1
 
 
 def test_vision_targets_are_the_cells_that_a_finding_touches(samples: tuple[Sample, ...]) -> None:
