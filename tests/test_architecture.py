@@ -37,7 +37,7 @@ WITHIN_A_LAYER = {("reasoning", "knowledge"), ("sft", "traces")}  # (importer, i
 NETWORK_LIBRARIES = {"torch", "torchvision", "transformers", "peft", "vllm"}
 MAY_IMPORT_NETWORK_LIBRARIES = {"policy", "sft", "learner", "knowledge/embedding.py"}  # folders, and one file
 MAY_IMPORT_RAY = {"actors.py", "runtime.py", "rollout/worker.py", "reward/worker.py", "learner/worker.py"}
-MAY_CATCH_EVERYTHING = {"cli.py", *MAY_IMPORT_RAY}
+MAY_CATCH_EVERYTHING = {"cli/entry.py", *MAY_IMPORT_RAY}
 VAGUE_NAMES = {"utils", "util", "common", "base", "helpers", "misc"}
 MODULE_LINES, FUNCTION_LINES, CONFIG_FIELDS = 400, 60, 80
 

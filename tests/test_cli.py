@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from fundus_ray.cli import build_parser, documented_yaml, explain, main, parse
+from fundus_ray.cli import build_parser, explain, main, parse
+from fundus_ray.cli.runs import documented_yaml
 from fundus_ray.config import Config, documented_fields, load
 from fundus_ray.errors import ConfigError, WorkerDiedError
 
@@ -154,12 +155,12 @@ def test_error_becomes_message_and_exit_code(
 def test_signal_stops_with_130_even_from_a_background_job(number: signal.Signals) -> None:
     code = """
 import sys, time
-from fundus_ray import cli
+from fundus_ray.cli import main, runs
 def work(args):
     print("working", flush=True)
     time.sleep(60)
-cli._report = work
-sys.exit(cli.main(["report", "x"]))
+runs._report = work
+sys.exit(main(["report", "x"]))
 """
     process = subprocess.Popen(
         ["bash", "-c", 'trap "" INT; exec "$0" -c "$1"', sys.executable, code],  # as a shell starts background jobs
