@@ -46,7 +46,7 @@ except SystemExit:
 
 def test_help_lists_the_commands_in_pipeline_order() -> None:
     shown = re.findall(r"^    (\w+) ", fundus_ray("--help").stdout, flags=re.MULTILINE)
-    assert shown == ["data", "knowledge", "train", "generate", "report", "config"]
+    assert shown == ["data", "knowledge", "traces", "train", "generate", "report", "config"]
 
 
 @pytest.mark.parametrize(
