@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from fundus_ray.config import load
-from fundus_ray.errors import ConfigError
-from fundus_ray.knowledge.store import BuiltStore
+from fundus_ray.errors import ConfigError, DataError
+from fundus_ray.knowledge.store import BuiltStore, build_store
 from fundus_ray.obs.trace import Trace
+from fundus_ray.reward.worker import RewardWorker
 from fundus_ray.runtime import Ask, asked, check_placement, spawn, start
 
 import ray  # isort: skip  # after fundus_ray, which settles how loud Ray is
@@ -112,3 +113,15 @@ async def test_actor_gets_its_threads_and_an_environment_without_network(private
         "VLLM_NO_USAGE_STATS": "1",
     }
     assert {name: environment.get(name) for name in expected} == expected
+
+
+async def test_a_reward_actor_opens_the_store_that_was_built_and_names_one_that_was_not(
+    private_ray: None, tmp_path: Path
+) -> None:
+    config = load()
+    store = await build_store(config.knowledge, folder=tmp_path)
+    good = spawn(Ask("reward-0", 0.0, 0.0), RewardWorker, config, BuiltStore(tmp_path, store.snapshot), threads=1)
+    bad = spawn(Ask("reward-1", 0.0, 0.0), RewardWorker, config, BuiltStore(tmp_path, "feedfacefeedface"), threads=1)
+    await good.call("start", doing="opening the knowledge store", limit_s=180.0)
+    with pytest.raises(DataError, match="feedfacefeedface: no knowledge index here"):
+        await bad.call("start", doing="opening the knowledge store", limit_s=180.0)

@@ -26,10 +26,13 @@ def vocabulary(tmp_path: Path) -> Vocabulary:
 
 def test_words_and_what_abbreviations_stand_for_weigh_one_and_other_names_less(vocabulary: Vocabulary) -> None:
     found = clauses("Bright CWS, bright", vocabulary=vocabulary)
-    sought = [("bright",), ("cws",), ("cotton", "wool", "spots")], [("soft", "exudates")]
+    sought: list[tuple[list[tuple[str, ...]], float]] = [
+        ([("bright",), ("cws",), ("cotton", "wool", "spots")], 1.0),
+        ([("soft", "exudates")], 0.3),
+    ]
     expected = [
         Clause(field, words, weight * boost)
-        for group, weight in zip(sought, (1.0, 0.3), strict=True)
+        for group, weight in sought
         for words in group
         for field, boost in (("heading_words", 1.0), ("text_words", 1.0))
     ]
