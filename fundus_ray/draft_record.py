@@ -14,8 +14,7 @@ from pathlib import Path
 from fundus_ray.config import Config
 from fundus_ray.errors import DataError
 from fundus_ray.knowledge.draft import Draft, draft_queries, draft_request, draft_yaml, read_draft, speaks_of
-from fundus_ray.knowledge.store import build_store
-from fundus_ray.knowledge.vocabulary import load_vocabulary
+from fundus_ray.knowledge.store import build_store, records_of
 from fundus_ray.obs.log_file import output_to
 from fundus_ray.policy.serve import ServedModel
 from fundus_ray.runtime import WORKER_ENV
@@ -51,7 +50,7 @@ async def _draft(config: Config, *, label: str, modality: Modality, model: Path,
         label=label,
         modality=modality,
         passages=passages,
-        vocabulary=load_vocabulary(),
+        vocabulary=records_of(config.knowledge).vocabulary,
         snapshot=retriever.snapshot,
         model=model.resolve().name,
     )

@@ -9,7 +9,7 @@ In: a checked configuration. Out: a folder of traces (traces/store.py), which a 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,9 +19,9 @@ from fundus_ray.actors import all_or_first_error
 from fundus_ray.config import Config
 from fundus_ray.data.source import load_data
 from fundus_ray.errors import ConfigError
-from fundus_ray.knowledge.records import Record, Records, load_records
+from fundus_ray.knowledge.records import Record, Records
 from fundus_ray.knowledge.retriever import Retriever
-from fundus_ray.knowledge.store import build_store
+from fundus_ray.knowledge.store import build_store, records_of
 from fundus_ray.runtime import start_readers
 from fundus_ray.traces.filter import NO_RECORD, REASONS, UNPARSEABLE, reject_reason
 from fundus_ray.traces.link import LinkedTrace, link, relation_query, relations_of, states
@@ -44,8 +44,12 @@ class Outcome:
 class TraceWriter:
     """Sample in, outcome out. Remembers which passage states which relation: there are few of them."""
 
-    def __init__(self, config: Config, *, records: Records, retriever: Retriever, read: Reader) -> None:
+    def __init__(
+        self, config: Config, *, labels: Collection[str], records: Records, retriever: Retriever, read: Reader
+    ) -> None:
+        """`labels`: all that the data set asks about."""
         self._traces = config.traces
+        self._labels = labels
         self._records = records
         self._vocabulary = records.vocabulary
         self._retriever = retriever
@@ -57,7 +61,7 @@ class TraceWriter:
         records = self._records_of(sample)
         if not records:
             return self._outcome(sample, records=(), findings=(), rejected=NO_RECORD, reply="")
-        names = [self._vocabulary.name(f) for f in candidates(self._records, sample.modality)]
+        names = [self._vocabulary.name(f) for f in candidates(self._records, sample.modality, self._labels)]
         request = finding_request(
             sample.modality, names, max_findings=self._traces.max_findings, max_tokens=self._traces.max_tokens
         )
@@ -110,7 +114,7 @@ def generate_traces(config: Config, *, out: Path) -> TraceFolder:
     """
     if not config.traces.reader:
         raise ConfigError("traces.reader is empty: give the folder of a multimodal model that vLLM serves")
-    records = load_records()
+    records = records_of(config.knowledge)
     cache_dir = Path(config.run.dir).resolve() / "cache"
     samples = load_data(config, cache_dir=cache_dir, finding_ids=records.vocabulary.ids).train
     # The point of a trace by a model is that the image carries only its label.
@@ -133,7 +137,8 @@ async def _generate(
         todo = [sample for sample in samples if sample.id not in folder.verdicts]
         if todo:
             async with start_readers(config, model_path=Path(config.traces.reader), log_dir=out / "logs") as pool:
-                writer = TraceWriter(config, records=records, retriever=retriever, read=pool.ask)
+                labels = {label for sample in samples for label in (*sample.options, *sample.answer)}
+                writer = TraceWriter(config, labels=labels, records=records, retriever=retriever, read=pool.ask)
                 await _write_all(writer, todo, folder=folder, at_once=config.rollout.max_seqs * config.rollout.workers)
         folder.export({sample.id: sample for sample in samples})
     finally:

@@ -38,7 +38,8 @@ async def written(sample: Sample, *, reply: str, retriever: Retriever, complete:
         asked.append((image, request))
         return ModelReply(reply, complete=complete)
 
-    writer = TraceWriter(load(), records=load_records(), retriever=retriever, read=read)
+    labels = {"diabetic retinopathy", "glaucoma", "normal"}
+    writer = TraceWriter(load(), labels=labels, records=load_records(), retriever=retriever, read=read)
     outcome = await writer.write(sample)
     assert all(image == sample.image and sample.answer[0] not in request.user for image, request in asked)
     return outcome

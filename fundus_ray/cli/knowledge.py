@@ -151,8 +151,10 @@ def _accept(args: argparse.Namespace) -> None:
     from datetime import date
 
     from fundus_ray.knowledge.review import accept
+    from fundus_ray.knowledge.vocabulary import load_vocabulary
 
-    print(f"wrote {accept(args.draft, by=args.by, on=date.today().isoformat(), into=args.into)}")
+    on = date.today().isoformat()
+    print(f"wrote {accept(args.draft, by=args.by, on=on, into=args.into, vocabulary=load_vocabulary())}")
     print(f"use it with knowledge.records_dir={args.into}")
 
 

@@ -97,7 +97,7 @@ def read_draft(
     """Findings that the vocabulary knows, each in one list only; all else is flagged. Raises DataError where the reply
     was cut off or cannot be read."""
     try:
-        raw = json.loads(reply.text) if reply.complete else None
+        raw: Any = json.loads(reply.text) if reply.complete else None
         rows = [(name, str(row["finding"]), passages[int(row["passage"]) - 1]) for name in LISTS for row in raw[name]]
         rule = " ".join(str(raw["rule"]).split())
     except (ValueError, KeyError, TypeError, IndexError) as err:

@@ -9,7 +9,7 @@ The label is not part of the question: the model must see, not justify.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from fundus_ray.knowledge.records import Records
 from fundus_ray.knowledge.vocabulary import Vocabulary
@@ -19,10 +19,13 @@ from fundus_ray.types import Modality, ModelReply, ModelRequest
 PROMPT_VERSION = 1  # part of what a folder of traces was made with: raise it whenever the words below change
 
 
-def candidates(records: Records, modality: Modality) -> tuple[str, ...]:
-    """Ids of the findings that some record of this modality calls required or supportive, in a fixed order."""
-    found = {f for (_, m), r in records.by_key.items() if m is modality for f in (*r.required, *r.supportive)}
-    return tuple(sorted(found))
+def candidates(records: Records, modality: Modality, labels: Iterable[str]) -> tuple[str, ...]:
+    """Ids of the findings that some label's record in this modality calls required or supportive, in a fixed order.
+
+    `labels`: all that the data set asks about, so that no single image's question gives its answer away.
+    """
+    found = [records.get(label, modality) for label in set(labels)]
+    return tuple(sorted({f for r in found if r is not None for f in (*r.required, *r.supportive)}))
 
 
 def finding_request(modality: Modality, names: Sequence[str], *, max_findings: int, max_tokens: int) -> ModelRequest:

@@ -14,11 +14,14 @@ from fundus_ray.types import Modality, ModelReply
 VOCABULARY, RECORDS = load_vocabulary(), load_records()
 
 
-def test_only_findings_that_some_record_of_the_modality_asks_for_may_be_named() -> None:
-    allowed = set(candidates(RECORDS, Modality.CFP))
-    asked = {f for r in RECORDS.by_key.values() if r.modality is Modality.CFP for f in r.required + r.supportive}
-    assert allowed == asked
-    assert {"microaneurysm", "drusen", "enlarged_cup"} <= allowed
+def test_only_findings_that_some_label_of_the_data_asks_for_may_be_named() -> None:
+    dr, amd = RECORDS.get("diabetic retinopathy", Modality.CFP), RECORDS.get("AMD", Modality.CFP)
+    assert dr is not None
+    assert amd is not None
+    allowed = candidates(RECORDS, Modality.CFP, ["diabetic retinopathy", "AMD", "no such label", "AMD"])
+    assert set(allowed) == {*dr.required, *dr.supportive, *amd.required, *amd.supportive}
+    assert list(allowed) == sorted(allowed)
+    assert candidates(RECORDS, Modality.CFP, ["no such label"]) == ()
 
 
 def test_the_request_names_the_choices_and_its_schema_allows_nothing_else() -> None:
