@@ -62,7 +62,7 @@ def explain(err: BaseException, *, debug: bool) -> int:
             message, code = f"error: no module {name}; install the extra `cpu` or `gpu`: see README.md", 1
         case _:
             hint = "" if debug else "\nrun again with --debug for the traceback"
-            message, code = f"error: {type(err).__name__}: {err}{hint}", 1
+            message, code = f"error: {type(err).__name__}: {' '.join(str(err).split())}{hint}", 1
     print(f"fundus-ray: {message}", file=sys.stderr)
     return code
 
@@ -211,7 +211,9 @@ def _resume_folder(args: argparse.Namespace) -> Path:
 
     folder = Path(args.resume)
     if args.resume == "latest":
-        folder = Path(load(args.config, args.overrides).run.dir) / "latest"
+        # The other settings go with the run's own, which are not known before its folder is.
+        where = [item for item in args.overrides if item.startswith("run.dir=")]
+        folder = Path(load(args.config, where).run.dir) / "latest"
     if not (folder / "config.yaml").is_file():
         raise ConfigError(f"--resume {args.resume}: {folder} is not a run folder (it has no config.yaml)")
     return folder.resolve()

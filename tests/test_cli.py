@@ -243,3 +243,10 @@ def test_knowledge_build_leaves_an_index(tmp_path: Path, capsys: pytest.CaptureF
     shown = capsys.readouterr().out.strip().removeprefix("wrote ")
     assert Path(shown).parent == tmp_path / "index"
     assert any(Path(shown).iterdir())
+
+
+def test_resume_of_the_latest_run_leaves_its_settings_to_be_judged_with_the_run(tmp_path: Path) -> None:
+    # gpu_memory_utilization does nothing under the defaults, but may under the run's own settings.
+    done = fundus_ray("train", "--resume", "latest", f"run.dir={tmp_path}", "rollout.gpu_memory_utilization=0.5")
+    assert done.returncode == 2
+    assert f"{tmp_path}/latest is not a run folder" in done.stderr
