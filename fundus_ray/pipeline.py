@@ -13,7 +13,7 @@ import asyncio
 import signal
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ from fundus_ray.obs.report import write_report
 from fundus_ray.obs.sinks import RunFolder, When
 from fundus_ray.obs.trace import Trace
 from fundus_ray.reasoning.prompt import build_prompt
-from fundus_ray.runtime import Actors, start
+from fundus_ray.runtime import Actors, check_machine, start
 from fundus_ray.sft.warm_start import Knowledge, warm_start
 from fundus_ray.types import Prompt, Sampling, ScoredGroup
 
@@ -69,8 +69,11 @@ def run(config: Config, *, resume: Path | None = None) -> Path:
     Raises ConfigError or DataError before any actor starts where the input cannot work, KeyboardInterrupt after an
     orderly stop, WorkerDiedError and DeliveryError where the system fails.
     """
+    if resume:  # a relative run.dir means another folder now, and a run may have been moved
+        config = replace(config, run=replace(config.run, dir=str(resume.resolve().parent)))
     cache_dir = Path(config.run.dir).resolve() / "cache"  # workers may run in another folder
     config = _with_absolute_paths(config)
+    check_machine(config)
     checkpoint = _checkpoint(resume) if resume else None
     began = time.perf_counter()
     _say("data: samples to learn from and samples held out")
@@ -94,10 +97,12 @@ def run(config: Config, *, resume: Path | None = None) -> Path:
         except asyncio.CancelledError:  # the second Ctrl-C
             raise KeyboardInterrupt from None
         except FundusRayError:
-            write_report(folder.path)  # of what there is: a run that failed is looked at first
+            with suppress(FundusRayError):  # a report that cannot be made must not hide why the run ended
+                write_report(folder.path)
             raise
         finally:
-            job.trace.write(folder.path / "trace.json")
+            since = f"-after-{job.start.step}" if job.start.step else ""
+            job.trace.write(folder.path / f"trace{since}.json")
         with folder.time_stage("report"):
             write_report(folder.path)
         if stopped:
@@ -199,7 +204,11 @@ async def _read_photograph(job: _Job, actors: Actors) -> None:
         "policy_step": group.policy.step,
     }
     job.folder.write_facts("photo", facts)
-    seen = "views of it were trained on" if data.source == "photo" else "out of distribution: it saw rendered eyes only"
+    seen = {
+        "photo": "views of it were trained on",
+        "phantoms": "out of distribution: it saw rendered eyes only",
+        "jsonl": "not one of your images",
+    }[data.source]
     _say(f"a real photograph (CC0, scikit-image; {seen}):")
     print(f"   {text}", flush=True)
 

@@ -67,8 +67,10 @@ def _locate(policy: Path) -> tuple[Config, Path, Path | None]:
         found = latest_checkpoint(policy)
         if found is None:
             raise DataError(f"{policy} holds no complete checkpoint yet")
-        facts = read_json(policy / "facts.json")
-        return load(policy / "config.yaml"), Path(facts["policy"]["base"]), found.folder
+        base = Path(read_json(policy / "facts.json")["policy"]["base"])
+        if not (base / "config.json").is_file():
+            raise DataError(f"{policy} rests on base weights that are not there any more: {base}")
+        return load(policy / "config.yaml"), base, found.folder
     if (policy / "config.json").is_file():
         return load(None, [f"policy.path={policy}"]), policy, None
     raise ConfigError(f"--policy {policy} is neither a run folder (facts.json) nor a checkpoint (config.json)")

@@ -31,6 +31,7 @@ from fundus_ray.knowledge.store import BuiltStore
 from fundus_ray.learner.worker import LearnerWorker
 from fundus_ray.loop import Parts
 from fundus_ray.obs.trace import Trace
+from fundus_ray.policy.load import gpu_count
 from fundus_ray.reward.worker import RewardWorker
 from fundus_ray.rollout.worker import RolloutWorker
 from fundus_ray.traces.worker import ReaderWorker
@@ -185,6 +186,20 @@ def _connect(config: Config, *, cpus: float) -> None:
         ) from None
     finally:
         signal.signal(signal.SIGTERM, before)  # Ray puts its own there, which ends the process in the middle of things
+
+
+def check_machine(config: Config) -> None:
+    """What can be known before anything slow: is the cluster's head there, has this machine the GPUs. Raises
+    ConfigError."""
+    address, gpus = config.ray.address, max(config.rollout.gpus, config.learner.gpus)
+    if address not in ("local", "auto"):
+        _check_reachable(address)
+    if address == "local" and gpus > 0 and not gpu_count():
+        key = "rollout.gpus" if config.rollout.gpus else "learner.gpus"
+        raise ConfigError(
+            f"{key}={gpus:g} but PyTorch sees no GPU on this machine; set it to 0, install the extra `gpu`, or join a "
+            "cluster by ray.address"
+        )
 
 
 def _check_reachable(address: str) -> None:

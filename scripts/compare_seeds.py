@@ -22,8 +22,7 @@ from typing import Any
 
 from fundus_ray.config import Config, load, to_yaml
 from fundus_ray.data.source import load_data
-from fundus_ray.knowledge.records import load_records
-from fundus_ray.knowledge.vocabulary import load_vocabulary
+from fundus_ray.knowledge.store import records_of
 from fundus_ray.pipeline import run
 from fundus_ray.policy.load import load_policy
 from fundus_ray.sft.warm_start import Knowledge, save_policy, trace_examples, traces_of, train_on_traces
@@ -94,9 +93,10 @@ def evaluate_control(config: Config, run_dir: Path, *, seconds: float) -> dict[s
     base = Path(json.loads((run_dir / "facts.json").read_text())["policy"]["base"])
     warm_start = json.loads((base.parent / "sft.json").read_text())["seconds"]["training on traces"]
     steps = round(seconds * config.sft.steps / warm_start)
+    folder = train_control(config, base=base, steps=steps, out=run_dir / "control")
     tested = replace(
         config,
-        policy=replace(config.policy, path=str(train_control(config, base=base, steps=steps, out=run_dir / "control"))),
+        policy=replace(config.policy, path=str(folder)),
         sft=replace(config.sft, steps=0),
         loop=replace(config.loop, steps=0),
         run=replace(config.run, name="control"),
@@ -107,7 +107,8 @@ def evaluate_control(config: Config, run_dir: Path, *, seconds: float) -> dict[s
 
 def train_control(config: Config, *, base: Path, steps: int, out: Path) -> Path:
     """Go on with the traces of the same seed from version 0's weights."""
-    knowledge = Knowledge(vocabulary=load_vocabulary(), records=load_records())
+    records = records_of(config.knowledge)
+    knowledge = Knowledge(vocabulary=records.vocabulary, records=records)
     cache_dir = Path(config.run.dir) / "cache"
     samples = load_data(config, cache_dir=cache_dir, finding_ids=knowledge.vocabulary.ids).train
     policy = load_policy(base, dtype=config.policy.dtype)
@@ -124,14 +125,14 @@ def table(rows: list[Row]) -> str:
     lines = [
         f"{len(rows)} seeds, n = {rows[0].before['n']} held-out samples each, {os.cpu_count()} CPUs",
         "",
-        "| seed | accuracy before | after RLVR | gain | more SFT | F1 before | after RLVR | more SFT | RL s |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| seed | accuracy before | after RLVR | gain | more SFT | F1 before | after RLVR | more SFT | RL s | steps |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for r in rows:
         f1 = [f"{e['finding_f1']:.3f}" for e in (r.before, r.after, r.control)]
         lines.append(
             f"| {r.seed} | {interval(r.before)} | {interval(r.after)} | {r.gain:+.1f} | {interval(r.control)} "
-            f"| {f1[0]} | {f1[1]} | {f1[2]} | {r.rl_seconds:.0f} |"
+            f"| {f1[0]} | {f1[1]} | {f1[2]} | {r.rl_seconds:.0f} | {r.control['steps']} |"
         )
     gains = [r.gain for r in rows]
     lines += [

@@ -69,6 +69,11 @@ explain_failure() {
 install_project() {
     local extras hash stamp python started=$SECONDS
     extras=$(IFS=,; echo "$*")
+    # Both builds of vLLM go by one name, so one of them over the other leaves a mixture.
+    if { [ "$1" = gpu ] && [ -e "$VENV/installed-cpu" ]; } || { [ "$1" = cpu ] && [ -e "$VENV/installed-gpu" ]; }; then
+        say "$VENV holds the other build of vLLM: making it anew"
+        rm -rf "$VENV"
+    fi
     if ! [ -x "$VENV/bin/python" ] || ! "$VENV/bin/python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
         python=$(find_python)
         say "Making $VENV with $("$python" --version 2>&1)"

@@ -29,4 +29,12 @@ if ((${#failed[@]})); then
     printf 'FAILED before the tests: %s\n' "${failed[*]}" >&2
     exit 1
 fi
+if ((status == 0)); then
+    say "All checks passed in $((SECONDS / 60)) min $((SECONDS % 60)) s"
+    cat <<EOF
+Try next:
+   ./scripts/test.sh tests/reward -x    the tests of one folder, up to the first failure
+   ./scripts/quickstart.sh              the whole job
+EOF
+fi
 exit "$status"

@@ -284,3 +284,10 @@ def test_knowledge_search_keeps_its_index_in_the_cache(tmp_path: Path, capsys: p
     assert main(["knowledge", "search", "drusen", "--modality", "oct", where]) == 0
     assert "drusen" in capsys.readouterr().out.lower()
     assert len(list((tmp_path / "cache" / "knowledge").iterdir())) == 1
+
+
+def test_resume_of_the_latest_run_leaves_its_settings_to_be_judged_with_the_run(tmp_path: Path) -> None:
+    # gpu_memory_utilization does nothing under the defaults, but may under the run's own settings.
+    done = fundus_ray("train", "--resume", "latest", f"run.dir={tmp_path}", "rollout.gpu_memory_utilization=0.5")
+    assert done.returncode == 2
+    assert f"{tmp_path}/latest is not a run folder" in done.stderr

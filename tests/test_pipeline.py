@@ -106,16 +106,20 @@ def test_ctrl_c_ends_a_run_in_order_and_it_goes_on_from_its_checkpoint_and_its_p
 
 
 def interrupt_a_run(runs: Path, *overrides: str) -> None:
-    """From a terminal of its own: SIGINT after the first update; exit code 130, and no process stays behind."""
+    """As a terminal would: SIGINT to the whole process group after the first update; exit code 130, and no process
+    stays behind."""
     before, recipe = (runs / "latest").resolve(), runs / "recipe.yaml"
     recipe.write_text("{}")
     settings = [*SMALL, f"run.dir={runs}", *overrides]
     command = [sys.executable, "-m", "fundus_ray.cli", "train", "--config", str(recipe), *settings]
-    with (runs / "interrupted.log").open("w") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
+    with (
+        (runs / "interrupted.log").open("w") as log,
+        subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True) as process,
+    ):
         try:
             wait_for_an_update(runs / "latest", before=before)
             family = psutil.Process(process.pid).children(recursive=True)
-            process.send_signal(signal.SIGINT)
+            os.killpg(process.pid, signal.SIGINT)
             assert process.wait(timeout=240) == 130
         finally:
             process.kill()

@@ -14,8 +14,9 @@ from fundus_ray.config import load
 from fundus_ray.errors import ConfigError, DataError
 from fundus_ray.knowledge.store import BuiltStore, build_store
 from fundus_ray.obs.trace import Trace
+from fundus_ray.policy.load import gpu_count
 from fundus_ray.reward.worker import RewardWorker
-from fundus_ray.runtime import Ask, asked, check_placement, spawn, start
+from fundus_ray.runtime import Ask, asked, check_machine, check_placement, spawn, start
 
 import ray  # isort: skip  # after fundus_ray, which settles how loud Ray is
 
@@ -57,6 +58,14 @@ def test_too_many_cpus_are_refused_with_the_numbers() -> None:
 def test_actor_larger_than_any_machine_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"one actor asks for 4 GPUs .* largest machine of the cluster has 2"):
         check_placement([Ask("rollout-0", 1.0, 4.0)], nodes=[{"CPU": 8.0, "GPU": 2.0}] * 3)
+
+
+@pytest.mark.skipif(gpu_count() > 0, reason="this machine has a GPU")
+@pytest.mark.parametrize("key", ["rollout.gpus", "learner.gpus"])
+def test_a_gpu_that_is_not_there_is_refused_before_anything_slow(key: str) -> None:
+    with pytest.raises(ConfigError, match=rf"{key}=1 but PyTorch sees no GPU on this machine; set it to 0"):
+        check_machine(load(None, [f"{key}=1"]))
+    check_machine(load())
 
 
 @pytest.mark.parametrize("address", ["here", "ray://head:10001", "head:", ":6379", "head:port"])

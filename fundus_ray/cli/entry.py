@@ -57,7 +57,7 @@ def explain(err: BaseException, *, debug: bool) -> int:
             message, code = f"error: no module {name}; install the extra `cpu` or `gpu`: see README.md", 1
         case _:
             hint = "" if debug else "\nrun again with --debug for the traceback"
-            message, code = f"error: {type(err).__name__}: {err}{hint}", 1
+            message, code = f"error: {type(err).__name__}: {' '.join(str(err).split())}{hint}", 1
     print(f"fundus-ray: {message}", file=sys.stderr)
     return code
 

@@ -73,7 +73,9 @@ def _resume_folder(args: argparse.Namespace) -> Path:
 
     folder = Path(args.resume)
     if args.resume == "latest":
-        folder = Path(load(args.config, args.overrides).run.dir) / "latest"
+        # The other settings go with the run's own, which are not known before its folder is.
+        where = [item for item in args.overrides if item.startswith("run.dir=")]
+        folder = Path(load(args.config, where).run.dir) / "latest"
     if not (folder / "config.yaml").is_file():
         raise ConfigError(f"--resume {args.resume}: {folder} is not a run folder (it has no config.yaml)")
     return folder.resolve()

@@ -15,7 +15,8 @@ from typing import Any
 import yaml
 
 from fundus_ray.errors import DataError
-from fundus_ray.knowledge.vocabulary import Vocabulary, normalise
+from fundus_ray.knowledge.matcher import normalise
+from fundus_ray.knowledge.vocabulary import Vocabulary
 from fundus_ray.types import Evidence, Modality, ModelReply, ModelRequest
 
 LISTS = ("required", "supportive", "contradicting")

@@ -15,8 +15,9 @@ from fundus_ray.obs.run_record import RunRecord
 EXCERPT_CHARS = 300
 SHOWN_PASSAGES = 3
 OUT_OF_DISTRIBUTION = (
-    "The policy has not learned from photographs like this one, and there is no label for it. The chain shows that the "
-    "path from pixels to words works on a real image; **it says nothing about this eye and is no medical reading**."
+    "The policy has not learned from this photograph; what is expected, a normal eye, is its author's word. The chain "
+    "shows that the path from pixels to words works on a real image; **it says nothing about this eye and is no "
+    "medical reading**."
 )
 TRAINED_ON_PHOTO = "The policy was trained on views of this photograph: this is no test of it and no medical reading."
 

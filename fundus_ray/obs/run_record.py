@@ -130,7 +130,7 @@ def run_ceiling(record: RunRecord) -> float | None:
     """The asynchronous ceiling of the whole run, from the stages' summed times; None where none was logged.
 
     Generation is taken as all time in which the rollout workers had a request: over a run that is the work which its
-    steps needed, while the single steps' "time/generate" depends on how many groups happened to end in each.
+    steps needed.
     """
     busy = [(1 - s["idle/generator"]) * s["time/step"] for s in record.steps if s.get("idle/generator") is not None]
     ceiling = async_ceiling(

@@ -63,7 +63,12 @@ class Engine:
         return cls(llm, processor=load_processor(model_path), live_adapters=config.live_adapters, worker=worker)
 
     async def deliver(self, adapter: PublishedAdapter) -> DeliveryProof:
-        """Take a version beside those already here, and answer with the proof that it arrived."""
+        """Take a version beside those already here, and answer with the proof that it arrived.
+
+        Raises DeliveryError where it did not, or this engine is closed.
+        """
+        if not self._folder.is_dir():  # writing would bring back a folder that nobody holds
+            raise DeliveryError(f"{self._worker}: closed, so it takes no policy version {adapter.version.step}")
         started = time.perf_counter()
         await self._make_room()
         folder = self._folder / adapter.version.name

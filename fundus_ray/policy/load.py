@@ -59,6 +59,11 @@ def load_policy(folder: str | Path, *, dtype: str = "float32", device: str = "cp
     return PolicyModel(model=network.to(device).eval(), processor=processor, device=torch.device(device))
 
 
+def gpu_count() -> int:
+    """GPUs that PyTorch sees on this machine."""
+    return torch.cuda.device_count()
+
+
 def load_processor(folder: str | Path) -> Any:
     """Tokenizer, image processor and chat template of the checkpoint in `folder`."""
     return AutoProcessor.from_pretrained(folder, local_files_only=True)

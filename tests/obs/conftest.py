@@ -83,6 +83,9 @@ def _scored(rollout: Rollout, total: float | None) -> ScoredRollout:
     passage = Evidence(
         passage_id="glaucoma-1",
         title="Glaucoma",
+        section="",
+        url="",
+        licence="CC0",
         text="An enlarged cup\nis typical.",
         source="shipped",
         score=3.5,

@@ -115,3 +115,5 @@ async def test_two_live_versions_agree_with_the_learner_and_are_told_apart(
         assert list(engine.held_versions) == [1, 2, 3]
     finally:
         await engine.close()
+    with pytest.raises(DeliveryError, match="rollout-0: closed, so it takes no policy version 4"):
+        await engine.deliver(publish(policy, step=4))
