@@ -22,7 +22,7 @@ from fundus_ray.write_traces import Outcome, TraceWriter, generate_traces, verdi
 
 def config_in(folder: Path, *, reader: str = "", **more: str) -> Config:
     settings = ["data.train_samples=8", "data.eval_samples=2", "evaluate.samples=2", f"run.dir={folder}"]
-    settings += [f"traces.reader={reader}", "rollout.max_model_len=1024", "loop.stall_s=120"]
+    settings += ["rollout.max_model_len=1024", "loop.stall_s=120", *([f"traces.reader={reader}"] if reader else [])]
     return load(None, [*settings, *(f"{key.replace('__', '.')}={value}" for key, value in more.items())])
 
 
