@@ -188,7 +188,8 @@ async def _read_photograph(job: _Job, actors: Actors) -> None:
     if not job.config.evaluate.photo:
         return
     data = job.config.data
-    sample = in_order(photograph(job.cache_dir, image_px=data.image_px), option_order=data.option_order)
+    task = "laterality" if data.source == "photo" else "diagnosis"  # what the policy was asked in training
+    sample = in_order(photograph(job.cache_dir, image_px=data.image_px, task=task), option_order=data.option_order)
     with job.folder.time_stage("photo"):
         group = await actors.rollouts.generate(build_prompt(sample, group_id=0, seed=0), _greedy(job.config))
         scored = (await actors.reward.score(group)).scored[0]

@@ -102,12 +102,17 @@ def photo_samples(cache_dir: Path, *, image_px: int, seed: int, sizes: Mapping[s
     return tuple(_sample(one, path=paths[one], split=split) for split, half in halves.items() for one in half)
 
 
-def photograph(cache_dir: Path, *, image_px: int) -> Sample:
-    """The photograph itself, cut to its field, with the phantoms' question: the reading outside the training data.
+def photograph(cache_dir: Path, *, image_px: int, task: str) -> Sample:
+    """The photograph itself, cut to its field, with the question of `task`: "diagnosis", which is the phantoms' (a
+    reading outside their training data), or "laterality".
 
-    Its findings are None: nobody annotated it. The answer "normal" rests on the author's caption ("normal left eye").
+    Its findings are None: nobody annotated it. The answers rest on the author's caption ("normal left eye").
     """
-    view = View("diagnosis", "normal", FIELD_CENTRE, FIELD_RADIUS, 0.0, mirrored=False, upside_down=False)
+    question, options, answer = {
+        "diagnosis": (QUESTION, DISEASES, "normal"),
+        "laterality": (QUESTIONS["laterality"], ("left eye", "right eye"), "left eye"),
+    }[task]
+    view = View(task, answer, FIELD_CENTRE, FIELD_RADIUS, 0.0, mirrored=False, upside_down=False)
     paths = render_once(
         cache_dir / f"photograph-{content_key(version=VIEWS_VERSION, image_px=image_px)}",
         seeds=[0],
@@ -118,10 +123,10 @@ def photograph(cache_dir: Path, *, image_px: int) -> Sample:
         id="skimage-retina",
         image=image_ref(paths[0]),
         modality=Modality.CFP,
-        question=QUESTION,
-        options=DISEASES,
-        answer=(view.answer,),
-        task=view.task,
+        question=question,
+        options=options,
+        answer=(answer,),
+        task=task,
         source="skimage-retina",
         split="eval",
         patient_id="skimage-retina",

@@ -84,9 +84,14 @@ def test_halves_share_no_view(tmp_path: Path) -> None:
 
 
 def test_the_photograph_itself_is_a_left_eye_with_the_diagnosis_question(tmp_path: Path) -> None:
-    sample = photograph(tmp_path, image_px=112)
+    sample = photograph(tmp_path, image_px=112, task="diagnosis")
     assert (sample.answer, sample.source, sample.findings) == (("normal",), "skimage-retina", None)
     assert set(sample.options) == set(DISEASES)
     pixels = np.asarray(read_pixels(sample.image))
     assert pixels.shape == (112, 112, 3)
     assert palest(pixels)[0] < 0.35
+
+
+def test_the_photograph_may_be_asked_for_its_side(tmp_path: Path) -> None:
+    sample = photograph(tmp_path, image_px=56, task="laterality")
+    assert (sample.answer, set(sample.options), sample.task) == (("left eye",), {"left eye", "right eye"}, "laterality")
