@@ -24,25 +24,27 @@ REPLY_TOKENS = 768
 PASSAGES_A_QUERY = 3
 
 
-def draft_record(config: Config, *, label: str, modality: Modality, model: Path, out: Path) -> tuple[Path, Draft]:
+def draft_record(
+    config: Config, *, label: str, modality: Modality, model: Path, out: Path, max_tokens: int = REPLY_TOKENS
+) -> tuple[Path, Draft]:
     """Returns the draft and its file. Raises DataError where no passage speaks of the label, the reply cannot be read,
     or the file is there already; ConfigError where the model cannot be served."""
     file = out / f"{re.sub(r'[^a-z0-9]+', '_', label.lower()).strip('_')}_{modality.value.lower()}.yaml"
     if file.exists():
         raise DataError(f"{file} exists: accept or reject it first, or take another --out")
-    draft = asyncio.run(_draft(config, label=label, modality=modality, model=model, log_path=out / "model.log"))
+    draft = asyncio.run(_draft(config, label=label, modality=modality, model=model, out=out, max_tokens=max_tokens))
     out.mkdir(parents=True, exist_ok=True)
     file.write_text(draft_yaml(draft, on=date.today().isoformat()), encoding="utf-8")
     return file, draft
 
 
-async def _draft(config: Config, *, label: str, modality: Modality, model: Path, log_path: Path) -> Draft:
+async def _draft(config: Config, *, label: str, modality: Modality, model: Path, out: Path, max_tokens: int) -> Draft:
     retriever = await build_store(config.knowledge, folder=Path(config.run.dir).resolve() / "cache" / "knowledge")
     try:
         found = await retriever.search(draft_queries(label, modality), k=PASSAGES_A_QUERY)
         passages = [p for p in {p.passage_id: p for hits in found for p in hits}.values() if speaks_of(p, label)]
-        request = draft_request(label, modality, passages, max_tokens=REPLY_TOKENS)
-        reply = await _ask(config, request, model=model, log_path=log_path)
+        request = draft_request(label, modality, passages, max_tokens=max_tokens)
+        reply = await _ask(config, request, model=model, log_path=out / "model.log")
     finally:
         await retriever.close()
     return read_draft(

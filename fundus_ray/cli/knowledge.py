@@ -151,10 +151,8 @@ def _accept(args: argparse.Namespace) -> None:
     from datetime import date
 
     from fundus_ray.knowledge.review import accept
-    from fundus_ray.knowledge.vocabulary import load_vocabulary
 
-    on = date.today().isoformat()
-    print(f"wrote {accept(args.draft, by=args.by, on=on, into=args.into, vocabulary=load_vocabulary())}")
+    print(f"wrote {accept(args.draft, by=args.by, on=date.today().isoformat(), into=args.into)}")
     print(f"use it with knowledge.records_dir={args.into}")
 
 

@@ -6,19 +6,19 @@ or the draft marked as rejected, which nothing reads.
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from fundus_ray.errors import DataError
-from fundus_ray.knowledge.records import read_records
-from fundus_ray.knowledge.vocabulary import Vocabulary
+from fundus_ray.knowledge.records import load_records
 
 REJECTED_SUFFIX = ".rejected"
 
 
-def accept(file: Path, *, by: str, on: str, into: Path, vocabulary: Vocabulary) -> Path:
+def accept(file: Path, *, by: str, on: str, into: Path) -> Path:
     """Check the (edited) draft as a record and file it under `into`, with who and when. Returns the record's file.
 
     Raises DataError where the draft is no whole record, says who nobody, or `into` already holds another of its name.
@@ -31,13 +31,11 @@ def accept(file: Path, *, by: str, on: str, into: Path, vocabulary: Vocabulary) 
     if target.exists():
         raise DataError(f"{target} exists; move it away or accept the draft into another folder")
     into.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}")  # hidden, so that no reader of the folder takes it before it is checked
-    part.write_text(yaml.safe_dump({"record": record}, sort_keys=False, allow_unicode=True, width=110))
-    try:
-        read_records([part], vocabulary=vocabulary)
+    with tempfile.TemporaryDirectory(dir=into) as scratch:  # load_records looks at the files of a folder, not below
+        part = Path(scratch) / target.name
+        part.write_text(yaml.safe_dump({"record": record}, sort_keys=False, allow_unicode=True, width=110))
+        load_records(part.parent)
         part.rename(target)
-    finally:
-        part.unlink(missing_ok=True)
     file.unlink()
     return target
 
