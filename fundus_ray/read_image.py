@@ -6,7 +6,6 @@ In: a run folder (its newest checkpoint) or a checkpoint of Qwen2.5-VL, an image
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,9 +40,7 @@ def generate_once(
     sample = in_order(_sample(image, question=question, options=options), option_order=config.data.option_order)
     os.environ.update(WORKER_ENV)
     with output_to(log_path or Path(os.devnull)):
-        text = asyncio.run(_generate(config, base=base, checkpoint=checkpoint, sample=sample))
-        gc.collect()  # vLLM's engine object fails noisily where it is left to the end of the interpreter
-        return text
+        return asyncio.run(_generate(config, base=base, checkpoint=checkpoint, sample=sample))
 
 
 async def _generate(config: Config, *, base: Path, checkpoint: Path | None, sample: Sample) -> str:

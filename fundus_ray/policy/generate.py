@@ -122,7 +122,7 @@ class Engine:
 
     async def close(self) -> None:
         """Stop the engine's process and remove its adapters from memory."""
-        self._llm.shutdown(timeout=10)
+        shut_down(self._llm)
         self._scratch.close()
 
     @property
@@ -166,6 +166,13 @@ class Engine:
         assert last is not None
         assert last.finished
         return last
+
+
+def shut_down(llm: AsyncLLM) -> None:
+    """Stop the engine's process."""
+    llm.shutdown(timeout=10)
+    # The object calls it again when it dies; at the end of the interpreter that fails with a page of text.
+    llm.shutdown = lambda timeout=None: None
 
 
 def _largest_gap(a: Sequence[float], b: Sequence[float]) -> float:
