@@ -90,7 +90,13 @@ class KnowledgeConfig:
 class TracesConfig:
     """Reasoning traces by a generic multimodal model (`fundus-ray traces generate`); its engines are `rollout.*`."""
 
-    reader: str = _opt("", "folder of the model that names the findings it sees: any that vLLM serves with images")
+    reader: str = _opt(
+        "",
+        "folder of the model that names the findings it sees: any that vLLM serves with images; `tiny` = trained on "
+        "the spot on other phantoms, which stand for what such a model has learned elsewhere",
+    )
+    reader_samples: int = _opt(2048, "traces.reader=tiny only: phantoms to train it on", low=1)
+    reader_steps: int = _opt(300, "traces.reader=tiny only: training steps", low=1)
     max_findings: int = _opt(8, "findings it may name on one image", low=1, high=64)
     max_tokens: int = _opt(128, "longest reply", low=8)
     passages: int = _opt(5, "passages searched for each relation from finding to label", low=1, high=50)
@@ -116,6 +122,7 @@ class SftConfig:
     """Warm start on reasoning traces; writes policy version 0's base weights."""
 
     steps: int = _opt(250, "optimizer steps on traces; 0 = start RL from policy.path as it is", low=0)
+    traces: str = _opt("", "folder of `fundus-ray traces generate` to learn from; empty = simulated traces")
     batch_size: int = _opt(32, "traces a step", low=1)
     learning_rate: float = _opt(2e-3, "peak rate, warmed up then decayed by a cosine", above=0.0)
     vision_warmup_steps: int = _opt(

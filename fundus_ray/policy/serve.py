@@ -19,6 +19,7 @@ from vllm.v1.engine.async_llm import AsyncLLM
 from fundus_ray.config import Config
 from fundus_ray.errors import ConfigError
 from fundus_ray.policy.engine_args import engine_args
+from fundus_ray.policy.generate import shut_down
 from fundus_ray.types import ModelReply, ModelRequest
 
 
@@ -41,7 +42,14 @@ class ServedModel:
             processor = AutoProcessor.from_pretrained(model_path, local_files_only=True)
             if not getattr(processor, "chat_template", None):
                 raise ConfigError(f"{model_path} has no chat template, so it cannot be asked; take an instruct model")
-            args = engine_args(config, model_path=model_path, limit_mm_per_prompt={"image": 1, "video": 0})
+            args = engine_args(
+                config,
+                model_path=model_path,
+                limit_mm_per_prompt={"image": 1, "video": 0},
+                # A weak model would else fill its reply with the blanks that a schema allows. Only this backend keeps
+                # a request's lists and texts within the lengths of the schema, too.
+                structured_outputs_config={"backend": "xgrammar", "disable_any_whitespace": True},
+            )
             llm = AsyncLLM.from_engine_args(args)
         except (OSError, ValueError) as err:
             raise ConfigError(f"{model_path} cannot be served: {' '.join(str(err).split())[:300]}") from err
@@ -64,7 +72,7 @@ class ServedModel:
 
     async def close(self) -> None:
         """Stop the engine."""
-        self._llm.shutdown(timeout=10)
+        shut_down(self._llm)
 
     def _prompt(self, ask: ModelRequest, *, with_image: bool) -> str:
         user: Any = ask.user
@@ -79,7 +87,7 @@ class ServedModel:
 def _sampling_params(ask: ModelRequest) -> SamplingParams:
     outputs = None
     if ask.schema:
-        outputs = StructuredOutputsParams(json=ask.schema, disable_any_whitespace=True)
+        outputs = StructuredOutputsParams(json=ask.schema)
     return SamplingParams(
         max_tokens=ask.max_tokens,
         temperature=ask.temperature,

@@ -18,7 +18,7 @@ from fundus_ray.data.images import read_pixels
 from fundus_ray.policy.load import expand_image_token, preprocess_images, prompt_text
 from fundus_ray.reasoning.prompt import build_prompt
 from fundus_ray.traces.writer import Trace
-from fundus_ray.types import Sample
+from fundus_ray.types import Prompt, Sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +43,18 @@ class SftRows:
 
 
 def make_example(processor: Any, sample: Sample, *, trace: Trace) -> SftExample:
-    """Raises DataError where the image cannot be read."""
-    patches, grids = preprocess_images(processor, [read_pixels(sample.image)])
+    """The sample's own prompt and the trace. Raises DataError where the image cannot be read."""
+    return encode_example(processor, build_prompt(sample, group_id=0, seed=0), text=trace.text)
+
+
+def encode_example(processor: Any, prompt: Prompt, *, text: str) -> SftExample:
+    """Any prompt and the reply to it. Raises DataError where the image cannot be read."""
+    patches, grids = preprocess_images(processor, [read_pixels(prompt.sample.image)])
     image_tokens = int(grids[0].prod()) // processor.image_processor.merge_size**2
-    ids = processor.tokenizer(prompt_text(processor, build_prompt(sample, group_id=0, seed=0)))["input_ids"]
+    ids = processor.tokenizer(prompt_text(processor, prompt))["input_ids"]
     return SftExample(
         prompt_ids=tuple(expand_image_token(ids, image_token_id=processor.image_token_id, count=image_tokens)),
-        completion_ids=completion_ids(processor, trace.text),
+        completion_ids=completion_ids(processor, text),
         patches=patches.to(torch.bfloat16),
         grid=grids[0],
     )
