@@ -23,6 +23,7 @@ from fundus_ray.knowledge.records import Record, Records
 from fundus_ray.knowledge.retriever import Retriever
 from fundus_ray.knowledge.store import build_store, records_of
 from fundus_ray.runtime import start_readers
+from fundus_ray.sft.reader import train_reader
 from fundus_ray.traces.filter import NO_RECORD, REASONS, UNPARSEABLE, reject_reason
 from fundus_ray.traces.link import LinkedTrace, link, relation_query, relations_of, states
 from fundus_ray.traces.reader import PROMPT_VERSION, candidates, finding_request, findings_of
@@ -113,21 +114,24 @@ def generate_traces(config: Config, *, out: Path) -> TraceFolder:
     Raises ConfigError where traces.reader is missing or the folder was made with other settings.
     """
     if not config.traces.reader:
-        raise ConfigError("traces.reader is empty: give the folder of a multimodal model that vLLM serves")
+        raise ConfigError("traces.reader is empty: give the folder of a multimodal model that vLLM serves, or `tiny`")
     records = records_of(config.knowledge)
     cache_dir = Path(config.run.dir).resolve() / "cache"
     samples = load_data(config, cache_dir=cache_dir, finding_ids=records.vocabulary.ids).train
     # The point of a trace by a model is that the image carries only its label.
     labelled = [replace(sample, findings=None) for sample in samples]
-    return asyncio.run(_generate(config, labelled, records=records, cache_dir=cache_dir, out=out))
+    reader = Path(config.traces.reader)
+    if config.traces.reader == "tiny":
+        reader = train_reader(config, records=records, cache_dir=cache_dir)
+    return asyncio.run(_generate(config, labelled, reader=reader, records=records, cache_dir=cache_dir, out=out))
 
 
 async def _generate(
-    config: Config, samples: Sequence[Sample], *, records: Records, cache_dir: Path, out: Path
+    config: Config, samples: Sequence[Sample], *, reader: Path, records: Records, cache_dir: Path, out: Path
 ) -> TraceFolder:
     retriever = await build_store(config.knowledge, folder=cache_dir / "knowledge")
     made_with = {
-        "reader": str(Path(config.traces.reader).resolve()),
+        "reader": str(reader.resolve()),
         "snapshot": retriever.snapshot,
         "prompt": PROMPT_VERSION,
         "passages": config.traces.passages,
@@ -136,7 +140,7 @@ async def _generate(
     try:
         todo = [sample for sample in samples if sample.id not in folder.verdicts]
         if todo:
-            async with start_readers(config, model_path=Path(config.traces.reader), log_dir=out / "logs") as pool:
+            async with start_readers(config, model_path=reader, log_dir=out / "logs") as pool:
                 labels = {label for sample in samples for label in (*sample.options, *sample.answer)}
                 writer = TraceWriter(config, labels=labels, records=records, retriever=retriever, read=pool.ask)
                 await _write_all(writer, todo, folder=folder, at_once=config.rollout.max_seqs * config.rollout.workers)

@@ -50,6 +50,12 @@ _IDLE = (
         "knowledge.store=embedded instead of elasticsearch",
         lambda c: c.knowledge.store == "embedded",
     ),
+    _Idle(
+        ("traces.reader_samples", "traces.reader_steps"),
+        "traces.reader other than tiny",
+        lambda c: c.traces.reader != "tiny",
+    ),
+    _Idle(("sft.drop_finding", "sft.label_blind"), "sft.traces, which are not simulated", lambda c: bool(c.sft.traces)),
     _Idle(("rollout.gpu_memory_utilization",), "rollout.gpus=0", lambda c: not c.rollout.gpus),
 )
 
@@ -134,6 +140,11 @@ def _check_rules(c: Config) -> None:
         raise ConfigError(
             f"sft.vision_warmup_steps={c.sft.vision_warmup_steps} needs lesion maps, "
             f"which data.source={c.data.source} has not; set it to 0"
+        )
+    if c.traces.reader == "tiny" and c.data.source != "phantoms":
+        raise ConfigError(
+            f"traces.reader=tiny learns on phantoms and can read nothing else, but data.source={c.data.source}; give "
+            "the folder of a multimodal model"
         )
     if c.policy.path != "tiny" and not (Path(c.policy.path) / "config.json").is_file():
         raise ConfigError(

@@ -17,27 +17,24 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from tqdm import tqdm
 
 from fundus_ray.config import Config
 from fundus_ray.data.cache import content_key
-from fundus_ray.data.images import read_pixels
 from fundus_ray.errors import DataError
 from fundus_ray.knowledge.records import Records
 from fundus_ray.knowledge.vocabulary import Vocabulary
 from fundus_ray.policy.load import PolicyModel, load_policy
-from fundus_ray.policy.tiny import make_tiny_policy
-from fundus_ray.reasoning.prompt import build_prompt
 from fundus_ray.sft.batch import SftExample, make_example
+from fundus_ray.sft.tiny_base import make_base
 from fundus_ray.sft.train import endless_batches, train_on_examples
 from fundus_ray.sft.warmup import vision_warmup
+from fundus_ray.traces.store import kept_traces
 from fundus_ray.traces.writer import Trace, save_traces, write_traces
 from fundus_ray.types import Sample
 
 RECIPE_VERSION = 2  # part of the cache key: raise it whenever the same settings give other weights
-STATISTICS_IMAGES = 256  # images that mean and deviation of the pixels are taken from
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +65,22 @@ def warm_start(config: Config, samples: Sequence[Sample], *, knowledge: Knowledg
 
 
 def traces_of(config: Config, samples: Sequence[Sample], *, knowledge: Knowledge) -> tuple[Trace, ...]:
-    """One trace a sample. Raises DataError where no sample has options to conclude with."""
+    """The kept traces of sft.traces that are about these samples, or a simulated one for each sample.
+
+    Raises DataError where there is none.
+    """
+    if config.sft.traces:
+        known = {sample.id for sample in samples}
+        found = tuple(
+            Trace(t.sample_id, t.text, t.findings, t.conclusion)
+            for t in kept_traces(Path(config.sft.traces))
+            if t.sample_id in known
+        )
+        if not found:
+            raise DataError(
+                f"sft.traces={config.sft.traces}: no kept trace there is about a training sample of this run"
+            )
+        return found
     traces = write_traces(
         samples,
         vocabulary=knowledge.vocabulary,
@@ -160,44 +172,8 @@ def _base(config: Config, samples: Sequence[Sample], *, knowledge: Knowledge, fo
     """policy.path, or a tiny policy whose tokenizer and image statistics fit the samples."""
     if config.policy.path != "tiny":
         return Path(config.policy.path)
-    names = _finding_names(samples, knowledge)
-    side = (config.data.image_px, config.data.image_px)
-    images = [read_pixels(s.image).resize(side) for s in samples[:STATISTICS_IMAGES]]
-    pixels = np.stack([np.asarray(image) for image in images]) / 255.0
-    make_tiny_policy(
-        folder,
-        texts=_tokenizer_texts(samples, names),
-        phrases=[*(o for s in samples for o in s.options), *names],
-        image_px=config.data.image_px,
-        image_mean=pixels.mean(axis=(0, 1, 2)).tolist(),
-        image_std=pixels.std(axis=(0, 1, 2)).tolist(),
-        seed=config.run.seed,
-    )
+    make_base(config, samples, records=knowledge.records, folder=folder)
     return folder
-
-
-def _finding_names(samples: Sequence[Sample], knowledge: Knowledge) -> list[str]:
-    """What chains about these samples may state: findings annotated on them, and those of their options' records."""
-    asked = {(option, sample.modality) for sample in samples for option in sample.options}
-    records = [r for r in (knowledge.records.get(*key) for key in asked) if r is not None]
-    ids = {f for s in samples for f in s.findings or ()} | {f for r in records for f in (*r.required, *r.supportive)}
-    return sorted(map(knowledge.vocabulary.name, ids))
-
-
-def _tokenizer_texts(samples: Sequence[Sample], names: Sequence[str]) -> Iterator[str]:
-    """What the tokenizer learns its words from: prompts, chains, the words of chat turns.
-
-    No answer's letter stands between its tags here, so that `>B` stays two tokens and the letter of an answer is the
-    token of the option's letter.
-    """
-    for sample in samples[:512]:
-        prompt = build_prompt(sample, group_id=0, seed=0)
-        yield prompt.system
-        yield prompt.user
-        yield "system\nuser\nassistant\n"
-        for name in names:
-            yield f"<think>Findings: {name}, {name}. Conclusion: {sample.answer[0]}.</think><answer>"
-        yield "<think>Findings: none.</think><answer></answer>"
 
 
 def _key(config: Config, samples: Sequence[Sample], traces: Sequence[Trace]) -> str:

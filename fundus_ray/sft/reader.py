@@ -1,0 +1,99 @@
+"""A stand-in for the generic multimodal model: a tiny one, taught on other phantoms to name findings.
+
+In: the configuration, a base policy. Out: a checkpoint folder that vLLM serves as traces.reader. What it has learned
+stands for what such a model has seen elsewhere: its phantoms are nobody's training or held-out images, and of the
+images that it will read it knows no label and no annotation.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from fundus_ray.config import Config
+from fundus_ray.data.cache import content_key
+from fundus_ray.data.phantoms import DISEASES, phantom_samples
+from fundus_ray.knowledge.records import Records
+from fundus_ray.policy.load import load_policy
+from fundus_ray.sft.batch import encode_example
+from fundus_ray.sft.tiny_base import make_base
+from fundus_ray.sft.train import endless_batches, train_on_examples
+from fundus_ray.sft.warmup import vision_warmup
+from fundus_ray.traces.reader import PROMPT_VERSION, candidates, finding_request
+from fundus_ray.types import Modality, ModelRequest, Prompt, Sample
+
+SEED_OFFSET = 2**22 + 1  # above every run.seed, so that its phantoms are in no run's data
+RECIPE_VERSION = 1  # part of the cache key: raise it whenever the same settings give other weights
+
+
+def train_reader(config: Config, *, records: Records, cache_dir: Path) -> Path:
+    """The reader's folder, made or taken from the cache. For phantoms only."""
+    samples = phantom_samples(
+        cache_dir,
+        image_px=config.data.image_px,
+        seed=config.run.seed + SEED_OFFSET,
+        sizes={"train": config.traces.reader_samples, "eval": 1},
+    )[:-1]
+    names = [records.vocabulary.name(f) for f in candidates(records, Modality.CFP, DISEASES)]
+    request = finding_request(
+        Modality.CFP, names, max_findings=config.traces.max_findings, max_tokens=config.traces.max_tokens
+    )
+    key = content_key(
+        recipe=RECIPE_VERSION,
+        prompt=f"{PROMPT_VERSION}:{request.user}",
+        samples=content_key(samples="".join(s.image.sha256 for s in samples)),
+        steps=f"{config.traces.reader_steps}:{config.sft.vision_warmup_steps}:{config.sft.batch_size}",
+        rate=str(config.sft.learning_rate),
+        seed=config.run.seed,
+    )
+    folder = cache_dir / f"reader-{key}"
+    if not folder.is_dir():
+        cache_dir.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cache_dir, prefix=f".{folder.name}-") as scratch:
+            part = Path(scratch)
+            _train(config, samples, request, records=records, base=part / "base", out=part / "reader")
+            shutil.rmtree(folder, ignore_errors=True)
+            (part / "reader").rename(folder)
+    return folder
+
+
+def reply_of(sample: Sample, records: Records, *, allowed: Sequence[str]) -> str:
+    """What a model that sees everything would reply, in the schema's own form."""
+    names = [records.vocabulary.name(f) for f in sample.findings or ()]
+    return json.dumps({"findings": [name for name in names if name in allowed]})
+
+
+def _train(
+    config: Config, samples: Sequence[Sample], request: ModelRequest, *, records: Records, base: Path, out: Path
+) -> None:
+    allowed = json.loads(request.schema)["properties"]["findings"]["items"]["enum"]
+    replies = [reply_of(sample, records, allowed=allowed) for sample in samples]
+    make_base(config, samples, records=records, folder=base, texts=[request.system, request.user, *replies])
+    policy = load_policy(base, dtype=config.policy.dtype, device="cuda" if config.learner.gpus else "cpu")
+    prompts = [Prompt(sample=s, system=request.system, user=request.user, group_id=0, seed=0) for s in samples]
+    examples = [encode_example(policy.processor, p, text=r) for p, r in zip(prompts, replies, strict=True)]
+    sft = config.sft
+    if sft.vision_warmup_steps:
+        vision_warmup(
+            policy,
+            samples,
+            examples=examples,
+            steps=sft.vision_warmup_steps,
+            batch_size=sft.batch_size,
+            learning_rate=sft.learning_rate,
+            bf16=sft.bf16,
+            seed=config.run.seed,
+        )
+    train_on_examples(
+        policy,
+        endless_batches(examples, size=sft.batch_size, seed=config.run.seed),
+        steps=config.traces.reader_steps,
+        learning_rate=sft.learning_rate,
+        bf16=sft.bf16,
+        name="teaching the reader",
+    )
+    policy.network.save_pretrained(out)
+    policy.processor.save_pretrained(out)
