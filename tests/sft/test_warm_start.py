@@ -13,14 +13,16 @@ import torch
 
 from fundus_ray.config import load
 from fundus_ray.data.phantoms import FINDINGS, render
-from fundus_ray.errors import ConfigError
+from fundus_ray.errors import ConfigError, DataError
 from fundus_ray.knowledge.records import load_records
 from fundus_ray.knowledge.vocabulary import load_vocabulary
 from fundus_ray.policy.load import load_policy, load_processor
 from fundus_ray.sft.batch import SftExample, collate, make_example
 from fundus_ray.sft.train import endless_batches, train_on_examples
-from fundus_ray.sft.warm_start import Knowledge, warm_start
+from fundus_ray.sft.warm_start import Knowledge, traces_of, warm_start
 from fundus_ray.sft.warmup import finding_cells
+from fundus_ray.traces.link import LinkedTrace
+from fundus_ray.traces.store import TraceFolder
 from fundus_ray.traces.writer import Trace
 from fundus_ray.types import Sample
 
@@ -96,3 +98,19 @@ def test_a_folder_that_is_no_qwen_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(ConfigError, match=r"policy\.path=.* cannot be loaded as Qwen2\.5-VL"):
         load_policy(tmp_path)
+
+
+def test_generated_traces_take_the_place_of_simulated_ones(tmp_path: Path, samples: tuple[Sample, ...]) -> None:
+    kept = LinkedTrace(
+        sample_id=samples[1].id, text="kept", findings=(), conclusion=("normal",), relations=(), snapshot="s"
+    )
+    folder = TraceFolder(tmp_path, made_with={})
+    folder.add(kept, rejected="", reply="")
+    folder.add(replace(kept, sample_id=samples[2].id), rejected="unparseable", reply="")
+    folder.add(replace(kept, sample_id="of another run"), rejected="", reply="")
+    folder.close()
+    config = load(None, [f"sft.traces={tmp_path}"])
+    found = traces_of(config, samples, knowledge=KNOWLEDGE)
+    assert [(t.sample_id, t.text) for t in found] == [(samples[1].id, "kept")]
+    with pytest.raises(DataError, match="no kept trace there is about a sample of this run"):
+        traces_of(config, samples[3:], knowledge=KNOWLEDGE)
