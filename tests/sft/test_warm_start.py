@@ -112,5 +112,5 @@ def test_generated_traces_take_the_place_of_simulated_ones(tmp_path: Path, sampl
     config = load(None, [f"sft.traces={tmp_path}"])
     found = traces_of(config, samples, knowledge=KNOWLEDGE)
     assert [(t.sample_id, t.text) for t in found] == [(samples[1].id, "kept")]
-    with pytest.raises(DataError, match="no kept trace there is about a sample of this run"):
+    with pytest.raises(DataError, match="no kept trace there is about a training sample of this run"):
         traces_of(config, samples[3:], knowledge=KNOWLEDGE)
