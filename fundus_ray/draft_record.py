@@ -43,7 +43,8 @@ async def _draft(config: Config, *, label: str, modality: Modality, model: Path,
     try:
         found = await retriever.search(draft_queries(label, modality), k=PASSAGES_A_QUERY)
         passages = [p for p in {p.passage_id: p for hits in found for p in hits}.values() if speaks_of(p, label)]
-        request = draft_request(label, modality, passages, max_tokens=max_tokens)
+        vocabulary = records_of(config.knowledge).vocabulary
+        request = draft_request(label, modality, passages, vocabulary=vocabulary, max_tokens=max_tokens)
         reply = await _ask(config, request, model=model, log_path=out / "model.log")
     finally:
         await retriever.close()
@@ -52,7 +53,7 @@ async def _draft(config: Config, *, label: str, modality: Modality, model: Path,
         label=label,
         modality=modality,
         passages=passages,
-        vocabulary=records_of(config.knowledge).vocabulary,
+        vocabulary=vocabulary,
         snapshot=retriever.snapshot,
         model=model.resolve().name,
     )

@@ -20,11 +20,13 @@ from fundus_ray.knowledge.vocabulary import Vocabulary
 from fundus_ray.types import Evidence, Modality, ModelReply, ModelRequest
 
 LISTS = ("required", "supportive", "contradicting")
-MOST_FINDINGS = 8  # of one list
+UNRELATED = "unrelated"
+MOST_OTHERS = 5  # findings that the vocabulary does not know
 _MEANING = {
-    "required": "signs without which the diagnosis is not supported",
-    "supportive": "signs that are often there too",
-    "contradicting": "signs that speak against it",
+    "required": "a sign without which the diagnosis is not supported",
+    "supportive": "a sign that is often there too",
+    "contradicting": "a sign that speaks against it",
+    UNRELATED: "mentioned for another reason",
 }
 
 
@@ -54,32 +56,46 @@ def speaks_of(passage: Evidence, label: str) -> bool:
     return f" {normalise(label)} " in f" {normalise(words)} "
 
 
-def draft_request(label: str, modality: Modality, passages: Sequence[Evidence], *, max_tokens: int) -> ModelRequest:
-    """The passages by number, and what is wanted of them. Raises DataError where there is no passage."""
+def spoken_of(passages: Sequence[Evidence], vocabulary: Vocabulary) -> dict[str, tuple[str, ...]]:
+    """Finding id -> ids of the passages that speak of it, in the order of the text."""
+    found: dict[str, list[str]] = {}
+    for passage in passages:
+        for key, _, _ in vocabulary.finding_matcher.find(f"{passage.section}. {passage.text}"):
+            if passage.passage_id not in found.setdefault(key, []):
+                found[key].append(passage.passage_id)
+    return {key: tuple(ids) for key, ids in found.items()}
+
+
+def draft_request(
+    label: str, modality: Modality, passages: Sequence[Evidence], *, vocabulary: Vocabulary, max_tokens: int
+) -> ModelRequest:
+    """Which role has each finding that the passages speak of. Raises DataError where there is no passage.
+
+    The model chooses among roles and cannot make a finding up; what the vocabulary does not know it may add as text.
+    """
     if not passages:
         raise DataError(f"no passage speaks of {label!r}: add documents about it (knowledge.passages_dir)")
-    texts = [f"[{n}] {p.title}. {p.section}. {p.text}" for n, p in enumerate(passages, start=1)]
-    wanted = "; ".join(f"{name}: {what}" for name, what in _MEANING.items())
-    finding = {
-        "type": "object",
-        "properties": {
-            "finding": {"type": "string", "maxLength": 60},
-            "passage": {"enum": list(range(1, len(passages) + 1))},
-        },
-        "required": ["finding", "passage"],
-        "additionalProperties": False,
-    }
-    items = {"type": "array", "items": finding, "maxItems": MOST_FINDINGS}
+    names = [vocabulary.name(key) for key in spoken_of(passages, vocabulary)]
+    text = {"type": "string", "maxLength": 60}
     schema = {
         "type": "object",
-        "properties": {**dict.fromkeys(LISTS, items), "rule": {"type": "string", "maxLength": 300}},
-        "required": [*LISTS, "rule"],
+        "properties": {
+            **{name: {"enum": list(_MEANING)} for name in names},
+            "other": {"type": "array", "items": text, "maxItems": MOST_OTHERS},
+            "rule": {"type": "string", "minLength": 20, "maxLength": 300},
+        },
+        "required": [*names, "other", "rule"],
         "additionalProperties": False,
     }
-    user = (
-        "\n".join(texts)
-        + f"\n\nFrom these passages alone, list the visible signs of {label} in {modality.value} images, each with the "
-        f"number of its passage. {wanted}. rule: one sentence that links the signs to {label}. Reply as JSON."
+    user = "\n".join(
+        [
+            *(f"[{n}] {p.title}. {p.section}. {p.text}" for n, p in enumerate(passages, start=1)),
+            "",
+            f"By these passages alone, what is each finding to {label} in {modality.value} images?",
+            *(f"{role}: {meaning}" for role, meaning in _MEANING.items()),
+            f"Findings: {', '.join(names)}. other: further visible signs. rule: one sentence that links the signs to "
+            f"{label}. Reply as JSON.",
+        ]
     )
     system = "You extract ophthalmic knowledge from passages and add nothing of your own."
     return ModelRequest(system=system, user=user, max_tokens=max_tokens, schema=json.dumps(schema))
@@ -95,38 +111,31 @@ def read_draft(
     snapshot: str,
     model: str,
 ) -> Draft:
-    """Findings that the vocabulary knows, each in one list only; all else is flagged. Raises DataError where the reply
-    was cut off or cannot be read."""
+    """The roles as lists, each finding with the passages that speak of it; all that needs a person is flagged.
+
+    Raises DataError where the reply was cut off or cannot be read.
+    """
+    citations = spoken_of(passages, vocabulary)
     try:
         raw: Any = json.loads(reply.text) if reply.complete else None
-        rows = [(name, str(row["finding"]), passages[int(row["passage"]) - 1]) for name in LISTS for row in raw[name]]
+        roles = {key: str(raw[vocabulary.name(key)]) for key in citations}
+        others = [" ".join(str(text).split()) for text in raw["other"]]
         rule = " ".join(str(raw["rule"]).split())
-    except (ValueError, KeyError, TypeError, IndexError) as err:
+    except (ValueError, KeyError, TypeError) as err:
         what = "was cut off" if not reply.complete else f"cannot be read ({err!r})"
         raise DataError(f"the model's draft of {label!r} {what}: {reply.text[:200]!r}") from None
-    place: dict[str, str] = {}
-    citations: dict[str, list[str]] = {}
-    flagged: list[str] = []
-    for name, text, passage in rows:
-        finding = vocabulary.finding_id(text.strip())
-        if finding is None:
-            flagged.append(f"{name}: {text.strip()!r} is not in the vocabulary (cited {passage.passage_id})")
-            continue
-        if place.setdefault(finding, name) != name:
-            flagged.append(f"{finding} was proposed as {place[finding]} and as {name}; kept as {place[finding]}")
-        if any(key == finding for key, _, _ in vocabulary.finding_matcher.find(f"{passage.section}. {passage.text}")):
-            citations.setdefault(finding, []).append(passage.passage_id)
-        else:
-            flagged.append(f"{finding}: the cited passage {passage.passage_id} does not speak of it")
-    if not rule:
-        flagged.append("rule: empty")
+    findings = {name: tuple(key for key, role in roles.items() if role == name) for name in LISTS}
+    flagged = [f"{text!r} is not in the vocabulary" for text in dict.fromkeys(others) if text]
+    if not findings["required"]:
+        flagged.append("no finding is required: every chain would be consistent with this label")
+    flagged.append("every role and the rule are a model's word: hold them against the cited passages")
     return Draft(
         label=label,
         modality=modality,
-        findings={name: tuple(f for f, at in place.items() if at == name) for name in LISTS},
-        rule=rule or f"(write the rule that links the findings to {label})",
-        citations={finding: tuple(dict.fromkeys(ids)) for finding, ids in citations.items()},
-        flagged=tuple(dict.fromkeys(flagged)),
+        findings=findings,
+        rule=rule,
+        citations={key: ids for key, ids in citations.items() if roles[key] in LISTS},
+        flagged=tuple(flagged),
         sources=tuple(dict.fromkeys(p.source for p in passages)),
         snapshot=snapshot,
         model=model,
