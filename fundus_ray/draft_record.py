@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from fundus_ray.types import Modality, ModelReply, ModelRequest
 
 REPLY_TOKENS = 768
 PASSAGES_A_QUERY = 3
+MODEL_LEN = 4096  # nine passages, the question and the reply
 
 
 def draft_record(
@@ -61,6 +63,8 @@ async def _draft(config: Config, *, label: str, modality: Modality, model: Path,
 
 async def _ask(config: Config, request: ModelRequest, *, model: Path, log_path: Path) -> ModelReply:
     os.environ.update(WORKER_ENV)
+    length = max(MODEL_LEN, config.rollout.max_model_len)
+    config = replace(config, rollout=replace(config.rollout, max_model_len=length))
     with output_to(log_path):
         served = ServedModel.start(config, model_path=str(model), name="drafter")
         try:

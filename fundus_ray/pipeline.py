@@ -29,7 +29,7 @@ from fundus_ray.data.source import DataSplit, in_order, load_data
 from fundus_ray.errors import ConfigError, DataError, FundusRayError
 from fundus_ray.evaluate.metrics import EvalResult
 from fundus_ray.evaluate.run import evaluate
-from fundus_ray.knowledge.store import BuiltStore, build_store, records_of
+from fundus_ray.knowledge.store import BuiltStore, build_store, read_corpus, records_of
 from fundus_ray.obs.report import write_report
 from fundus_ray.obs.sinks import RunFolder, When
 from fundus_ray.obs.trace import Trace
@@ -86,6 +86,7 @@ def run(config: Config, *, resume: Path | None = None) -> Path:
         with folder.time_stage("knowledge"):
             _say(f"knowledge: the store that rewards cite from ({config.knowledge.store})")
             store = asyncio.run(_build_knowledge(config, folder=cache_dir / "knowledge"))
+            _check_same_knowledge(folder, store.snapshot)
         with folder.time_stage("sft"):
             _say("policy version 0: warm start on reasoning traces")
             model_path = warm_start(config, split.train, knowledge=knowledge, cache_dir=cache_dir)
@@ -114,7 +115,10 @@ def run(config: Config, *, resume: Path | None = None) -> Path:
 
 
 async def _build_knowledge(config: Config, *, folder: Path) -> BuiltStore:
-    retriever = await build_store(config.knowledge, folder=folder)
+    corpus = read_corpus(config.knowledge)
+    if corpus.problems:
+        _say(f"knowledge: {len(corpus.problems)} files or rows left out, the first: {corpus.problems[0]}")
+    retriever = await build_store(config.knowledge, folder=folder, corpus=corpus)
     await retriever.close()
     return BuiltStore(folder=folder, snapshot=retriever.snapshot)
 
@@ -232,6 +236,17 @@ def _check_same_base(folder: RunFolder, model_path: Path) -> None:
         )
 
 
+def _check_same_knowledge(folder: RunFolder, snapshot: str) -> None:
+    """Half a run scored by other knowledge is no run. Raises ConfigError where a resumed one would be."""
+    before = folder.facts.get("knowledge", {}).get("snapshot")
+    if before is not None and before != snapshot:
+        raise ConfigError(
+            f"--resume {folder.path}: it was scored with knowledge snapshot {before}, but the passages, records and "
+            f"settings here make {snapshot}; leave knowledge.* and what it names as they were"
+        )
+    folder.write_facts("knowledge", {"snapshot": snapshot})
+
+
 async def _save(job: _Job, actors: Actors, at: loop.Position) -> None:
     await write_checkpoint(job.folder.path, at, save=actors.learner.save)
 
@@ -295,10 +310,11 @@ def _with_absolute_paths(config: Config) -> Config:
     knowledge = config.knowledge
     found: dict[str, Any] = {
         key: str(Path(value).resolve())
-        for key in ("records_dir", "embeddings", "ca_certs")
+        for key in ("passages_dir", "records_dir", "embeddings", "ca_certs")
         if (value := getattr(knowledge, key)) and (key, value) != ("embeddings", "minilm")
     }
-    return replace(config, knowledge=replace(knowledge, **found))
+    traces = str(Path(config.sft.traces).resolve()) if config.sft.traces else ""
+    return replace(config, knowledge=replace(knowledge, **found), sft=replace(config.sft, traces=traces))
 
 
 def _checkpoint(run_dir: Path) -> Checkpoint:

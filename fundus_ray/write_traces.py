@@ -134,6 +134,8 @@ async def _generate(
         "reader": str(reader.resolve()),
         "snapshot": retriever.snapshot,
         "prompt": PROMPT_VERSION,
+        "labels": sorted({label for sample in samples for label in (*sample.options, *sample.answer)}),
+        "traces": {"max_findings": config.traces.max_findings, "max_tokens": config.traces.max_tokens},
         "passages": config.traces.passages,
     }
     folder = TraceFolder(out, made_with=made_with)
@@ -158,7 +160,7 @@ async def _write_all(writer: TraceWriter, samples: Sequence[Sample], *, folder: 
         async def one(sample: Sample) -> None:
             async with free:
                 done = await writer.write(sample)
-            folder.add(done.trace, rejected=done.rejected, reply=done.reply)
+            folder.add(done.trace, sample, rejected=done.rejected, reply=done.reply)
             bar.update()
 
         await all_or_first_error([one(sample) for sample in samples])

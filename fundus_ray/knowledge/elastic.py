@@ -59,7 +59,7 @@ class ElasticStore:
     ) -> ElasticStore:
         """Opens the index that the alias points to. Raises SearchError where there is none, or one of another
         snapshot."""
-        rebuild = "build it: fundus-ray knowledge build knowledge.store=elasticsearch, with the same settings"
+        rebuild = "build it: fundus-ray knowledge build --out DIR knowledge.store=elasticsearch, with the same settings"
         try:
             found = await cluster.ask("opening the index", lambda es: es.indices.get(index=alias))
         except NotFoundError:

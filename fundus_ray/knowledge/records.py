@@ -107,7 +107,7 @@ def _user_files(folder: Path) -> list[Path]:
 
 
 def _row(file: Path) -> dict[str, Any]:
-    row: dict[str, Any] = load_yaml(file, key="record", kind=dict)
+    row: dict[str, Any] = load_yaml(file, key="record", kind=dict, alone=True)
     _check_keys(row, needed=_KEYS, optional=_OPTIONAL, file=file, what="a record")
     if not isinstance(row["label"], str) or not row["label"].strip():
         raise DataError(f"{file}: label must be a name, got {row['label']!r}")

@@ -36,6 +36,11 @@ def accept(file: Path, *, by: str, on: str, into: Path) -> Path:
         part.write_text(yaml.safe_dump({"record": record}, sort_keys=False, allow_unicode=True, width=110))
         load_records(part.parent)
         part.rename(target)
+    try:
+        load_records(into)
+    except DataError:  # it disagrees with a record that is there already
+        target.unlink()
+        raise
     file.unlink()
     return target
 

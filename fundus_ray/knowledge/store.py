@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fundus_ray.config import KnowledgeConfig
-from fundus_ray.errors import FundusRayError
+from fundus_ray.errors import DataError
 from fundus_ray.knowledge import embedded
 from fundus_ray.knowledge.ingest import ingest
 from fundus_ray.knowledge.passage import Passage
@@ -57,6 +57,9 @@ def read_corpus(config: KnowledgeConfig) -> Corpus:
     """Passages and their snapshot id. Raises DataError, ConfigError where the settings name what is not there."""
     read, records = ingest(config), records_of(config)
     passages = sorted(read.passages, key=lambda passage: passage.id)
+    if config.passages_dir and not any(passage.id.startswith("user/") for passage in passages):
+        why = f": {read.problems[0]}" if read.problems else ""
+        raise DataError(f"knowledge.passages_dir={config.passages_dir} gives no passage{why}")
     wordless = [passage.id for passage in passages if not words_of(passage.text)]
     return Corpus(
         passages=tuple(passage for passage in passages if words_of(passage.text)),
@@ -107,7 +110,7 @@ async def open_store(config: KnowledgeConfig, built: BuiltStore) -> Retriever:
             return await elastic.ElasticStore.open(
                 cluster, alias=config.index, snapshot=built.snapshot, vocabulary=vocabulary, encode=encode
             )
-        except FundusRayError:
+        except BaseException:
             await cluster.close()
             raise
     return await asyncio.to_thread(

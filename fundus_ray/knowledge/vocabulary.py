@@ -102,14 +102,20 @@ def read_vocabulary(findings_file: Path, labels_file: Path, abbreviations_file: 
     )
 
 
-def load_yaml(file: Path, *, key: str, kind: type) -> Any:
-    """The value of the top-level `key`, of type `kind`, in a YAML file. Raises DataError naming the file."""
+def load_yaml(file: Path, *, key: str, kind: type, alone: bool = False) -> Any:
+    """The value of the top-level `key`, of type `kind`, in a YAML file; `alone`: there must be no other key.
+
+    Raises DataError naming the file.
+    """
     try:
         tree = yaml.load(file.read_text(encoding="utf-8"), Loader=_LOADER)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as err:
         raise DataError(f"{file}: cannot be read: {' '.join(str(err).split())}") from None
     if not isinstance(tree, dict) or not isinstance(tree.get(key), kind):
         raise DataError(f"{file}: must hold `{key}:` with a {kind.__name__}")
+    if alone and len(tree) > 1:
+        other = next(name for name in tree if name != key)
+        raise DataError(f"{file}: holds `{other}:` beside `{key}:`; a draft must be accepted before it is read")
     return tree[key]
 
 

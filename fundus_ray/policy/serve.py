@@ -63,9 +63,15 @@ class ServedModel:
         self._counter += 1
         request = f"{self._name}-{self._counter}"
         last = None
-        async with asyncio.timeout(limit_s):
-            async for output in self._llm.generate(inputs, _sampling_params(ask), request):
-                last = output
+        try:
+            async with asyncio.timeout(limit_s):
+                async for output in self._llm.generate(inputs, _sampling_params(ask), request):
+                    last = output
+        except ValueError as err:  # vLLM's word for a request that it cannot take
+            raise ConfigError(
+                f"{self._name}: the request does not fit: {' '.join(str(err).split())[:200]}; set "
+                "rollout.max_model_len higher, to the prompt, its image and the reply together"
+            ) from None
         assert last is not None
         (completion,) = last.outputs
         return ModelReply(text=completion.text, complete=completion.finish_reason == "stop")

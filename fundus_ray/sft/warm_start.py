@@ -70,12 +70,11 @@ def traces_of(config: Config, samples: Sequence[Sample], *, knowledge: Knowledge
     Raises DataError where there is none.
     """
     if config.sft.traces:
-        known = {sample.id for sample in samples}
+        by_id = {sample.id: sample for sample in samples}
         found = tuple(
-            Trace(t.sample_id, t.text, t.findings, t.conclusion)
-            for t in kept_traces(Path(config.sft.traces))
-            if t.sample_id in known
+            Trace(t.sample_id, t.text, t.findings, t.conclusion) for t in kept_traces(Path(config.sft.traces), by_id)
         )
+        tqdm.write(f"   {len(found)} of {len(samples)} training samples have a kept trace in {config.sft.traces}")
         if not found:
             raise DataError(
                 f"sft.traces={config.sft.traces}: no kept trace there is about a training sample of this run"

@@ -12,22 +12,22 @@ from fundus_ray.knowledge.records import Record
 from fundus_ray.knowledge.vocabulary import Vocabulary
 from fundus_ray.reasoning.answer import choose
 from fundus_ray.reasoning.steps import read_chain
-from fundus_ray.traces.link import LinkedTrace, relations_of
+from fundus_ray.traces.link import LinkedTrace
 from fundus_ray.types import Sample
 
 NO_RECORD, UNPARSEABLE, WRONG_ANSWER = "no_record", "unparseable", "wrong_answer"
 CONTRADICTING, UNSUPPORTED, UNCITED = (
     "contradicting_finding",
-    "no_finding_supports_the_label",
-    "relation_without_passage",
+    "required_finding_not_seen",
+    "required_finding_uncited",
 )
 REASONS = {
     NO_RECORD: "the label has no knowledge record in this modality",
     UNPARSEABLE: "the model's reply or the chain cannot be read",
     WRONG_ANSWER: "the chain's answer is not the label",
     CONTRADICTING: "a finding that speaks against the label is stated",
-    UNSUPPORTED: "no finding that the record asks for is stated",
-    UNCITED: "a relation from finding to label is in no retrieved passage",
+    UNSUPPORTED: "no finding that a label's record requires is stated",
+    UNCITED: "no passage was found that states a required finding together with its label",
 }
 
 
@@ -42,10 +42,10 @@ def reject_reason(trace: LinkedTrace, sample: Sample, *, records: Sequence[Recor
     allowed = {f for r in records for f in (*r.required, *r.supportive)}
     if any(f in r.contradicting for f in stated if f not in allowed for r in records):
         return CONTRADICTING
-    relations = relations_of(stated, records)
-    if not relations and any(r.required for r in records):
+    needing = [r for r in records if r.required]
+    if any(not set(stated) & set(r.required) for r in needing):
         return UNSUPPORTED
-    cited = {(r.finding, r.label) for r in trace.relations if r.passage_id}
-    if any((f, label) not in cited for f, label, _ in relations):
+    cited = {(r.finding, r.label) for r in trace.relations}
+    if any(not cited & {(f, r.label) for f in r.required if f in stated} for r in needing):
         return UNCITED
     return ""

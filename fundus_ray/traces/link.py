@@ -16,12 +16,13 @@ from fundus_ray.knowledge.records import Record
 from fundus_ray.knowledge.vocabulary import Vocabulary
 from fundus_ray.reasoning.chain import compose
 from fundus_ray.reasoning.prompt import letter
+from fundus_ray.reasoning.steps import read_chain
 from fundus_ray.types import Evidence, Sample
 
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """A finding that speaks for a label, by its record, and the passage that says so ("" where none was found)."""
+    """A finding that speaks for a label, by its record, and the passage that says so."""
 
     finding: str
     label: str
@@ -56,9 +57,9 @@ def relation_query(finding: str, label: str, vocabulary: Vocabulary) -> str:
 
 
 def states(passage: Evidence, *, finding: str, label: str, vocabulary: Vocabulary) -> bool:
-    """Whether the passage speaks of both the finding and the label, by any of their names."""
+    """Whether the passage asserts the finding and names the label, each by any of its names."""
     text = f"{passage.title}. {passage.section}. {passage.text}"
-    return any(key == finding for key, _, _ in vocabulary.finding_matcher.find(text)) and any(
+    return finding in read_chain(text, vocabulary).findings and any(
         key == label for key, _, _ in vocabulary.label_matcher.find(text)
     )
 
@@ -72,20 +73,23 @@ def link(
     vocabulary: Vocabulary,
     snapshot: str,
 ) -> LinkedTrace:
-    """The trace that concludes with the sample's own label. `cited`: (finding, label) -> passage id.
+    """The trace that concludes with the sample's own label. `cited`: (finding, label) -> passage id, "" = none found.
 
-    >>> # <think>Findings: microaneurysms, drusen. For diabetic retinopathy: microaneurysms (required).
-    >>> # Conclusion: diabetic retinopathy.</think><answer>B</answer>
+    Only relations that a passage states become reasons; a finding without one is stated and no more. A reason names no
+    label: "macular hole" and many others are findings too, and would be read as seen. For example:
+
+        <think>Findings: microaneurysms, drusen. Required: microaneurysms. Conclusion: diabetic retinopathy.</think>
     """
     relations = tuple(
-        Relation(finding=f, label=label, role=role, passage_id=cited.get((f, label), ""))
+        Relation(finding=f, label=label, role=role, passage_id=cited[f, label])
         for f, label, role in relations_of(findings, records)
+        if cited.get((f, label))
     )
     reasons = []
-    for record in records:
-        named = [f"{vocabulary.name(r.finding)} ({r.role})" for r in relations if r.label == record.label]
+    for role in ("required", "supportive"):
+        named = dict.fromkeys(vocabulary.name(r.finding) for r in relations if r.role == role)
         if named:
-            reasons.append(f"For {record.label}: {', '.join(named)}.")
+            reasons.append(f"{role.capitalize()}: {', '.join(named)}.")
     letters = [letter(sample.options.index(option)) for option in sample.answer] if sample.options else sample.answer
     text = compose(
         findings=[vocabulary.name(f) for f in findings],

@@ -38,7 +38,7 @@ class TraceFolder:
         self.path = path
         path.mkdir(parents=True, exist_ok=True)
         marker = path / MADE_WITH
-        if marker.is_file():
+        if marker.is_file() and (path / TRACES).is_file() and (path / TRACES).stat().st_size:
             before = read_json(marker)
             odd = next((key for key in made_with if before.get(key) != made_with[key]), None)
             if odd is not None:
@@ -54,9 +54,9 @@ class TraceFolder:
             self.verdicts = {row["sample_id"]: row["rejected"] for row in whole}
         self._lines = JsonLines(path / TRACES)
 
-    def add(self, trace: LinkedTrace, *, rejected: str, reply: str) -> None:
+    def add(self, trace: LinkedTrace, sample: Sample, *, rejected: str, reply: str) -> None:
         """One trace with its verdict and the model's own words; on disk when this returns."""
-        self._lines.append({**asdict(trace), "rejected": rejected, "reply": reply})
+        self._lines.append({**asdict(trace), "about": subject(sample), "rejected": rejected, "reply": reply})
         self.verdicts[trace.sample_id] = rejected
 
     def counts(self) -> dict[str, int]:
@@ -65,7 +65,7 @@ class TraceFolder:
 
     def export(self, samples: Mapping[str, Sample]) -> int:
         """Write the kept ones for other trainers, in the folder's order. Returns how many."""
-        rows = [_row(trace, samples[trace.sample_id]) for trace in kept_traces(self.path) if trace.sample_id in samples]
+        rows = [_row(trace, samples[trace.sample_id]) for trace in kept_traces(self.path, samples)]
         chat = [{"messages": row["messages"], "images": row["images"]} for row in rows]
         write_text(self.path / CHAT, "".join(line_of(one) + "\n" for one in chat))
         pq.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), self.path / PARQUET)
@@ -76,16 +76,32 @@ class TraceFolder:
         self._lines.close()
 
 
-def kept_traces(folder: Path) -> Iterator[LinkedTrace]:
-    """The traces that were kept. Raises DataError where the folder holds none, or a broken line."""
+def kept_traces(folder: Path, samples: Mapping[str, Sample]) -> Iterator[LinkedTrace]:
+    """The traces that were kept and are about these samples, by id.
+
+    Raises DataError where the folder is none, a line is broken, or a sample of the same id has another image, answer or
+    order of options than the one that the trace was written for (its letters would then be wrong).
+    """
     if not (folder / TRACES).is_file():
         raise DataError(f"{folder} is not a folder of traces: it has no {TRACES}")
     for number, row in enumerate(read_lines(folder / TRACES), start=1):
         try:
-            if not row["rejected"]:
-                yield _trace(row)
+            trace, about = _trace(row), row["about"]
         except (KeyError, TypeError) as err:
             raise DataError(f"{folder / TRACES}:{number}: not a trace: {err!r}") from None
+        if row["rejected"] or trace.sample_id not in samples:
+            continue
+        if about != subject(samples[trace.sample_id]):
+            raise DataError(
+                f"{folder / TRACES}:{number}: sample {trace.sample_id} has another image, answer or order of options "
+                "now; use the data settings that the traces were made with (data.option_order, the rows' ids)"
+            )
+        yield trace
+
+
+def subject(sample: Sample) -> dict[str, Any]:
+    """What a trace was written for, to be compared when it is used."""
+    return {"image": sample.image.sha256, "options": list(sample.options), "answer": list(sample.answer)}
 
 
 def _trace(row: Mapping[str, Any]) -> LinkedTrace:

@@ -105,9 +105,9 @@ def test_generated_traces_take_the_place_of_simulated_ones(tmp_path: Path, sampl
         sample_id=samples[1].id, text="kept", findings=(), conclusion=("normal",), relations=(), snapshot="s"
     )
     folder = TraceFolder(tmp_path, made_with={})
-    folder.add(kept, rejected="", reply="")
-    folder.add(replace(kept, sample_id=samples[2].id), rejected="unparseable", reply="")
-    folder.add(replace(kept, sample_id="of another run"), rejected="", reply="")
+    folder.add(kept, samples[1], rejected="", reply="")
+    folder.add(replace(kept, sample_id=samples[2].id), samples[2], rejected="unparseable", reply="")
+    folder.add(replace(kept, sample_id="of another run"), samples[0], rejected="", reply="")
     folder.close()
     config = load(None, [f"sft.traces={tmp_path}"])
     found = traces_of(config, samples, knowledge=KNOWLEDGE)

@@ -52,8 +52,8 @@ def passage(text: str, *, title: str = "") -> Evidence:
 def test_a_trace_names_the_findings_why_they_matter_and_the_label() -> None:
     made = trace("hard_exudate", "microaneurysm")
     assert made.text == (
-        "<think>Findings: hard exudates, microaneurysms. For diabetic retinopathy: microaneurysms (required), "
-        "hard exudates (supportive). Conclusion: diabetic retinopathy.</think><answer>B</answer>"
+        "<think>Findings: hard exudates, microaneurysms. Required: microaneurysms. Supportive: hard exudates. "
+        "Conclusion: diabetic retinopathy.</think><answer>B</answer>"
     )
     assert [(r.finding, r.role, r.passage_id) for r in made.relations] == [
         ("microaneurysm", "required", "dr#0"),
@@ -85,6 +85,7 @@ def test_each_reason_against_a_trace_is_named() -> None:
     assert verdict(replace(good, text=good.text.replace("</think>", ""))) == UNPARSEABLE
     assert verdict(replace(good, text=good.text.replace(">B<", ">C<"))) == WRONG_ANSWER
     assert verdict(trace("microaneurysm", "enlarged_cup")) == CONTRADICTING
+    assert verdict(trace("hard_exudate")) == UNSUPPORTED
     assert verdict(trace("microaneurysm", cited={})) == UNCITED
     assert verdict(trace("microaneurysm", cited={("microaneurysm", "glaucoma"): "g#0"})) == UNCITED
 
@@ -92,7 +93,7 @@ def test_each_reason_against_a_trace_is_named() -> None:
 def test_the_text_is_judged_and_not_what_the_trace_says_of_itself() -> None:
     good = trace("microaneurysm")
     assert verdict(replace(good, text=good.text.replace("Findings: ", "Findings: enlarged cup, "))) == CONTRADICTING
-    assert verdict(replace(good, text=good.text.replace("Findings: ", "Findings: hard exudates, "))) == UNCITED
+    assert verdict(replace(good, text=good.text.replace("microaneurysms", "drusen"))) == UNSUPPORTED
 
 
 def test_relations_are_of_every_label_with_required_findings_first() -> None:
@@ -111,6 +112,7 @@ def test_relations_are_of_every_label_with_required_findings_first() -> None:
         ("Microaneurysms are the earliest sign of diabetic retinopathy.", "", True),
         ("They are the earliest sign: MAs.", "Diabetic retinopathy", True),
         ("Microaneurysms are small.", "", False),
+        ("In early diabetic retinopathy there are no microaneurysms.", "", False),
         ("Diabetic retinopathy threatens sight.", "", False),
     ],
 )
@@ -118,3 +120,27 @@ def test_a_passage_states_a_relation_where_it_names_both_by_any_of_their_names(
     text: str, title: str, said: bool
 ) -> None:
     assert states(passage(text, title=title), finding="microaneurysm", label=DR, vocabulary=VOCABULARY) is said
+
+
+def test_a_relation_without_a_passage_is_no_reason_and_the_finding_is_stated_all_the_same() -> None:
+    made = trace("microaneurysm", "hard_exudate", cited={("microaneurysm", DR): "dr#0", ("hard_exudate", DR): ""})
+    assert "Supportive" not in made.text
+    assert made.findings == ("microaneurysm", "hard_exudate")
+    assert verdict(made) == ""
+
+
+@pytest.mark.parametrize("record", RECORDS.by_key.values(), ids=lambda r: f"{r.label}-{r.modality.value}")
+def test_every_records_trace_reads_back_as_its_own_findings(record: Record) -> None:
+    sample = replace(SAMPLE, modality=record.modality, options=("something else", record.label), answer=(record.label,))
+    findings = (*record.required, *record.supportive)
+    made = link(
+        sample,
+        findings=findings,
+        records=[record],
+        cited={(f, record.label): "p#0" for f in findings},
+        vocabulary=VOCABULARY,
+        snapshot="snap",
+    )
+    reading = read_chain(made.text, VOCABULARY)
+    assert (reading.findings, reading.denied) == (findings, ())
+    assert reject_reason(made, sample, records=[record], vocabulary=VOCABULARY) == ""

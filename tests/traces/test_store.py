@@ -28,12 +28,16 @@ def trace(sample: Sample) -> LinkedTrace:
     )
 
 
+def by_id(samples: tuple[Sample, ...]) -> dict[str, Sample]:
+    return {sample.id: sample for sample in samples}
+
+
 def test_what_is_kept_comes_back_as_it_was(tmp_path: Path, samples: tuple[Sample, ...]) -> None:
     folder = TraceFolder(tmp_path, made_with=MADE_WITH)
-    folder.add(trace(samples[0]), rejected="", reply="{}")
-    folder.add(trace(samples[1]), rejected="uncited_relation", reply="{}")
+    folder.add(trace(samples[0]), samples[0], rejected="", reply="{}")
+    folder.add(trace(samples[1]), samples[1], rejected="uncited_relation", reply="{}")
     folder.close()
-    assert list(kept_traces(tmp_path)) == [trace(samples[0])]
+    assert list(kept_traces(tmp_path, by_id(samples))) == [trace(samples[0])]
     assert folder.counts() == {"kept": 1, "uncited_relation": 1}
 
 
@@ -41,19 +45,22 @@ def test_a_folder_is_gone_on_with_after_a_crash_in_the_middle_of_a_line(
     tmp_path: Path, samples: tuple[Sample, ...]
 ) -> None:
     folder = TraceFolder(tmp_path, made_with=MADE_WITH)
-    folder.add(trace(samples[0]), rejected="", reply="")
+    folder.add(trace(samples[0]), samples[0], rejected="", reply="")
     folder.close()
     with (tmp_path / "traces.jsonl").open("a") as file:
         file.write('{"sample_id": "half')
     again = TraceFolder(tmp_path, made_with=MADE_WITH)
     assert again.verdicts == {samples[0].id: ""}
-    again.add(trace(samples[1]), rejected="", reply="")
+    again.add(trace(samples[1]), samples[1], rejected="", reply="")
     again.close()
-    assert [t.sample_id for t in kept_traces(tmp_path)] == [samples[0].id, samples[1].id]
+    assert [t.sample_id for t in kept_traces(tmp_path, by_id(samples))] == [samples[0].id, samples[1].id]
 
 
-def test_a_folder_made_with_other_settings_is_refused(tmp_path: Path) -> None:
-    TraceFolder(tmp_path, made_with=MADE_WITH).close()
+def test_a_folder_made_with_other_settings_is_refused(tmp_path: Path, samples: tuple[Sample, ...]) -> None:
+    TraceFolder(tmp_path, made_with={**MADE_WITH, "snapshot": "never used"}).close()
+    folder = TraceFolder(tmp_path, made_with=MADE_WITH)  # nothing was written, so nothing disagrees
+    folder.add(trace(samples[0]), samples[0], rejected="", reply="")
+    folder.close()
     with pytest.raises(ConfigError, match=r"made with snapshot='snap', not 'other'; take another --out"):
         TraceFolder(tmp_path, made_with={**MADE_WITH, "snapshot": "other"})
 
@@ -62,8 +69,8 @@ def test_the_export_has_chat_messages_with_one_image_mark_and_the_image(
     tmp_path: Path, samples: tuple[Sample, ...]
 ) -> None:
     folder = TraceFolder(tmp_path, made_with=MADE_WITH)
-    folder.add(trace(samples[0]), rejected="", reply="")
-    folder.add(trace(samples[1]), rejected="unparseable", reply="")
+    folder.add(trace(samples[0]), samples[0], rejected="", reply="")
+    folder.add(trace(samples[1]), samples[1], rejected="unparseable", reply="")
     assert folder.export({s.id: s for s in samples}) == 1
     folder.close()
     (row,) = [json.loads(line) for line in (tmp_path / "kept.jsonl").read_text().splitlines()]
@@ -82,11 +89,23 @@ def test_traces_of_samples_that_are_not_given_are_left_out_of_the_export(
     tmp_path: Path, samples: tuple[Sample, ...]
 ) -> None:
     folder = TraceFolder(tmp_path, made_with=MADE_WITH)
-    folder.add(replace(trace(samples[0]), sample_id="elsewhere"), rejected="", reply="")
+    folder.add(replace(trace(samples[0]), sample_id="elsewhere"), samples[0], rejected="", reply="")
     assert folder.export({s.id: s for s in samples}) == 0
     folder.close()
 
 
-def test_a_folder_without_traces_is_named(tmp_path: Path) -> None:
+def test_a_folder_without_traces_is_named(tmp_path: Path, samples: tuple[Sample, ...]) -> None:
     with pytest.raises(DataError, match=r"is not a folder of traces: it has no traces\.jsonl"):
-        list(kept_traces(tmp_path))
+        list(kept_traces(tmp_path, by_id(samples)))
+
+
+@pytest.mark.parametrize("change", [{"options": ("x", "y")}, {"answer": ("x",)}])
+def test_a_trace_is_not_used_for_a_sample_that_only_has_its_id(
+    tmp_path: Path, samples: tuple[Sample, ...], change: dict[str, tuple[str, ...]]
+) -> None:
+    folder = TraceFolder(tmp_path, made_with=MADE_WITH)
+    folder.add(trace(samples[0]), samples[0], rejected="", reply="")
+    folder.close()
+    other = replace(samples[0], **change)  # type: ignore[arg-type]
+    with pytest.raises(DataError, match=r"traces\.jsonl:1: .* has another image, answer or order of options now"):
+        list(kept_traces(tmp_path, {other.id: other}))
