@@ -160,5 +160,5 @@ def draft_yaml(draft: Draft, *, on: str) -> str:
             "look_at": list(draft.flagged),
         },
     }
-    head = "# Drafted by a language model. Judge it, edit it, then: fundus-ray knowledge records accept FILE --by NAME --into DIR\n"
+    head = "# Drafted by a model. Judge, edit, then: fundus-ray knowledge records accept FILE --by NAME --into DIR\n"
     return head + yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=110)

@@ -64,6 +64,8 @@ class ElasticStore:
             found = await cluster.ask("opening the index", lambda es: es.indices.get(index=alias))
         except NotFoundError:
             raise SearchError(f"{cluster.url}: there is no index {alias}; {rebuild}") from None
+        except BadRequestError as err:
+            raise SearchError(f"{cluster.url}: refused ({one_line(err)}); fundus_ray needs Elasticsearch 9") from None
         if len(found) != 1:
             raise SearchError(
                 f"{cluster.url}: {alias} stands for {len(found)} indices ({', '.join(sorted(found))}); {rebuild}"

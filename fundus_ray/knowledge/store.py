@@ -8,6 +8,7 @@ used: an Elasticsearch client or PyTorch costs a second.
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -105,14 +106,14 @@ async def open_store(config: KnowledgeConfig, built: BuiltStore) -> Retriever:
     if config.store == "elasticsearch":
         from fundus_ray.knowledge import elastic, elastic_client
 
-        cluster = elastic_client.Cluster(config)
-        try:
-            return await elastic.ElasticStore.open(
+        async with AsyncExitStack() as on_error:
+            cluster = elastic_client.Cluster(config)
+            on_error.push_async_callback(cluster.close)
+            store = await elastic.ElasticStore.open(
                 cluster, alias=config.index, snapshot=built.snapshot, vocabulary=vocabulary, encode=encode
             )
-        except BaseException:
-            await cluster.close()
-            raise
+            on_error.pop_all()
+            return store
     return await asyncio.to_thread(
         embedded.EmbeddedStore.open, built.folder / built.snapshot, vocabulary=vocabulary, encode=encode
     )
