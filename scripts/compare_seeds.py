@@ -83,7 +83,8 @@ def finished_run(config: Config) -> Path | None:
     for folder in sorted(Path(config.run.dir).resolve().glob(f"{config.run.name}-*")):
         whole = (folder / "summary.json").is_file() and json.loads((folder / "summary.json").read_text()).get("after")
         if whole and (folder / "config.yaml").read_text() == to_yaml(config):
-            print(f"seed {config.run.seed}: taken from {folder}")
+            commit = json.loads((folder / "versions.json").read_text()).get("git") or {}
+            print(f"seed {config.run.seed}: taken from {folder}, made at commit {commit.get('commit', 'unknown')[:12]}")
             return folder
     return None
 
