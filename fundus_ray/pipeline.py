@@ -13,7 +13,7 @@ import asyncio
 import signal
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ from fundus_ray.obs.sinks import RunFolder, When
 from fundus_ray.obs.trace import Trace
 from fundus_ray.reasoning.prompt import build_prompt
 from fundus_ray.runtime import Actors, check_machine, start
-from fundus_ray.sft.warm_start import Knowledge, warm_start
+from fundus_ray.sft.warm_start import warm_start
 from fundus_ray.types import Prompt, Sampling, ScoredGroup
 
 SEEDS_A_RUN = 2**40  # sampling seeds of different run seeds never meet
@@ -78,8 +78,7 @@ def run(config: Config, *, resume: Path | None = None) -> Path:
     began = time.perf_counter()
     _say("data: samples to learn from and samples held out")
     records = records_of(config.knowledge)
-    knowledge = Knowledge(vocabulary=records.vocabulary, records=records)
-    split = load_data(config, cache_dir=cache_dir, finding_ids=knowledge.vocabulary.ids)
+    split = load_data(config, cache_dir=cache_dir, finding_ids=records.vocabulary.ids)
     folder = _open_folder(config, resume=resume, checkpoint=checkpoint)
     folder.add_stage_seconds("data", time.perf_counter() - began)
     try:
@@ -89,7 +88,7 @@ def run(config: Config, *, resume: Path | None = None) -> Path:
             _check_same_knowledge(folder, store.snapshot)
         with folder.time_stage("sft"):
             _say("policy version 0: warm start on reasoning traces")
-            model_path = warm_start(config, split.train, knowledge=knowledge, cache_dir=cache_dir)
+            model_path = warm_start(config, split.train, records=records, cache_dir=cache_dir)
         _check_same_base(folder, model_path)
         folder.write_facts("policy", {"base": str(model_path.resolve())})
         job = _Job(config, split, folder, Trace(), cache_dir, checkpoint)
@@ -98,8 +97,7 @@ def run(config: Config, *, resume: Path | None = None) -> Path:
         except asyncio.CancelledError:  # the second Ctrl-C
             raise KeyboardInterrupt from None
         except FundusRayError:
-            with suppress(FundusRayError):  # a report that cannot be made must not hide why the run ended
-                write_report(folder.path)
+            _report_of_a_failure(folder)
             raise
         finally:
             since = f"-after-{job.start.step}" if job.start.step else ""
@@ -112,6 +110,14 @@ def run(config: Config, *, resume: Path | None = None) -> Path:
         return folder.path
     finally:
         folder.close()
+
+
+def _report_of_a_failure(folder: RunFolder) -> None:
+    """A report that cannot be made must not hide why the run ended."""
+    try:
+        write_report(folder.path)
+    except FundusRayError as err:
+        _say(f"no report could be made: {err}")
 
 
 async def _build_knowledge(config: Config, *, folder: Path) -> BuiltStore:

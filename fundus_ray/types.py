@@ -73,14 +73,12 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class ModelRequest:
-    """One request to a served model. `schema`: JSON schema of the reply, as text; "" = free text."""
+    """One request to a served model, which answers with what it finds likeliest. `schema`: JSON schema of the reply."""
 
     system: str
     user: str
     max_tokens: int
-    schema: str = ""
-    temperature: float = 0.0  # 0 draws nothing
-    seed: int = 0
+    schema: str
 
 
 @dataclass(frozen=True, slots=True)

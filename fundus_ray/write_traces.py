@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,7 +29,7 @@ from fundus_ray.traces.filter import NO_RECORD, REASONS, UNPARSEABLE, reject_rea
 from fundus_ray.traces.link import LinkedTrace, link, relation_query, relations_of, states
 from fundus_ray.traces.reader import PROMPT_VERSION, candidates, finding_request, findings_of
 from fundus_ray.traces.store import TraceFolder
-from fundus_ray.types import Evidence, ImageRef, ModelReply, ModelRequest, Sample
+from fundus_ray.types import Evidence, ImageRef, Modality, ModelReply, ModelRequest, Sample
 
 Reader = Callable[[ImageRef, ModelRequest], Awaitable[ModelReply]]
 
@@ -56,22 +57,28 @@ class TraceWriter:
         self._retriever = retriever
         self._read = read
         self._cited: dict[tuple[str, str], str] = {}
+        self._requests: dict[Modality, ModelRequest] = {}
 
     async def write(self, sample: Sample) -> Outcome:
         """Raises SearchError where the knowledge store is down, WorkerDiedError where the model is."""
         records = self._records_of(sample)
         if not records:
             return self._outcome(sample, records=(), findings=(), rejected=NO_RECORD, reply="")
-        names = [self._vocabulary.name(f) for f in candidates(self._records, sample.modality, self._labels)]
-        request = finding_request(
-            sample.modality, names, max_findings=self._traces.max_findings, max_tokens=self._traces.max_tokens
-        )
-        reply = await self._read(sample.image, request)
+        reply = await self._read(sample.image, self._request(sample.modality))
         findings = findings_of(reply, self._vocabulary)
         if findings is None:
             return self._outcome(sample, records=records, findings=(), rejected=UNPARSEABLE, reply=reply.text)
         await self._cite([(f, label) for f, label, _ in relations_of(findings, records)])
         return self._outcome(sample, records=records, findings=findings, rejected="", reply=reply.text)
+
+    def _request(self, modality: Modality) -> ModelRequest:
+        """The same for every image of a modality."""
+        if modality not in self._requests:
+            names = [self._vocabulary.name(f) for f in candidates(self._records, modality, self._labels)]
+            self._requests[modality] = finding_request(
+                modality, names, max_findings=self._traces.max_findings, max_tokens=self._traces.max_tokens
+            )
+        return self._requests[modality]
 
     def _outcome(
         self, sample: Sample, *, records: Sequence[Record], findings: Sequence[str], rejected: str, reply: str
@@ -129,27 +136,26 @@ def generate_traces(config: Config, *, out: Path) -> TraceFolder:
 async def _generate(
     config: Config, samples: Sequence[Sample], *, reader: Path, records: Records, cache_dir: Path, out: Path
 ) -> TraceFolder:
+    labels = sorted({label for sample in samples for label in (*sample.options, *sample.answer)})
     retriever = await build_store(config.knowledge, folder=cache_dir / "knowledge")
     made_with = {
         "reader": str(reader.resolve()),
         "snapshot": retriever.snapshot,
         "prompt": PROMPT_VERSION,
-        "labels": sorted({label for sample in samples for label in (*sample.options, *sample.answer)}),
+        "labels": labels,
         "traces": {"max_findings": config.traces.max_findings, "max_tokens": config.traces.max_tokens},
         "passages": config.traces.passages,
     }
-    folder = TraceFolder(out, made_with=made_with)
-    try:
+    async with AsyncExitStack() as at_the_end:
+        at_the_end.push_async_callback(retriever.close)
+        folder = TraceFolder(out, made_with=made_with)
+        at_the_end.callback(folder.close)
         todo = [sample for sample in samples if sample.id not in folder.verdicts]
         if todo:
             async with start_readers(config, model_path=reader, log_dir=out / "logs") as pool:
-                labels = {label for sample in samples for label in (*sample.options, *sample.answer)}
                 writer = TraceWriter(config, labels=labels, records=records, retriever=retriever, read=pool.ask)
                 await _write_all(writer, todo, folder=folder, at_once=config.rollout.max_seqs * config.rollout.workers)
         folder.export({sample.id: sample for sample in samples})
-    finally:
-        folder.close()
-        await retriever.close()
     return folder
 
 

@@ -25,7 +25,9 @@ from fundus_ray.data.source import load_data
 from fundus_ray.knowledge.store import records_of
 from fundus_ray.pipeline import run
 from fundus_ray.policy.load import load_policy
-from fundus_ray.sft.warm_start import Knowledge, save_policy, trace_examples, traces_of, train_on_traces
+from fundus_ray.sft.checkpoint import save_policy
+from fundus_ray.sft.train import train_on_examples
+from fundus_ray.sft.warm_start import trace_examples, traces_of
 
 CONTROL_RATE_SHARE = 0.5  # of sft.learning_rate: the control starts from a policy whose rate has decayed
 
@@ -109,14 +111,13 @@ def evaluate_control(config: Config, run_dir: Path, *, seconds: float) -> dict[s
 def train_control(config: Config, *, base: Path, steps: int, out: Path) -> Path:
     """Go on with the traces of the same seed from version 0's weights."""
     records = records_of(config.knowledge)
-    knowledge = Knowledge(vocabulary=records.vocabulary, records=records)
     cache_dir = Path(config.run.dir) / "cache"
-    samples = load_data(config, cache_dir=cache_dir, finding_ids=knowledge.vocabulary.ids).train
+    samples = load_data(config, cache_dir=cache_dir, finding_ids=records.vocabulary.ids).train
     policy = load_policy(base, dtype=config.policy.dtype)
-    traces = traces_of(config, samples, knowledge=knowledge)
+    traces = traces_of(config, samples, records=records)
     examples = trace_examples(samples, traces, processor=policy.processor)
     rate = config.sft.learning_rate * CONTROL_RATE_SHARE
-    train_on_traces(config, policy, examples, steps=steps, learning_rate=rate)
+    train_on_examples(config, policy, examples, steps=steps, learning_rate=rate, name="more training on traces")
     save_policy(policy, out)
     return out
 

@@ -10,8 +10,8 @@ from typing import Any
 # `commands` is what argparse's add_subparsers returns, a private type.
 def topic(commands: Any, name: str, summary: str) -> Any:
     """A group of sub-commands."""
-    topic = commands.add_parser(name, help=summary, description=summary)
-    return topic.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    parser = commands.add_parser(name, help=summary, description=summary)
+    return parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
 
 def add(commands: Any, name: str, run: Callable[[argparse.Namespace], None], summary: str) -> argparse.ArgumentParser:

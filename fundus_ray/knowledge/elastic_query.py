@@ -1,8 +1,7 @@
 """What Elasticsearch is told, as pure functions: an index's settings and mapping, a search's body, bulk operations.
 
 The scores equal the embedded store's because both are given words (query.words_of) and only stem them, by Snowball's
-English stemmer and without stop words, both sum over the same clauses, and one shard knows the statistics of the whole
-index. Vectors are
+English stemmer, both sum over the same clauses, and one shard knows the statistics of the whole index. Vectors are
 searched by brute force (`flat`), which is exact, for the same reason.
 """
 

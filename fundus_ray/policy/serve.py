@@ -1,6 +1,6 @@
-"""Any model that vLLM serves, as it is: words and perhaps an image in, words out, kept to a JSON schema where one is
-given. It names findings for the reasoning traces and drafts knowledge records; the policy that is trained has its own
-engine (generate.py).
+"""Any model that vLLM serves, as it is: words and perhaps an image in, words out that keep to a JSON schema. It names
+findings for the reasoning traces and drafts knowledge records; the policy that is trained has its own engine
+(generate.py).
 
 In: `ModelRequest`. Out: `ModelReply`.
 """
@@ -55,17 +55,17 @@ class ServedModel:
             raise ConfigError(f"{model_path} cannot be served: {' '.join(str(err).split())[:300]}") from err
         return cls(llm, processor=processor, name=name)
 
-    async def complete(self, ask: ModelRequest, *, pixels: Image.Image | None, limit_s: float) -> ModelReply:
+    async def complete(self, request: ModelRequest, *, pixels: Image.Image | None, limit_s: float) -> ModelReply:
         """The reply. Raises TimeoutError after `limit_s` seconds; the request is then aborted."""
-        inputs: dict[str, Any] = {"prompt": self._prompt(ask, with_image=pixels is not None)}
+        inputs: dict[str, Any] = {"prompt": self._prompt(request, with_image=pixels is not None)}
         if pixels is not None:
             inputs["multi_modal_data"] = {"image": pixels}
         self._counter += 1
-        request = f"{self._name}-{self._counter}"
+        name = f"{self._name}-{self._counter}"
         last = None
         try:
             async with asyncio.timeout(limit_s):
-                async for output in self._llm.generate(inputs, _sampling_params(ask), request):
+                async for output in self._llm.generate(inputs, _sampling_params(request), name):
                     last = output
         except ValueError as err:  # vLLM's word for a request that it cannot take
             raise ConfigError(
@@ -80,24 +80,20 @@ class ServedModel:
         """Stop the engine."""
         shut_down(self._llm)
 
-    def _prompt(self, ask: ModelRequest, *, with_image: bool) -> str:
-        user: Any = ask.user
+    def _prompt(self, request: ModelRequest, *, with_image: bool) -> str:
+        user: Any = request.user
         if with_image:
-            user = [{"type": "image"}, {"type": "text", "text": ask.user}]
-        messages = [{"role": "system", "content": ask.system}, {"role": "user", "content": user}]
+            user = [{"type": "image"}, {"type": "text", "text": request.user}]
+        messages = [{"role": "system", "content": request.system}, {"role": "user", "content": user}]
         text = self._processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         assert isinstance(text, str)
         return text
 
 
-def _sampling_params(ask: ModelRequest) -> SamplingParams:
-    outputs = None
-    if ask.schema:
-        outputs = StructuredOutputsParams(json=ask.schema)
+def _sampling_params(request: ModelRequest) -> SamplingParams:
     return SamplingParams(
-        max_tokens=ask.max_tokens,
-        temperature=ask.temperature,
-        seed=ask.seed if ask.temperature else None,
+        max_tokens=request.max_tokens,
+        temperature=0.0,
         output_kind=RequestOutputKind.FINAL_ONLY,
-        structured_outputs=outputs,
+        structured_outputs=StructuredOutputsParams(json=request.schema),
     )

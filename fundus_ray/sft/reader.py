@@ -8,8 +8,6 @@ images that it will read it knows no label and no annotation.
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,8 +17,9 @@ from fundus_ray.data.phantoms import DISEASES, phantom_samples
 from fundus_ray.knowledge.records import Records
 from fundus_ray.policy.load import load_policy
 from fundus_ray.sft.batch import encode_example
+from fundus_ray.sft.checkpoint import TRAINED, save_policy, trained_once
 from fundus_ray.sft.tiny_base import make_base
-from fundus_ray.sft.train import endless_batches, train_on_examples
+from fundus_ray.sft.train import train_on_examples
 from fundus_ray.sft.warmup import vision_warmup
 from fundus_ray.traces.reader import PROMPT_VERSION, candidates, finding_request
 from fundus_ray.types import Modality, ModelRequest, Prompt, Sample
@@ -49,15 +48,10 @@ def train_reader(config: Config, *, records: Records, cache_dir: Path) -> Path:
         rate=str(config.sft.learning_rate),
         seed=config.run.seed,
     )
-    folder = cache_dir / f"reader-{key}"
-    if not folder.is_dir():
-        cache_dir.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cache_dir, prefix=f".{folder.name}-") as scratch:
-            part = Path(scratch)
-            _train(config, samples, request, records=records, base=part / "base", out=part / "reader")
-            shutil.rmtree(folder, ignore_errors=True)
-            (part / "reader").rename(folder)
-    return folder
+    return trained_once(
+        cache_dir / f"reader-{key}",
+        lambda part: _train(config, samples, request, names=names, records=records, folder=part),
+    )
 
 
 def reply_of(sample: Sample, records: Records, *, allowed: Sequence[str]) -> str:
@@ -67,33 +61,28 @@ def reply_of(sample: Sample, records: Records, *, allowed: Sequence[str]) -> str
 
 
 def _train(
-    config: Config, samples: Sequence[Sample], request: ModelRequest, *, records: Records, base: Path, out: Path
+    config: Config,
+    samples: Sequence[Sample],
+    request: ModelRequest,
+    *,
+    names: Sequence[str],
+    records: Records,
+    folder: Path,
 ) -> None:
-    allowed = json.loads(request.schema)["properties"]["findings"]["items"]["enum"]
-    replies = [reply_of(sample, records, allowed=allowed) for sample in samples]
+    replies = [reply_of(sample, records, allowed=names) for sample in samples]
+    base = folder / "base"
     make_base(config, samples, records=records, folder=base, texts=[request.system, request.user, *replies])
     policy = load_policy(base, dtype=config.policy.dtype, device="cuda" if config.learner.gpus else "cpu")
     prompts = [Prompt(sample=s, system=request.system, user=request.user, group_id=0, seed=0) for s in samples]
     examples = [encode_example(policy.processor, p, text=r) for p, r in zip(prompts, replies, strict=True)]
-    sft = config.sft
-    if sft.vision_warmup_steps:
-        vision_warmup(
-            policy,
-            samples,
-            examples=examples,
-            steps=sft.vision_warmup_steps,
-            batch_size=sft.batch_size,
-            learning_rate=sft.learning_rate,
-            bf16=sft.bf16,
-            seed=config.run.seed,
-        )
+    if config.sft.vision_warmup_steps:
+        vision_warmup(config, policy, samples, examples=examples)
     train_on_examples(
+        config,
         policy,
-        endless_batches(examples, size=sft.batch_size, seed=config.run.seed),
+        examples,
         steps=config.traces.reader_steps,
-        learning_rate=sft.learning_rate,
-        bf16=sft.bf16,
+        learning_rate=config.sft.learning_rate,
         name="teaching the reader",
     )
-    policy.network.save_pretrained(out)
-    policy.processor.save_pretrained(out)
+    save_policy(policy, folder / TRAINED)

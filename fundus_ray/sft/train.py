@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from fundus_ray.config import Config
 from fundus_ray.policy.load import PolicyModel
 from fundus_ray.policy.logprobs import completion_logprobs, encode_patches
 from fundus_ray.sft.batch import SftExample, collate
@@ -22,15 +23,17 @@ GRAD_CLIP = 1.0
 
 
 def train_on_examples(
+    config: Config,
     policy: PolicyModel,
-    batches: Iterator[Sequence[SftExample]],
+    examples: Sequence[SftExample],
     *,
     steps: int,
     learning_rate: float,
-    bf16: bool,
     name: str,
 ) -> list[float]:
-    """Minimise the mean negative log-likelihood of completion tokens. Returns the loss of each step."""
+    """Minimise the mean negative log-likelihood of completion tokens, in batches of `sft.batch_size` in an order by
+    `run.seed`. Returns the loss of each step."""
+    batches = endless_batches(examples, size=config.sft.batch_size, seed=config.run.seed)
     pad_id = int(policy.processor.tokenizer.pad_token_id)
 
     def loss_of_next() -> Tensor:
@@ -50,7 +53,7 @@ def train_on_examples(
         loss_of_next,
         steps=steps,
         learning_rate=learning_rate,
-        bf16=bf16,
+        bf16=config.sft.bf16,
         device=policy.device,
         name=name,
     )

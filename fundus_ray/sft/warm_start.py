@@ -9,11 +9,9 @@ of all that went into it, so that the next run with the same settings starts at 
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import astuple, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +22,11 @@ from fundus_ray.config import Config
 from fundus_ray.data.cache import content_key
 from fundus_ray.errors import DataError
 from fundus_ray.knowledge.records import Records
-from fundus_ray.knowledge.vocabulary import Vocabulary
 from fundus_ray.policy.load import PolicyModel, load_policy
 from fundus_ray.sft.batch import SftExample, make_example
+from fundus_ray.sft.checkpoint import TRAINED, save_policy, trained_once
 from fundus_ray.sft.tiny_base import make_base
-from fundus_ray.sft.train import endless_batches, train_on_examples
+from fundus_ray.sft.train import train_on_examples
 from fundus_ray.sft.warmup import vision_warmup
 from fundus_ray.traces.store import kept_traces
 from fundus_ray.traces.writer import Trace, save_traces, write_traces
@@ -37,34 +35,19 @@ from fundus_ray.types import Sample
 RECIPE_VERSION = 2  # part of the cache key: raise it whenever the same settings give other weights
 
 
-@dataclass(frozen=True, slots=True)
-class Knowledge:
-    """What the trace writer knows."""
-
-    vocabulary: Vocabulary
-    records: Records
-
-
-def warm_start(config: Config, samples: Sequence[Sample], *, knowledge: Knowledge, cache_dir: Path) -> Path:
+def warm_start(config: Config, samples: Sequence[Sample], *, records: Records, cache_dir: Path) -> Path:
     """The folder with version 0's base weights; policy.path itself where there is nothing to train.
 
     Raises ConfigError where policy.path cannot be loaded, DataError where an image cannot be read.
     """
     if not config.sft.steps:
         return Path(config.policy.path)
-    traces = traces_of(config, samples, knowledge=knowledge)
+    traces = traces_of(config, samples, records=records)
     folder = cache_dir / f"policy-{_key(config, samples, traces)}"
-    if not (folder / "v0").is_dir():
-        cache_dir.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cache_dir, prefix=f".{folder.name}-") as scratch:
-            part = Path(scratch) / "part"
-            _train(config, samples, traces, knowledge=knowledge, folder=part)
-            shutil.rmtree(folder, ignore_errors=True)
-            part.rename(folder)
-    return folder / "v0"
+    return trained_once(folder, lambda part: _train(config, samples, traces, records=records, folder=part))
 
 
-def traces_of(config: Config, samples: Sequence[Sample], *, knowledge: Knowledge) -> tuple[Trace, ...]:
+def traces_of(config: Config, samples: Sequence[Sample], *, records: Records) -> tuple[Trace, ...]:
     """The kept traces of sft.traces that are about these samples, or a simulated one for each sample.
 
     Raises DataError where there is none.
@@ -82,8 +65,8 @@ def traces_of(config: Config, samples: Sequence[Sample], *, knowledge: Knowledge
         return found
     traces = write_traces(
         samples,
-        vocabulary=knowledge.vocabulary,
-        records=knowledge.records,
+        vocabulary=records.vocabulary,
+        records=records,
         drop_finding=config.sft.drop_finding,
         label_blind=config.sft.label_blind,
         seed=config.run.seed,
@@ -100,30 +83,10 @@ def trace_examples(samples: Sequence[Sample], traces: Sequence[Trace], *, proces
     return [make_example(processor, by_id[t.sample_id], trace=t) for t in bar]
 
 
-def train_on_traces(
-    config: Config, policy: PolicyModel, examples: Sequence[SftExample], *, steps: int, learning_rate: float
-) -> list[float]:
-    """The main part of the warm start, also used to continue it for comparison. Returns the loss of each step."""
-    return train_on_examples(
-        policy,
-        endless_batches(examples, size=config.sft.batch_size, seed=config.run.seed),
-        steps=steps,
-        learning_rate=learning_rate,
-        bf16=config.sft.bf16,
-        name="training on traces",
-    )
-
-
-def save_policy(policy: PolicyModel, folder: Path) -> None:
-    """A checkpoint that transformers and vLLM load."""
-    policy.network.save_pretrained(folder)
-    policy.processor.save_pretrained(folder)
-
-
 def _train(
-    config: Config, samples: Sequence[Sample], traces: Sequence[Trace], *, knowledge: Knowledge, folder: Path
+    config: Config, samples: Sequence[Sample], traces: Sequence[Trace], *, records: Records, folder: Path
 ) -> None:
-    base = _base(config, samples, knowledge=knowledge, folder=folder / "base")
+    base = _base(config, samples, records=records, folder=folder / "base")
     device = "cuda" if config.learner.gpus else "cpu"
     policy = load_policy(base, dtype=config.policy.dtype, device=device)
     examples = trace_examples(samples, traces, processor=policy.processor)
@@ -135,43 +98,30 @@ def _train(
         started = time.perf_counter()
         losses[name] = stage()
         seconds[name] = time.perf_counter() - started
-    save_policy(policy, folder / "v0")
+    save_policy(policy, folder / TRAINED)
     (folder / "sft.json").write_text(json.dumps({"seconds": seconds, "losses": losses}))
 
 
 def _stages(
-    config: Config,
-    policy: PolicyModel,
-    samples: Sequence[Sample],
-    *,
-    examples: Sequence[SftExample],
-) -> Iterator[tuple[str, Any]]:
-    sft, seed = config.sft, config.run.seed
+    config: Config, policy: PolicyModel, samples: Sequence[Sample], *, examples: Sequence[SftExample]
+) -> Iterator[tuple[str, Callable[[], list[float]]]]:
+    sft = config.sft
     if sft.vision_warmup_steps:
-        yield (
-            "vision warm-up",
-            lambda: vision_warmup(
-                policy,
-                samples,
-                examples=examples,
-                steps=sft.vision_warmup_steps,
-                batch_size=sft.batch_size,
-                learning_rate=sft.learning_rate,
-                bf16=sft.bf16,
-                seed=seed,
-            ),
-        )
+        yield "vision warm-up", lambda: vision_warmup(config, policy, samples, examples=examples)
+    name = "training on traces"
     yield (
-        "training on traces",
-        lambda: train_on_traces(config, policy, examples, steps=sft.steps, learning_rate=sft.learning_rate),
+        name,
+        lambda: train_on_examples(
+            config, policy, examples, steps=sft.steps, learning_rate=sft.learning_rate, name=name
+        ),
     )
 
 
-def _base(config: Config, samples: Sequence[Sample], *, knowledge: Knowledge, folder: Path) -> Path:
+def _base(config: Config, samples: Sequence[Sample], *, records: Records, folder: Path) -> Path:
     """policy.path, or a tiny policy whose tokenizer and image statistics fit the samples."""
     if config.policy.path != "tiny":
         return Path(config.policy.path)
-    make_base(config, samples, records=knowledge.records, folder=folder)
+    make_base(config, samples, records=records, folder=folder)
     return folder
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from fundus_ray.config import Config
 from fundus_ray.data.phantoms import FINDINGS, render
 from fundus_ray.policy.load import PolicyModel
 from fundus_ray.policy.logprobs import encode_patches
@@ -24,30 +25,23 @@ POSITIVE_WEIGHT = 4.0  # lesion cells are rare
 
 
 def vision_warmup(
-    policy: PolicyModel,
-    samples: Sequence[Sample],
-    *,
-    examples: Sequence[SftExample],
-    steps: int,
-    batch_size: int,
-    learning_rate: float,
-    bf16: bool,
-    seed: int,
+    config: Config, policy: PolicyModel, samples: Sequence[Sample], *, examples: Sequence[SftExample]
 ) -> list[float]:
     """Teach the vision tower which finding lies in which cell of its output grid, through a throw-away linear head.
 
     Phantoms only: their masks are rendered again from the seeds in the samples' ids. Binary cross-entropy over
     [cells, findings]. Returns the loss of each step.
     """
+    sft = config.sft
     targets = torch.stack(
         [torch.from_numpy(finding_cells(s)) for s in tqdm(samples, desc="lesion maps", unit="image")]
     )  # [M, cells, findings]
     head = nn.Linear(policy.network.config.vision_config.out_hidden_size, len(FINDINGS)).to(policy.device)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(config.run.seed)
     weight = torch.full((len(FINDINGS),), POSITIVE_WEIGHT, device=policy.device)
 
     def loss_of_next() -> Tensor:
-        index = rng.integers(0, len(examples), size=batch_size).tolist()
+        index = rng.integers(0, len(examples), size=sft.batch_size).tolist()
         patches = torch.cat([examples[i].patches for i in index]).to(policy.network.dtype)
         features = encode_patches(policy, patches, torch.stack([examples[i].grid for i in index]))
         logits = head(torch.stack(features.embeddings)).float()
@@ -57,9 +51,9 @@ def vision_warmup(
     return optimise(
         [*policy.network.model.visual.parameters(), *head.parameters()],
         loss_of_next,
-        steps=steps,
-        learning_rate=learning_rate,
-        bf16=bf16,
+        steps=sft.vision_warmup_steps,
+        learning_rate=sft.learning_rate,
+        bf16=sft.bf16,
         device=policy.device,
         name="vision warm-up",
     )

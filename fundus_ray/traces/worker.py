@@ -33,11 +33,11 @@ class ReaderWorker:
 
         self._model = ServedModel.start(self._config, model_path=self._model_path, name=self._name)
 
-    async def ask(self, image: ImageRef, ask: ModelRequest) -> ModelReply:
+    async def ask(self, image: ImageRef, request: ModelRequest) -> ModelReply:
         """What the model says of the image. Raises DataError where it cannot be read, TimeoutError after stall_s."""
         assert self._model is not None, "start() comes first"
         pixels = await asyncio.to_thread(read_pixels, image)
-        return await self._model.complete(ask, pixels=pixels, limit_s=self._config.loop.stall_s)
+        return await self._model.complete(request, pixels=pixels, limit_s=self._config.loop.stall_s)
 
     async def close(self) -> None:
         """Stop the engine."""

@@ -15,18 +15,17 @@ from fundus_ray.config import load
 from fundus_ray.data.phantoms import FINDINGS, render
 from fundus_ray.errors import ConfigError, DataError
 from fundus_ray.knowledge.records import load_records
-from fundus_ray.knowledge.vocabulary import load_vocabulary
 from fundus_ray.policy.load import load_policy, load_processor
 from fundus_ray.sft.batch import SftExample, collate, make_example
 from fundus_ray.sft.train import endless_batches, train_on_examples
-from fundus_ray.sft.warm_start import Knowledge, traces_of, warm_start
+from fundus_ray.sft.warm_start import traces_of, warm_start
 from fundus_ray.sft.warmup import finding_cells
 from fundus_ray.traces.link import LinkedTrace
 from fundus_ray.traces.store import TraceFolder
 from fundus_ray.traces.writer import Trace
 from fundus_ray.types import Sample
 
-KNOWLEDGE = Knowledge(vocabulary=load_vocabulary(), records=load_records())
+RECORDS = load_records()
 TEXT = "<think>Findings: none. Conclusion: normal.</think><answer>A</answer>"
 
 
@@ -49,9 +48,8 @@ def test_only_the_completion_is_learned_and_it_ends_the_turn(tiny_policy: Path, 
 def test_a_policy_can_learn_one_trace_by_heart(tiny_policy: Path, samples: tuple[Sample, ...]) -> None:
     policy = load_policy(tiny_policy)
     example = make_example(policy.processor, samples[0], trace=Trace("a", TEXT, (), ("normal",)))
-    losses = train_on_examples(
-        policy, itertools.repeat([example]), steps=40, learning_rate=3e-3, bf16=False, name="by heart"
-    )
+    config = load(None, ["sft.batch_size=1", "sft.bf16=false"])
+    losses = train_on_examples(config, policy, [example], steps=40, learning_rate=3e-3, name="by heart")
     assert len(losses) == 40
     assert losses[-1] < 0.1 < losses[0]
 
@@ -77,20 +75,20 @@ def test_vision_targets_are_the_cells_that_a_finding_touches(samples: tuple[Samp
 
 def test_the_second_run_finds_the_first_ones_weights(samples: tuple[Sample, ...], tmp_path: Path) -> None:
     config = load(None, ["sft.steps=2", "sft.vision_warmup_steps=1", "sft.batch_size=4"])
-    folder = warm_start(config, samples, knowledge=KNOWLEDGE, cache_dir=tmp_path)
+    folder = warm_start(config, samples, records=RECORDS, cache_dir=tmp_path)
     written = (folder / "model.safetensors").stat().st_mtime_ns
-    assert warm_start(config, samples, knowledge=KNOWLEDGE, cache_dir=tmp_path) == folder
+    assert warm_start(config, samples, records=RECORDS, cache_dir=tmp_path) == folder
     assert (folder / "model.safetensors").stat().st_mtime_ns == written
     assert len((folder.parent / "traces.jsonl").read_text().splitlines()) == len(samples)
     losses = json.loads((folder.parent / "sft.json").read_text())["losses"]
     assert [len(losses[k]) for k in ("vision warm-up", "training on traces")] == [1, 2]
     other = replace(config, sft=replace(config.sft, drop_finding=0.9))
-    assert warm_start(other, samples, knowledge=KNOWLEDGE, cache_dir=tmp_path) != folder
+    assert warm_start(other, samples, records=RECORDS, cache_dir=tmp_path) != folder
 
 
 def test_without_steps_the_given_checkpoint_is_used_as_it_is(tiny_policy: Path, tmp_path: Path) -> None:
     config = load(None, ["sft.steps=0", f"policy.path={tiny_policy}"])
-    assert warm_start(config, (), knowledge=KNOWLEDGE, cache_dir=tmp_path) == tiny_policy
+    assert warm_start(config, (), records=RECORDS, cache_dir=tmp_path) == tiny_policy
     assert not list(tmp_path.iterdir())
 
 
@@ -110,7 +108,7 @@ def test_generated_traces_take_the_place_of_simulated_ones(tmp_path: Path, sampl
     folder.add(replace(kept, sample_id="of another run"), samples[0], rejected="", reply="")
     folder.close()
     config = load(None, [f"sft.traces={tmp_path}"])
-    found = traces_of(config, samples, knowledge=KNOWLEDGE)
+    found = traces_of(config, samples, records=RECORDS)
     assert [(t.sample_id, t.text) for t in found] == [(samples[1].id, "kept")]
     with pytest.raises(DataError, match="no kept trace there is about a training sample of this run"):
-        traces_of(config, samples[3:], knowledge=KNOWLEDGE)
+        traces_of(config, samples[3:], records=RECORDS)

@@ -30,7 +30,6 @@ def test_the_request_names_the_choices_and_its_schema_allows_nothing_else() -> N
     assert "drusen, hard exudates" in request.user
     items = json.loads(request.schema)["properties"]["findings"]
     assert items == {"type": "array", "items": {"enum": ["drusen", "hard exudates"]}, "maxItems": 3}
-    assert request.temperature == 0
 
 
 def test_a_reply_becomes_ids_each_once() -> None:
