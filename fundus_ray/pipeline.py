@@ -1,6 +1,6 @@
 """The main job, stage by stage.
 
-    data -> knowledge -> policy v0 (warm start on traces) -> actors -> held-out before -> RLVR -> held-out after
+    data -> knowledge -> policy v0 (reader, traces, warm start) -> actors -> held-out before -> RLVR -> held-out after
          -> a real photograph -> report
 
 In: a checked configuration. Out: the run folder. Everything slow reports its progress; everything that can be wrong
@@ -29,13 +29,13 @@ from fundus_ray.data.source import DataSplit, in_order, load_data
 from fundus_ray.errors import ConfigError, DataError, FundusRayError
 from fundus_ray.evaluate.metrics import EvalResult
 from fundus_ray.evaluate.run import evaluate
+from fundus_ray.first_policy import first_policy
 from fundus_ray.knowledge.store import BuiltStore, build_store, read_corpus, records_of
 from fundus_ray.obs.report import write_report
 from fundus_ray.obs.sinks import RunFolder, When
 from fundus_ray.obs.trace import Trace
 from fundus_ray.reasoning.prompt import build_prompt
 from fundus_ray.runtime import Actors, check_machine, start
-from fundus_ray.sft.warm_start import warm_start
 from fundus_ray.types import Prompt, Sampling, ScoredGroup
 
 SEEDS_A_RUN = 2**40  # sampling seeds of different run seeds never meet
@@ -82,15 +82,17 @@ def run(config: Config, *, resume: Path | None = None) -> Path:
     folder = _open_folder(config, resume=resume, checkpoint=checkpoint)
     folder.add_stage_seconds("data", time.perf_counter() - began)
     try:
-        with folder.time_stage("knowledge"):
-            _say(f"knowledge: the store that rewards cite from ({config.knowledge.store})")
+        with _stage(folder, "knowledge", f"the store that rewards cite from ({config.knowledge.store})"):
             store = asyncio.run(_build_knowledge(config, folder=cache_dir / "knowledge"))
             _check_same_knowledge(folder, store.snapshot)
-        with folder.time_stage("sft"):
-            _say("policy version 0: warm start on reasoning traces")
-            model_path = warm_start(config, split.train, records=records, cache_dir=cache_dir)
+        policy = first_policy(
+            config, split.train, records=records, cache_dir=cache_dir, stage=lambda *named: _stage(folder, *named)
+        )
+        model_path = policy.model_path
         _check_same_base(folder, model_path)
         folder.write_facts("policy", {"base": str(model_path.resolve())})
+        if policy.traces:
+            folder.write_facts("traces", {"folder": str(policy.traces), "verdicts": policy.verdicts})
         job = _Job(config, split, folder, Trace(), cache_dir, checkpoint)
         try:
             stopped = asyncio.run(_with_actors(job, model_path=model_path, store=store))
@@ -110,6 +112,13 @@ def run(config: Config, *, resume: Path | None = None) -> Path:
         return folder.path
     finally:
         folder.close()
+
+
+@contextmanager
+def _stage(folder: RunFolder, name: str, doing: str) -> Iterator[None]:
+    _say(f"{name}: {doing}")
+    with folder.time_stage(name):
+        yield
 
 
 def _report_of_a_failure(folder: RunFolder) -> None:

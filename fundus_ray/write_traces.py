@@ -9,15 +9,18 @@ In: a checked configuration. Out: a folder of traces (traces/store.py), which a 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Sequence
+import json
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
 from fundus_ray.actors import all_or_first_error
 from fundus_ray.config import Config
+from fundus_ray.data.cache import content_key
 from fundus_ray.data.source import load_data
 from fundus_ray.errors import ConfigError
 from fundus_ray.knowledge.records import Record, Records
@@ -28,8 +31,10 @@ from fundus_ray.sft.reader import train_reader
 from fundus_ray.traces.filter import NO_RECORD, REASONS, UNPARSEABLE, reject_reason
 from fundus_ray.traces.link import LinkedTrace, link, relation_query, relations_of, states
 from fundus_ray.traces.reader import PROMPT_VERSION, candidates, finding_request, findings_of
-from fundus_ray.traces.store import TraceFolder
+from fundus_ray.traces.store import TraceFolder, subject
 from fundus_ray.types import Evidence, ImageRef, Modality, ModelReply, ModelRequest, Sample
+
+RECIPE_VERSION = 1  # part of the cache key: raise it whenever the same replies give other traces or verdicts
 
 Reader = Callable[[ImageRef, ModelRequest], Awaitable[ModelReply]]
 
@@ -116,7 +121,7 @@ class TraceWriter:
 
 
 def generate_traces(config: Config, *, out: Path) -> TraceFolder:
-    """Read every training sample that the folder has no trace of yet, then export. Returns the closed folder.
+    """`fundus-ray traces generate`: the reader, made where it must be, reads the training half into `out`.
 
     Raises ConfigError where traces.reader is missing or the folder was made with other settings.
     """
@@ -125,16 +130,38 @@ def generate_traces(config: Config, *, out: Path) -> TraceFolder:
     records = records_of(config.knowledge)
     cache_dir = Path(config.run.dir).resolve() / "cache"
     samples = load_data(config, cache_dir=cache_dir, finding_ids=records.vocabulary.ids).train
+    reader = reader_model(config, records=records, cache_dir=cache_dir)
+    return read_all(config, samples, reader=reader, records=records, cache_dir=cache_dir, out=out)
+
+
+def reader_model(config: Config, *, records: Records, cache_dir: Path) -> Path:
+    """The folder that traces.reader means."""
+    if config.traces.reader == "tiny":
+        return train_reader(config, records=records, cache_dir=cache_dir)
+    return Path(config.traces.reader).resolve()
+
+
+def read_all(
+    config: Config,
+    samples: Sequence[Sample],
+    *,
+    reader: Path,
+    records: Records,
+    cache_dir: Path,
+    out: Path | None = None,
+) -> TraceFolder:
+    """Read every sample that the folder has no trace of yet, then export. Returns the closed folder.
+
+    Without `out` it lies in the cache, under a key of all that went into it, so that a stopped run goes on and the next
+    one finds it whole. Raises ConfigError where `out` was made with other settings.
+    """
     # The point of a trace by a model is that the image carries only its label.
     labelled = [replace(sample, findings=None) for sample in samples]
-    reader = Path(config.traces.reader)
-    if config.traces.reader == "tiny":
-        reader = train_reader(config, records=records, cache_dir=cache_dir)
     return asyncio.run(_generate(config, labelled, reader=reader, records=records, cache_dir=cache_dir, out=out))
 
 
 async def _generate(
-    config: Config, samples: Sequence[Sample], *, reader: Path, records: Records, cache_dir: Path, out: Path
+    config: Config, samples: Sequence[Sample], *, reader: Path, records: Records, cache_dir: Path, out: Path | None
 ) -> TraceFolder:
     labels = sorted({label for sample in samples for label in (*sample.options, *sample.answer)})
     retriever = await build_store(config.knowledge, folder=cache_dir / "knowledge")
@@ -146,6 +173,7 @@ async def _generate(
         "traces": {"max_findings": config.traces.max_findings, "max_tokens": config.traces.max_tokens},
         "passages": config.traces.passages,
     }
+    out = out or cache_dir / f"traces-{_key(made_with, samples)}"
     async with AsyncExitStack() as at_the_end:
         at_the_end.push_async_callback(retriever.close)
         folder = TraceFolder(out, made_with=made_with)
@@ -157,6 +185,13 @@ async def _generate(
                 await _write_all(writer, todo, folder=folder, at_once=config.rollout.max_seqs * config.rollout.workers)
         folder.export({sample.id: sample for sample in samples})
     return folder
+
+
+def _key(made_with: Mapping[str, Any], samples: Sequence[Sample]) -> str:
+    about = json.dumps([[sample.id, subject(sample)] for sample in samples])
+    return content_key(
+        recipe=RECIPE_VERSION, made_with=json.dumps(made_with, sort_keys=True), samples=content_key(samples=about)
+    )
 
 
 async def _write_all(writer: TraceWriter, samples: Sequence[Sample], *, folder: TraceFolder, at_once: int) -> None:

@@ -72,6 +72,9 @@ def one_seed(recipe: Path, overrides: list[str], *, seed: int) -> Row:
     """The job, then the control; or what an earlier call has left of them."""
     config = load(recipe, [*overrides, f"run.seed={seed}", "run.name=seeds", "evaluate.photo=false"])
     run_dir = finished_run(config) or run(config)
+    facts = json.loads((run_dir / "facts.json").read_text())
+    if "traces" in facts:  # the control learns from what the run learned from
+        config = replace(config, sft=replace(config.sft, traces=facts["traces"]["folder"]))
     summary = json.loads((run_dir / "summary.json").read_text())
     kept = run_dir / "control.json"
     if not kept.is_file():
@@ -80,10 +83,10 @@ def one_seed(recipe: Path, overrides: list[str], *, seed: int) -> Row:
     return Row(seed, summary["before"], summary["after"], control, float(summary["wall_s"]["rl"]))
 
 
-def finished_run(config: Config) -> Path | None:
-    """A run folder with the same settings that came to its end."""
+def finished_run(config: Config, *, evaluated: str = "after") -> Path | None:
+    """A run folder with the same settings that holds this evaluation."""
     for folder in sorted(Path(config.run.dir).resolve().glob(f"{config.run.name}-*")):
-        whole = (folder / "summary.json").is_file() and json.loads((folder / "summary.json").read_text()).get("after")
+        whole = (folder / "summary.json").is_file() and json.loads((folder / "summary.json").read_text()).get(evaluated)
         if whole and (folder / "config.yaml").read_text() == to_yaml(config):
             commit = json.loads((folder / "versions.json").read_text()).get("git") or {}
             print(f"seed {config.run.seed}: taken from {folder}, made at commit {commit.get('commit', 'unknown')[:12]}")
@@ -100,7 +103,7 @@ def evaluate_control(config: Config, run_dir: Path, *, seconds: float) -> dict[s
     tested = replace(
         config,
         policy=replace(config.policy, path=str(folder)),
-        sft=replace(config.sft, steps=0),
+        sft=replace(config.sft, steps=0, traces=""),
         loop=replace(config.loop, steps=0),
         run=replace(config.run, name="control"),
     )

@@ -29,7 +29,9 @@ LAYERS = (
     ("loop",),
     ("actors", "checkpoints"),
     ("runtime",),
-    ("pipeline", "read_image", "draft_record", "write_traces"),
+    ("read_image", "draft_record", "write_traces"),
+    ("first_policy",),
+    ("pipeline",),
     ("cli",),
 )
 RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}

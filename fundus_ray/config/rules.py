@@ -55,7 +55,16 @@ _IDLE = (
         "traces.reader other than tiny",
         lambda c: c.traces.reader != "tiny",
     ),
-    _Idle(("sft.drop_finding", "sft.label_blind"), "sft.traces, which are not simulated", lambda c: bool(c.sft.traces)),
+    _Idle(
+        ("sft.drop_finding", "sft.label_blind"),
+        "sft.traces or traces.reader, whose traces are not simulated",
+        lambda c: bool(c.sft.traces or c.traces.reader),
+    ),
+    _Idle(
+        ("sft.drop_finding", "sft.label_blind"),
+        "sft.target=answers, which writes no chain",
+        lambda c: c.sft.target == "answers",
+    ),
     _Idle(("rollout.gpu_memory_utilization",), "rollout.gpus=0", lambda c: not c.rollout.gpus),
 )
 
@@ -125,6 +134,29 @@ def _check_knowledge(knowledge: KnowledgeConfig) -> None:
         )
 
 
+def _check_models(c: Config) -> None:
+    for key, value, words in (
+        ("policy.path", c.policy.path, ("tiny", "reader")),
+        ("traces.reader", c.traces.reader, ("", "tiny")),
+    ):
+        if value not in words and not (Path(value) / "config.json").is_file():
+            known = " or ".join(f"`{word}`" for word in words if word)
+            raise ConfigError(f"{key}={value} is not a checkpoint folder (no config.json); give one, or {known}")
+    if c.policy.path == "reader" and not c.traces.reader:
+        raise ConfigError(
+            "policy.path=reader, but traces.reader is empty: there is no reader to start from; set traces.reader"
+        )
+    if c.policy.path == "tiny" and c.loop.steps and not c.sft.steps:
+        raise ConfigError(
+            "sft.steps=0 with policy.path=tiny: the tiny policy starts random and must be warmed up; set sft.steps > 0"
+        )
+    if (c.policy.path, c.traces.reader) == ("reader", "tiny") and c.loop.steps and not c.sft.steps:
+        raise ConfigError(
+            "sft.steps=0 with policy.path=reader and traces.reader=tiny: that reader can name findings and nothing "
+            "else, so it must be warmed up; set sft.steps > 0"
+        )
+
+
 def _check_rules(c: Config) -> None:
     _check_knowledge(c.knowledge)
     if c.data.image_px % 28:
@@ -146,15 +178,7 @@ def _check_rules(c: Config) -> None:
             f"traces.reader=tiny learns on phantoms and can read nothing else, but data.source={c.data.source}; give "
             "the folder of a multimodal model"
         )
-    if c.policy.path != "tiny" and not (Path(c.policy.path) / "config.json").is_file():
-        raise ConfigError(
-            f"policy.path={c.policy.path} is not a checkpoint folder (no config.json); "
-            "give a folder of Qwen2.5-VL or `tiny`"
-        )
-    if c.policy.path == "tiny" and c.loop.steps and not c.sft.steps:
-        raise ConfigError(
-            "sft.steps=0 with policy.path=tiny: the tiny policy starts random and must be warmed up; set sft.steps > 0"
-        )
+    _check_models(c)
     if c.loop.async_ratio > 0 and c.learner.correction == "none":
         raise ConfigError(
             f"loop.async_ratio={c.loop.async_ratio:g} with learner.correction=none trains on stale rollouts "

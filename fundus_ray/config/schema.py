@@ -88,12 +88,12 @@ class KnowledgeConfig:
 
 @dataclass
 class TracesConfig:
-    """Reasoning traces by a generic multimodal model (`fundus-ray traces generate`); its engines are `rollout.*`."""
+    """Reasoning traces by a generic multimodal model: a stage of `train`, or `fundus-ray traces`, on `rollout.*`."""
 
     reader: str = _opt(
         "",
         "folder of the model that names the findings it sees: any that vLLM serves with images; `tiny` = trained on "
-        "the spot on other phantoms, which stand for what such a model has learned elsewhere",
+        "the spot on other phantoms, which stand for what such a model has learned elsewhere; empty = no such stage",
     )
     reader_samples: int = _opt(2048, "traces.reader=tiny only: phantoms to train it on", low=1)
     reader_steps: int = _opt(300, "traces.reader=tiny only: training steps", low=1)
@@ -106,7 +106,11 @@ class TracesConfig:
 class PolicyConfig:
     """The network and its adapter."""
 
-    path: str = _opt("tiny", "`tiny` (made on the spot) or the folder of a Qwen2.5-VL checkpoint")
+    path: str = _opt(
+        "tiny",
+        "folder of a Qwen2.5-VL checkpoint; `tiny` = made on the spot; `reader` = the model of traces.reader, so that "
+        "one generic model both reads for the traces and starts the policy",
+    )
     dtype: str = _opt("float32", "weights and engine arithmetic", choices=("float32", "bfloat16"))
     lora_rank: int = _opt(
         8, "rank of the adapter on the language model's linear layers", low=1, high=VLLM_LORA_RANKS[-1]
@@ -122,7 +126,14 @@ class SftConfig:
     """Warm start on reasoning traces; writes policy version 0's base weights."""
 
     steps: int = _opt(250, "optimizer steps on traces; 0 = start RL from policy.path as it is", low=0)
-    traces: str = _opt("", "folder of `fundus-ray traces generate` to learn from; empty = simulated traces")
+    traces: str = _opt(
+        "", "folder of `fundus-ray traces generate` to learn from; empty = made by traces.reader, else simulated"
+    )
+    target: str = _opt(
+        "traces",
+        "what is imitated: the traces, or as a control the bare answers of the samples that have one",
+        choices=("traces", "answers"),
+    )
     batch_size: int = _opt(32, "traces a step", low=1)
     learning_rate: float = _opt(2e-3, "peak rate, warmed up then decayed by a cosine", above=0.0)
     vision_warmup_steps: int = _opt(

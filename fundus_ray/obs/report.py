@@ -57,6 +57,7 @@ def write_report(run_dir: Path) -> None:
         _before_after(record),
         "## Curves\n\n![six panels: reward, held-out results, staleness, idle shares, step time, mismatch](curves.png)",
         _stages(record),
+        _traces(record),
         _asynchronous(record),
         chains_section(record),
         photo_section(record),
@@ -147,6 +148,19 @@ def _stages(record: RunRecord) -> str:
     return "## Time by stage\n\n" + _table(
         ("stage", "wall seconds", "share"), [*rows, ("**total**", f"**{whole:.1f}**", "")]
     )
+
+
+def _traces(record: RunRecord) -> str:
+    """What became of the traces that a model wrote; nothing where none did."""
+    facts = record.facts.get("traces", {})
+    verdicts: Mapping[str, int] = facts.get("verdicts", {})
+    written = sum(verdicts.values())
+    if not written:
+        return ""
+    rows = [(name.replace("_", " "), n, f"{n / written:.0%}") for name, n in sorted(verdicts.items())]
+    table = _table(("verdict", "traces", "share"), rows)
+    origin = f"Written by a model, filtered by knowledge; all of them in `{facts['folder']}`."
+    return f"## Reasoning traces\n\n{origin}\n\n{table}"
 
 
 def _asynchronous(record: RunRecord) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from fundus_ray.config import Config
@@ -16,6 +17,7 @@ from fundus_ray.data.cache import content_key
 from fundus_ray.data.phantoms import DISEASES, phantom_samples
 from fundus_ray.knowledge.records import Records
 from fundus_ray.policy.load import load_policy
+from fundus_ray.reasoning.chain import compose, reasons
 from fundus_ray.sft.batch import encode_example
 from fundus_ray.sft.checkpoint import TRAINED, save_policy, trained_once
 from fundus_ray.sft.tiny_base import make_base
@@ -24,8 +26,9 @@ from fundus_ray.sft.warmup import vision_warmup
 from fundus_ray.traces.reader import PROMPT_VERSION, candidates, finding_request
 from fundus_ray.types import Modality, ModelRequest, Prompt, Sample
 
-SEED_OFFSET = 2**22 + 1  # above every run.seed, so that its phantoms are in no run's data
-RECIPE_VERSION = 1  # part of the cache key: raise it whenever the same settings give other weights
+# Above every run.seed, so that its phantoms are in no run's data; the same for every run, as a model that one is given.
+SEED = 2**22 + 1
+RECIPE_VERSION = 2  # part of the cache key: raise it whenever the same settings give other weights
 
 
 def train_reader(config: Config, *, records: Records, cache_dir: Path) -> Path:
@@ -33,7 +36,7 @@ def train_reader(config: Config, *, records: Records, cache_dir: Path) -> Path:
     samples = phantom_samples(
         cache_dir,
         image_px=config.data.image_px,
-        seed=config.run.seed + SEED_OFFSET,
+        seed=SEED,
         sizes={"train": config.traces.reader_samples, "eval": 1},
     )[:-1]
     names = [records.vocabulary.name(f) for f in candidates(records, Modality.CFP, DISEASES)]
@@ -46,7 +49,6 @@ def train_reader(config: Config, *, records: Records, cache_dir: Path) -> Path:
         samples=content_key(samples="".join(s.image.sha256 for s in samples)),
         steps=f"{config.traces.reader_steps}:{config.sft.vision_warmup_steps}:{config.sft.batch_size}",
         rate=str(config.sft.learning_rate),
-        seed=config.run.seed,
     )
     return trained_once(
         cache_dir / f"reader-{key}",
@@ -69,9 +71,12 @@ def _train(
     records: Records,
     folder: Path,
 ) -> None:
+    config = replace(config, run=replace(config.run, seed=SEED))
     replies = [reply_of(sample, records, allowed=names) for sample in samples]
     base = folder / "base"
-    make_base(config, samples, records=records, folder=base, texts=[request.system, request.user, *replies])
+    chain = compose(findings=names, reasons=reasons(required=names, supportive=names), conclusion="", letters=[])
+    texts = [request.system, request.user, chain, *replies]  # the chain's: a policy may start from the reader
+    make_base(config, samples, records=records, folder=base, texts=texts)
     policy = load_policy(base, dtype=config.policy.dtype, device="cuda" if config.learner.gpus else "cpu")
     prompts = [Prompt(sample=s, system=request.system, user=request.user, group_id=0, seed=0) for s in samples]
     examples = [encode_example(policy.processor, p, text=r) for p, r in zip(prompts, replies, strict=True)]

@@ -3,7 +3,7 @@
 In: the configuration and training samples. Out: a checkpoint folder. It is kept under the cache folder by the content
 of all that went into it, so that the next run with the same settings starts at once.
 
-    tiny policy made on the spot, or policy.path -> traces -> vision warm-up -> training on traces -> POLICY-<key>/v0
+    policy.path, the reader, or a tiny policy -> vision warm-up -> training on traces -> POLICY-<key>/v0
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,29 +29,40 @@ from fundus_ray.sft.tiny_base import make_base
 from fundus_ray.sft.train import train_on_examples
 from fundus_ray.sft.warmup import vision_warmup
 from fundus_ray.traces.store import kept_traces
-from fundus_ray.traces.writer import Trace, save_traces, write_traces
+from fundus_ray.traces.writer import Trace, bare_answers, save_traces, write_traces
 from fundus_ray.types import Sample
 
-RECIPE_VERSION = 2  # part of the cache key: raise it whenever the same settings give other weights
+RECIPE_VERSION = 3  # part of the cache key: raise it whenever the same settings give other weights
 
 
-def warm_start(config: Config, samples: Sequence[Sample], *, records: Records, cache_dir: Path) -> Path:
+def warm_start(
+    config: Config, samples: Sequence[Sample], *, records: Records, cache_dir: Path, reader: Path | None = None
+) -> Path:
     """The folder with version 0's base weights; policy.path itself where there is nothing to train.
 
-    Raises ConfigError where policy.path cannot be loaded, DataError where an image cannot be read.
+    `reader`: the model that policy.path=reader stands for. Raises ConfigError where policy.path cannot be loaded,
+    DataError where an image cannot be read.
     """
+    given = reader if config.policy.path == "reader" else Path(config.policy.path)
+    assert given is not None, "policy.path=reader needs the reader"
     if not config.sft.steps:
-        return Path(config.policy.path)
+        return given
     traces = traces_of(config, samples, records=records)
-    folder = cache_dir / f"policy-{_key(config, samples, traces)}"
-    return trained_once(folder, lambda part: _train(config, samples, traces, records=records, folder=part))
+    folder = cache_dir / f"policy-{_key(config, samples, traces, given=given)}"
+    return trained_once(folder, lambda part: _train(config, samples, traces, given=given, records=records, folder=part))
 
 
 def traces_of(config: Config, samples: Sequence[Sample], *, records: Records) -> tuple[Trace, ...]:
-    """The kept traces of sft.traces that are about these samples, or a simulated one for each sample.
+    """The kept traces of sft.traces that are about these samples, or a simulated one for each sample; of each no more
+    than its sample's answer where sft.target=answers.
 
     Raises DataError where there is none.
     """
+    traces = _written_traces(config, samples, records=records)
+    return bare_answers(traces, samples) if config.sft.target == "answers" else traces
+
+
+def _written_traces(config: Config, samples: Sequence[Sample], *, records: Records) -> tuple[Trace, ...]:
     if config.sft.traces:
         by_id = {sample.id: sample for sample in samples}
         found = tuple(
@@ -84,9 +95,12 @@ def trace_examples(samples: Sequence[Sample], traces: Sequence[Trace], *, proces
 
 
 def _train(
-    config: Config, samples: Sequence[Sample], traces: Sequence[Trace], *, records: Records, folder: Path
+    config: Config, samples: Sequence[Sample], traces: Sequence[Trace], *, given: Path, records: Records, folder: Path
 ) -> None:
-    base = _base(config, samples, records=records, folder=folder / "base")
+    base = given
+    if config.policy.path == "tiny":  # its tokenizer and image statistics fit the samples
+        base = folder / "base"
+        make_base(config, samples, records=records, folder=base)
     device = "cuda" if config.learner.gpus else "cpu"
     policy = load_policy(base, dtype=config.policy.dtype, device=device)
     examples = trace_examples(samples, traces, processor=policy.processor)
@@ -106,7 +120,7 @@ def _stages(
     config: Config, policy: PolicyModel, samples: Sequence[Sample], *, examples: Sequence[SftExample]
 ) -> Iterator[tuple[str, Callable[[], list[float]]]]:
     sft = config.sft
-    if sft.vision_warmup_steps:
+    if sft.vision_warmup_steps and config.policy.path != "reader":  # the reader has had its own
         yield "vision warm-up", lambda: vision_warmup(config, policy, samples, examples=examples)
     name = "training on traces"
     yield (
@@ -117,20 +131,12 @@ def _stages(
     )
 
 
-def _base(config: Config, samples: Sequence[Sample], *, records: Records, folder: Path) -> Path:
-    """policy.path, or a tiny policy whose tokenizer and image statistics fit the samples."""
-    if config.policy.path != "tiny":
-        return Path(config.policy.path)
-    make_base(config, samples, records=records, folder=folder)
-    return folder
-
-
-def _key(config: Config, samples: Sequence[Sample], traces: Sequence[Trace]) -> str:
+def _key(config: Config, samples: Sequence[Sample], traces: Sequence[Trace], *, given: Path) -> str:
     return content_key(
         recipe=RECIPE_VERSION,
         seed=config.run.seed,
-        sft=str(astuple(config.sft)),
-        policy=f"{config.policy.path}:{config.policy.dtype}",
+        sft=str(astuple(replace(config.sft, traces=""))),  # the traces themselves are below
+        policy=f"{given}:{config.policy.dtype}",
         image_px=config.data.image_px,
         samples=content_key(samples="".join(s.id + s.image.sha256 + s.question + "".join(s.options) for s in samples)),
         traces=content_key(traces="".join(trace.text for trace in traces)),

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from fundus_ray.knowledge.records import Record
 from fundus_ray.knowledge.vocabulary import Vocabulary
-from fundus_ray.reasoning.chain import compose
+from fundus_ray.reasoning.chain import compose, reasons
 from fundus_ray.reasoning.prompt import letter
 from fundus_ray.reasoning.steps import read_chain
 from fundus_ray.types import Evidence, Sample
@@ -75,8 +75,7 @@ def link(
 ) -> LinkedTrace:
     """The trace that concludes with the sample's own label. `cited`: (finding, label) -> passage id, "" = none found.
 
-    Only relations that a passage states become reasons; a finding without one is stated and no more. A reason names no
-    label: "macular hole" and many others are findings too, and would be read as seen. For example:
+    Only relations that a passage states become reasons; a finding without one is stated and no more. For example:
 
         <think>Findings: microaneurysms, drusen. Required: microaneurysms. Conclusion: diabetic retinopathy.</think>
     """
@@ -85,15 +84,14 @@ def link(
         for f, label, role in relations_of(findings, records)
         if cited.get((f, label))
     )
-    reasons = []
-    for role in ("required", "supportive"):
-        named = dict.fromkeys(vocabulary.name(r.finding) for r in relations if r.role == role)
-        if named:
-            reasons.append(f"{role.capitalize()}: {', '.join(named)}.")
+    required, supportive = (
+        list(dict.fromkeys(vocabulary.name(r.finding) for r in relations if r.role == role))
+        for role in ("required", "supportive")
+    )
     letters = [letter(sample.options.index(option)) for option in sample.answer] if sample.options else sample.answer
     text = compose(
         findings=[vocabulary.name(f) for f in findings],
-        reasons=reasons,
+        reasons=reasons(required=required, supportive=supportive),
         conclusion=", ".join(sample.answer),
         letters=letters,
     )

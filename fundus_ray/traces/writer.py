@@ -18,7 +18,7 @@ from pathlib import Path
 
 from fundus_ray.knowledge.records import Records
 from fundus_ray.knowledge.vocabulary import Vocabulary
-from fundus_ray.reasoning.chain import compose
+from fundus_ray.reasoning.chain import bare_answer, compose
 from fundus_ray.reasoning.prompt import letter
 from fundus_ray.types import Sample
 
@@ -55,6 +55,16 @@ def write_traces(
         for sample in samples
         if sample.options
     )
+
+
+def bare_answers(traces: Iterable[Trace], samples: Sequence[Sample]) -> tuple[Trace, ...]:
+    """The same samples with their right answers and no chain: the control that shows what chains are worth."""
+    by_id = {sample.id: sample for sample in samples}
+    found = []
+    for sample in (by_id[trace.sample_id] for trace in traces):
+        text = bare_answer([letter(sample.options.index(option)) for option in sample.answer])
+        found.append(Trace(sample_id=sample.id, text=text, findings=(), conclusion=sample.answer))
+    return tuple(found)
 
 
 def save_traces(traces: Sequence[Trace], path: Path) -> None:

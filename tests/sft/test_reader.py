@@ -8,7 +8,7 @@ from pathlib import Path
 from fundus_ray.config import load
 from fundus_ray.data.source import load_data
 from fundus_ray.knowledge.records import load_records
-from fundus_ray.sft.reader import SEED_OFFSET, reply_of, train_reader
+from fundus_ray.sft.reader import SEED, reply_of, train_reader
 from fundus_ray.types import Sample
 
 RECORDS = load_records()
@@ -26,7 +26,7 @@ def test_no_run_seed_draws_the_readers_phantoms(tmp_path: Path) -> None:
     largest = load(None, ["data.train_samples=3", "data.eval_samples=3", "run.seed=4194304", "data.image_px=56"])
     drawn = load_data(largest, cache_dir=tmp_path, finding_ids=RECORDS.vocabulary.ids)
     numbers = [int(s.id.removeprefix("phantom-")) for s in (*drawn.train, *drawn.evaluation)]
-    assert max(numbers) < 2 * 1_000_000 * SEED_OFFSET  # where the phantoms of run.seed=0's reader begin
+    assert max(numbers) < 2 * 1_000_000 * SEED  # where the reader's phantoms begin
 
 
 def test_a_reader_is_made_once_and_loads(tmp_path: Path) -> None:
