@@ -68,17 +68,20 @@ def make_tiny_policy(
     image_mean: Sequence[float],
     image_std: Sequence[float],
     seed: int,
+    words: Iterable[str] = (),
 ) -> None:
     """Write a randomly initialised checkpoint to `folder`.
 
-    `texts` train the tokenizer; each of `phrases` (options, names of findings) becomes one token.
+    `texts` train the tokenizer; each of `phrases` (options, names of findings) becomes one token, with the space before
+    it as it stands in running text, and each of `words` as it is.
 
     `image_mean`, `image_std`: per RGB channel in [0, 1], of the images it will see.
     """
     tokenizer = _train_tokenizer(texts)
-    # With the space before them, as they stand in running text. A real vocabulary needs two or three tokens a name; at
-    # this size a name of one token is what makes finding its letter learnable within a minute.
-    tokenizer.add_tokens([AddedToken(f" {phrase}", normalized=False) for phrase in sorted(set(phrases))])
+    # A real vocabulary needs two or three tokens a name; at this size a name of one token is what makes finding its
+    # letter, or naming what is seen, learnable within a minute.
+    whole = [*(f" {phrase}" for phrase in sorted(set(phrases))), *sorted(set(words))]
+    tokenizer.add_tokens([AddedToken(one, normalized=False) for one in whole])
     config = _config(tokenizer)
     torch.manual_seed(seed)
     model = Qwen2_5_VLForConditionalGeneration(config)

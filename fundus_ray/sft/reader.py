@@ -28,7 +28,7 @@ from fundus_ray.types import Modality, ModelRequest, Prompt, Sample
 
 # Above every run.seed, so that its phantoms are in no run's data; the same for every run, as a model that one is given.
 SEED = 2**22 + 1
-RECIPE_VERSION = 2  # part of the cache key: raise it whenever the same settings give other weights
+RECIPE_VERSION = 3  # part of the cache key: raise it whenever the same settings give other weights
 
 
 def train_reader(config: Config, *, records: Records, cache_dir: Path) -> Path:
@@ -57,9 +57,9 @@ def train_reader(config: Config, *, records: Records, cache_dir: Path) -> Path:
 
 
 def reply_of(sample: Sample, records: Records, *, allowed: Sequence[str]) -> str:
-    """What a model that sees everything would reply, in the schema's own form."""
+    """What a model that sees everything would reply, to the letter as the engine's schema spells it: without blanks."""
     names = [records.vocabulary.name(f) for f in sample.findings or ()]
-    return json.dumps({"findings": [name for name in names if name in allowed]})
+    return json.dumps({"findings": [name for name in names if name in allowed]}, separators=(",", ":"))
 
 
 def _train(
@@ -76,7 +76,7 @@ def _train(
     base = folder / "base"
     chain = compose(findings=names, reasons=reasons(required=names, supportive=names), conclusion="", letters=[])
     texts = [request.system, request.user, chain, *replies]  # the chain's: a policy may start from the reader
-    make_base(config, samples, records=records, folder=base, texts=texts)
+    make_base(config, samples, records=records, folder=base, texts=texts, words=[json.dumps(name) for name in names])
     policy = load_policy(base, dtype=config.policy.dtype, device="cuda" if config.learner.gpus else "cpu")
     prompts = [Prompt(sample=s, system=request.system, user=request.user, group_id=0, seed=0) for s in samples]
     examples = [encode_example(policy.processor, p, text=r) for p, r in zip(prompts, replies, strict=True)]

@@ -21,9 +21,15 @@ STATISTICS_IMAGES = 256  # images that mean and deviation of the pixels are take
 
 
 def make_base(
-    config: Config, samples: Sequence[Sample], *, records: Records, folder: Path, texts: Sequence[str] = ()
+    config: Config,
+    samples: Sequence[Sample],
+    *,
+    records: Records,
+    folder: Path,
+    texts: Sequence[str] = (),
+    words: Sequence[str] = (),
 ) -> None:
-    """Write it to `folder`. `texts`: what else the tokenizer should know."""
+    """Write it to `folder`. `texts`: what else the tokenizer should know; `words`: what else is one token."""
     names = _finding_names(samples, records)
     side = (config.data.image_px, config.data.image_px)
     images = [read_pixels(s.image).resize(side) for s in samples[:STATISTICS_IMAGES]]
@@ -36,6 +42,7 @@ def make_base(
         image_mean=pixels.mean(axis=(0, 1, 2)).tolist(),
         image_std=pixels.std(axis=(0, 1, 2)).tolist(),
         seed=config.run.seed,
+        words=words,
     )
 
 
