@@ -93,10 +93,9 @@ def render(seed: int, *, image_px: int) -> Phantom:
 
 def paint(seed: int, *, image_px: int, disease: str, findings: Sequence[str]) -> Phantom:
     """The eye of `seed` with exactly these findings, as `disease` has them. A finding changes nothing but itself."""
-    eye_rng, vessel_rng, retina_rng, camera_rng, *finding_rngs = (
-        np.random.default_rng([seed, 1 + i]) for i in range(4 + len(FINDINGS))
-    )
-    severity = {name: float(rng.uniform(0.15, 1)) for name, rng in zip(FINDINGS, finding_rngs, strict=True)}
+    eye_rng, vessel_rng, retina_rng, camera_rng = (np.random.default_rng([seed, 1 + i]) for i in range(4))
+    finding_rngs = _finding_rngs(seed)
+    severity = _draw_severities(finding_rngs)
     laterality = "right" if eye_rng.random() < 0.5 else "left"
     sector = int(eye_rng.choice([-1, 1])) * (disease == "retinal vein occlusion")
     changed = {name: severity[name] for name in ANATOMICAL if name in findings}
@@ -124,6 +123,24 @@ def paint(seed: int, *, image_px: int, disease: str, findings: Sequence[str]) ->
     if laterality == "left":
         pixels, masks = pixels[:, ::-1], {name: mask[:, ::-1] for name, mask in masks.items()}
     return Phantom(np.ascontiguousarray(pixels), masks, disease, present, laterality)
+
+
+def severities(seed: int) -> dict[str, float]:
+    """How marked each finding is, or would be, in the phantom of `seed`: in [0.15, 1]."""
+    return _draw_severities(_finding_rngs(seed))
+
+
+def seed_of(sample: Sample) -> int:
+    """The seed that the sample's phantom was drawn from."""
+    return int(sample.id.removeprefix("phantom-"))
+
+
+def _finding_rngs(seed: int) -> list[np.random.Generator]:
+    return [np.random.default_rng([seed, 5 + i]) for i in range(len(FINDINGS))]
+
+
+def _draw_severities(rngs: Sequence[np.random.Generator]) -> dict[str, float]:
+    return {name: float(rng.uniform(0.15, 1)) for name, rng in zip(FINDINGS, rngs, strict=True)}
 
 
 def phantom_samples(cache_dir: Path, *, image_px: int, seed: int, sizes: Mapping[str, int]) -> tuple[Sample, ...]:

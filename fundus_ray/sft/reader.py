@@ -2,7 +2,9 @@
 
 In: the configuration, a base policy. Out: a checkpoint folder that vLLM serves as traces.reader. What it has learned
 stands for what such a model has seen elsewhere: its phantoms are nobody's training or held-out images, and of the
-images that it will read it knows no label and no annotation.
+images that it will read it knows no label and no annotation. As such a model, it has been told of conspicuous lesions
+only, and overlooks the faint ones: the traces that it writes are of clear cases, and that is what a verifiable reward,
+which needs no trace, can mend.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from pathlib import Path
 
 from fundus_ray.config import Config
 from fundus_ray.data.cache import content_key
-from fundus_ray.data.phantoms import DISEASES, phantom_samples
+from fundus_ray.data.phantoms import DISEASES, phantom_samples, seed_of, severities
 from fundus_ray.knowledge.records import Records
 from fundus_ray.policy.load import load_policy
 from fundus_ray.reasoning.chain import compose, reasons
@@ -28,7 +30,8 @@ from fundus_ray.types import Modality, ModelRequest, Prompt, Sample
 
 # Above every run.seed, so that its phantoms are in no run's data; the same for every run, as a model that one is given.
 SEED = 2**22 + 1
-RECIPE_VERSION = 3  # part of the cache key: raise it whenever the same settings give other weights
+CONSPICUOUS = 0.5  # from this severity on a finding is named to it
+RECIPE_VERSION = 4  # part of the cache key: raise it whenever the same settings give other weights
 
 
 def train_reader(config: Config, *, records: Records, cache_dir: Path) -> Path:
@@ -57,8 +60,9 @@ def train_reader(config: Config, *, records: Records, cache_dir: Path) -> Path:
 
 
 def reply_of(sample: Sample, records: Records, *, allowed: Sequence[str]) -> str:
-    """What a model that sees everything would reply, to the letter as the engine's schema spells it: without blanks."""
-    names = [records.vocabulary.name(f) for f in sample.findings or ()]
+    """The conspicuous findings of a phantom, to the letter as the engine's schema spells the reply: without blanks."""
+    severity = severities(seed_of(sample))
+    names = [records.vocabulary.name(f) for f in sample.findings or () if severity[f] >= CONSPICUOUS]
     return json.dumps({"findings": [name for name in names if name in allowed]}, separators=(",", ":"))
 
 

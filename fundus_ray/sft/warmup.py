@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from fundus_ray.config import Config
-from fundus_ray.data.phantoms import FINDINGS, render
+from fundus_ray.data.phantoms import FINDINGS, render, seed_of
 from fundus_ray.policy.load import PolicyModel
 from fundus_ray.policy.logprobs import encode_patches
 from fundus_ray.sft.batch import SftExample
@@ -62,7 +62,7 @@ def vision_warmup(
 def finding_cells(sample: Sample) -> np.ndarray[Any, np.dtype[np.float32]]:
     """[cells, findings] of 0 or 1: does the finding touch the 28-px cell? Cells in row order, as the tower's tokens."""
     side = sample.image.width_px // 28
-    masks = render(int(sample.id.rsplit("-", 1)[1]), image_px=sample.image.width_px).masks
+    masks = render(seed_of(sample), image_px=sample.image.width_px).masks
     out = np.zeros((side * side, len(FINDINGS)), dtype=np.float32)
     for name, mask in masks.items():
         out[:, FINDINGS.index(name)] = mask.reshape(side, 28, side, 28).any(axis=(1, 3)).reshape(-1)

@@ -114,6 +114,7 @@ def test_a_whole_run_is_reported(tmp_path: Path, make_group: MakeGroup) -> None:
     run.log_scored(2, [make_group([0.2, 0.9, 0.5], group_id=1), make_group([None], group_id=2)])
     run.log_evaluation("after", result(1, 0, 1, 1))
     run.write_facts("starts", {"publishes": 1, "proofs": 2})
+    run.write_facts("traces", {"folder": "/there", "verdicts": {"kept": 3, "wrong_answer": 1}})
     run.write_facts("photo", {"image": "/gone.png", "question": "What?", "text": "``` <think>", "answer": ["normal"]})
     run.close()
     write_report(run.path)
@@ -142,6 +143,7 @@ def test_a_whole_run_is_reported(tmp_path: Path, make_group: MakeGroup) -> None:
     assert "| learner idle (waits for groups) | 30.0% |" in report
     # generation 10 s x 0.5 + 30 s x 0.5, scoring 2, update 4, sync 2: 28 / 20
     assert "| ceiling of the speed-up by overlap | 1.40x |" in report
+    assert "| kept | 3 | 75% |\n| wrong answer | 1 | 25% |" in report
     assert "### Best: 0.900 (accuracy 1.00, format 1.00, grounding n/a)" in report
     assert "### Median: 0.500" in report
     assert "### Worst: 0.200" in report

@@ -6,20 +6,36 @@ import json
 from pathlib import Path
 
 from fundus_ray.config import load
+from fundus_ray.data.phantoms import FINDINGS, render, severities
 from fundus_ray.data.source import load_data
 from fundus_ray.knowledge.records import load_records
-from fundus_ray.sft.reader import SEED, reply_of, train_reader
+from fundus_ray.sft.reader import CONSPICUOUS, SEED, reply_of, train_reader
 from fundus_ray.types import Sample
 
 RECORDS = load_records()
 
 
-def test_the_reply_names_the_annotated_findings_that_may_be_named(samples: tuple[Sample, ...]) -> None:
-    sample = next(s for s in samples if s.findings and len(s.findings) > 1)
-    assert sample.findings is not None
-    names = [RECORDS.vocabulary.name(f) for f in sample.findings]
-    assert json.loads(reply_of(sample, RECORDS, allowed=names)) == {"findings": names}
-    assert json.loads(reply_of(sample, RECORDS, allowed=names[1:])) == {"findings": names[1:]}
+def test_the_reply_names_the_conspicuous_findings_that_may_be_named(samples: tuple[Sample, ...]) -> None:
+    names = [RECORDS.vocabulary.name(f) for f in FINDINGS]
+    told = overlooked = 0
+    for sample in samples:
+        named = json.loads(reply_of(sample, RECORDS, allowed=names))["findings"]
+        marked = severities(int(sample.id.split("-")[1]))
+        for finding in sample.findings or ():
+            conspicuous = marked[finding] >= CONSPICUOUS
+            assert (RECORDS.vocabulary.name(finding) in named) == conspicuous
+            told, overlooked = told + conspicuous, overlooked + (not conspicuous)
+        assert json.loads(reply_of(sample, RECORDS, allowed=named[1:])) == {"findings": named[1:]}
+    assert told > 0
+    assert overlooked > 0
+
+
+def test_a_marked_lesion_covers_more_of_the_picture_than_a_faint_one() -> None:
+    seeds = [seed for seed in range(400) if "drusen" in render(seed, image_px=112).masks]
+    marked = sorted(seeds, key=lambda seed: severities(seed)["drusen"])
+    areas = [int(render(seed, image_px=112).masks["drusen"].sum()) for seed in marked]
+    third = len(areas) // 3
+    assert sum(areas[:third]) < sum(areas[-third:])
 
 
 def test_no_run_seed_draws_the_readers_phantoms(tmp_path: Path) -> None:
