@@ -14,9 +14,9 @@ from fundus_ray.errors import ConfigError
 from fundus_ray.knowledge.records import load_records
 from fundus_ray.knowledge.retriever import Retriever
 from fundus_ray.knowledge.store import build_store
-from fundus_ray.traces.filter import NO_RECORD, REASONS, UNPARSEABLE
+from fundus_ray.traces.filter import NO_RECORD, REASONS, UNPARSEABLE, verdict_table
 from fundus_ray.types import ImageRef, ModelReply, ModelRequest, Sample
-from fundus_ray.write_traces import Outcome, TraceWriter, generate_traces, verdict_table
+from fundus_ray.write_traces import Outcome, TraceWriter, generate_traces
 
 
 def config_in(folder: Path, *, reader: str = "", **more: str) -> Config:
@@ -76,7 +76,7 @@ def test_an_engine_reads_every_image_once_and_a_second_run_reads_none(tmp_path: 
     whole = [json.loads(row["reply"]) for row in rows if row["rejected"] != UNPARSEABLE]
     assert all(set(reply["findings"]) <= allowed for reply in whole)  # the schema binds even an untrained model
     assert whole
-    assert f"{folder.counts().get('kept', 0)} of 8 traces kept" in verdict_table(folder)
+    assert f"{folder.counts().get('kept', 0)} of 8 traces kept" in verdict_table(folder.counts())
     assert (folder.path / "kept.parquet").is_file()
 
     logs = sorted((folder.path / "logs").iterdir())
