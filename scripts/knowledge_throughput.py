@@ -100,8 +100,10 @@ async def measure(
     with tempfile.TemporaryDirectory() as folder:
         for name, config in (("embedded", KnowledgeConfig(embeddings=embeddings)), ("HTTP", there)):
             store = await build_store(config, folder=Path(folder))
-            rows.append((name, await rates(store, queries, seconds=seconds)))
-            await store.close()
+            try:
+                rows.append((name, await rates(store, queries, seconds=seconds)))
+            finally:
+                await store.close()
     return rows
 
 
