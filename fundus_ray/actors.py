@@ -141,11 +141,12 @@ class ReaderPool:
         self._balance = _Balance(len(actors))
         self._limit_s = limit_s
 
-    async def ask(self, image: ImageRef, request: ModelRequest) -> ModelReply:
-        """What the model says of the image."""
+    async def ask(self, image: ImageRef | None, request: ModelRequest) -> ModelReply:
+        """What the model says, of the image where there is one."""
+        doing = "answering" if image is None else f"reading {image.path}"
         with self._balance.lease() as index:
             reply: ModelReply = await self._actors[index].call(
-                "ask", image, request, doing=f"reading {image.path}", limit_s=self._limit_s
+                "ask", image, request, doing=doing, limit_s=self._limit_s
             )
         return reply
 

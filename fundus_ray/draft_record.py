@@ -1,12 +1,11 @@
 """`fundus-ray knowledge records draft`: search, ask a language model, write a draft for a person to judge.
 
-label, modality -> passages -> vLLM with a schema -> Draft -> FOLDER/LABEL_MODALITY.yaml
+label, modality -> passages -> an engine actor, vLLM with a schema -> Draft -> FOLDER/LABEL_MODALITY.yaml
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 from dataclasses import replace
 from datetime import date
@@ -16,9 +15,7 @@ from fundus_ray.config import Config
 from fundus_ray.errors import DataError
 from fundus_ray.knowledge.draft import Draft, draft_queries, draft_request, draft_yaml, read_draft, speaks_of
 from fundus_ray.knowledge.store import build_store, records_of
-from fundus_ray.obs.log_file import output_to
-from fundus_ray.policy.serve import ServedModel
-from fundus_ray.runtime import WORKER_ENV
+from fundus_ray.runtime import start_readers
 from fundus_ray.types import Modality, ModelReply, ModelRequest
 
 REPLY_TOKENS = 768
@@ -30,7 +27,8 @@ def draft_record(
     config: Config, *, label: str, modality: Modality, model: Path, out: Path, max_tokens: int = REPLY_TOKENS
 ) -> tuple[Path, Draft]:
     """Returns the draft and its file. Raises DataError where no passage speaks of the label, the reply cannot be read,
-    or the file is there already; ConfigError where the model cannot be served."""
+    or the file is there already; ConfigError where the model cannot be served; WorkerDiedError where it has not started
+    within ray.start_timeout_s or not answered within loop.stall_s."""
     file = out / f"{re.sub(r'[^a-z0-9]+', '_', label.lower()).strip('_')}_{modality.value.lower()}.yaml"
     if file.exists():
         raise DataError(f"{file} exists: accept or reject it first, or take another --out")
@@ -47,7 +45,7 @@ async def _draft(config: Config, *, label: str, modality: Modality, model: Path,
         passages = [p for p in {p.passage_id: p for hits in found for p in hits}.values() if speaks_of(p, label)]
         vocabulary = records_of(config.knowledge).vocabulary
         request = draft_request(label, modality, passages, vocabulary=vocabulary, max_tokens=max_tokens)
-        reply = await _ask(config, request, model=model, log_path=out / "model.log")
+        reply = await _ask(config, request, model=model, log_dir=out / "logs")
     finally:
         await retriever.close()
     return read_draft(
@@ -61,13 +59,8 @@ async def _draft(config: Config, *, label: str, modality: Modality, model: Path,
     )
 
 
-async def _ask(config: Config, request: ModelRequest, *, model: Path, log_path: Path) -> ModelReply:
-    os.environ.update(WORKER_ENV)
+async def _ask(config: Config, request: ModelRequest, *, model: Path, log_dir: Path) -> ModelReply:
     length = max(MODEL_LEN, config.rollout.max_model_len)
-    config = replace(config, rollout=replace(config.rollout, max_model_len=length))
-    with output_to(log_path):
-        served = ServedModel.start(config, model_path=str(model), name="drafter")
-        try:
-            return await served.complete(request, pixels=None, limit_s=config.loop.stall_s)
-        finally:
-            await served.close()
+    config = replace(config, rollout=replace(config.rollout, max_model_len=length, workers=1))
+    async with start_readers(config, model_path=model, log_dir=log_dir) as pool:
+        return await pool.ask(None, request)

@@ -15,8 +15,9 @@ from pathlib import Path
 from fundus_ray.config import Config
 from fundus_ray.knowledge.records import Records
 from fundus_ray.sft.warm_start import warm_start
+from fundus_ray.traces.filter import verdict_table
 from fundus_ray.types import Sample
-from fundus_ray.write_traces import read_all, reader_model, verdict_table
+from fundus_ray.write_traces import read_all, reader_model
 
 Stage = Callable[[str, str], AbstractContextManager[None]]  # name and what is done -> times it
 
@@ -44,7 +45,7 @@ def first_policy(
         with stage("traces", "it reads the training images; knowledge links what it saw to their labels"):
             folder = read_all(config, samples, reader=reader, records=records, cache_dir=cache_dir)
             traces, verdicts = folder.path, folder.counts()
-            print(verdict_table(folder), flush=True)
+            print(verdict_table(verdicts), flush=True)
         config = replace(config, sft=replace(config.sft, traces=str(traces)))
     with stage("sft", f"policy version 0: warm start on {config.sft.target}"):
         model_path = warm_start(config, samples, records=records, cache_dir=cache_dir, reader=reader)

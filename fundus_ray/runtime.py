@@ -105,8 +105,8 @@ async def start_readers(config: Config, *, model_path: Path, log_dir: Path) -> A
             path = log_dir.resolve() / f"{ask.name}.log"
             args = (config, str(model_path.resolve()), ask.name, str(path))
             actors.append(spawn(ask, ReaderWorker, *args, threads=config.rollout.threads, log_path=path))
-        limit_s = config.ray.start_timeout_s
-        await all_or_first_error([a.call("start", doing="starting its engine", limit_s=limit_s) for a in actors])
+        limit_s, doing = config.ray.start_timeout_s, f"loading {model_path} (limit: ray.start_timeout_s)"
+        await all_or_first_error([a.call("start", doing=doing, limit_s=limit_s) for a in actors])
         pool = ReaderPool(actors, limit_s=config.loop.stall_s)
         async with _closed_at_the_end(pool):
             yield pool

@@ -28,8 +28,8 @@ from fundus_ray.knowledge.retriever import Retriever
 from fundus_ray.knowledge.store import build_store, records_of
 from fundus_ray.runtime import start_readers
 from fundus_ray.sft.reader import train_reader
-from fundus_ray.traces.filter import NO_RECORD, REASONS, UNPARSEABLE, reject_reason
-from fundus_ray.traces.link import LinkedTrace, link, relation_query, relations_of, states
+from fundus_ray.traces.filter import NO_RECORD, UNPARSEABLE, reject_reason
+from fundus_ray.traces.link import LinkedTrace, label_records, link, relation_query, relations_of, states
 from fundus_ray.traces.reader import PROMPT_VERSION, candidates, finding_request, findings_of
 from fundus_ray.traces.store import TraceFolder, subject
 from fundus_ray.types import Evidence, ImageRef, Modality, ModelReply, ModelRequest, Sample
@@ -66,7 +66,7 @@ class TraceWriter:
 
     async def write(self, sample: Sample) -> Outcome:
         """Raises SearchError where the knowledge store is down, WorkerDiedError where the model is."""
-        records = self._records_of(sample)
+        records = label_records(sample, self._records)
         if not records:
             return self._outcome(sample, records=(), findings=(), rejected=NO_RECORD, reply="")
         reply = await self._read(sample.image, self._request(sample.modality))
@@ -98,12 +98,6 @@ class TraceWriter:
         )
         rejected = rejected or reject_reason(trace, sample, records=records, vocabulary=self._vocabulary)
         return Outcome(trace=trace, rejected=rejected, reply=reply)
-
-    def _records_of(self, sample: Sample) -> tuple[Record, ...]:
-        """The records of all its labels; none where one is missing."""
-        found = [self._records.get(label, sample.modality) for label in sample.answer]
-        known = tuple(record for record in found if record is not None)
-        return known if len(known) == len(found) else ()
 
     async def _cite(self, relations: Sequence[tuple[str, str]]) -> None:
         """Search for the relations that no passage is known for yet, in one batch."""
@@ -205,12 +199,3 @@ async def _write_all(writer: TraceWriter, samples: Sequence[Sample], *, folder: 
             bar.update()
 
         await all_or_first_error([one(sample) for sample in samples])
-
-
-def verdict_table(folder: TraceFolder) -> str:
-    """How many traces are kept, and how many are not by which reason."""
-    counts = folder.counts()
-    total = sum(counts.values())
-    lines = [f"{counts.get('kept', 0):6d} of {total} traces kept"]
-    lines += [f"{counts[name]:6d} {name}: {what}" for name, what in REASONS.items() if name in counts]
-    return "\n".join(lines)

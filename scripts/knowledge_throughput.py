@@ -1,5 +1,5 @@
-"""How many queries a second the knowledge store answers, as one table: in this process and over HTTP, one at a time and
-64 at once, and through the rubric's cache.
+"""How many queries a second the knowledge store answers, as one table in Markdown: in this process and over HTTP, one
+at a time and 64 at once, and through the rubric's cache.
 
     python scripts/knowledge_throughput.py [--url http://HOST:9200] [--queries FILE] [--seconds 3] [--embeddings minilm]
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import socket
 import subprocess
 import tempfile
@@ -46,10 +47,46 @@ def main() -> None:
     queries = [row["query"] for row in yaml.safe_load(args.queries.read_text(encoding="utf-8"))["queries"]]
     with tempfile.TemporaryDirectory() as folder, server(args.url, Path(folder)) as url:
         rows = asyncio.run(measure(queries, url=url, embeddings=args.embeddings, seconds=args.seconds))
-    print(f"{len(queries)} different queries, top {TOP_K}; queries/s")
-    print(f"{'store':<16}{'one at a time':>15}{f'{BATCH} at once':>15}{'cached':>15}")
-    for name, rates in rows:
-        print(f"{name:<16}" + "".join(f"{rate:>15.3g}" for rate in rates))
+    asked = args.url or "the tests' server"
+    print(table(rows, queries=len(queries), server=asked, embeddings=args.embeddings, seconds=args.seconds))
+
+
+def table(
+    rows: Sequence[tuple[str, tuple[float, float, float]]],
+    *,
+    queries: int,
+    server: str,
+    embeddings: str,
+    seconds: float,
+) -> str:
+    """Markdown: what was measured and on what, then a row a store with queries a second."""
+    search = f"hybrid search ({embeddings})" if embeddings else "BM25"
+    lines = [
+        f"{queries} different queries, top {TOP_K}, {search}, HTTP to {server}, at least {seconds:g} s a figure; "
+        f"{machine()}",
+        "",
+        f"| queries/s | single | batched ({BATCH}) | cached ({BATCH}) |",
+        "| --- | --: | --: | --: |",
+    ]
+    lines += [f"| {name} | " + " | ".join(_figure(rate) for rate in rates) + " |" for name, rates in rows]
+    return "\n".join(lines)
+
+
+def machine() -> str:
+    """CPUs that this process may use, their model, and how busy they are with everything together."""
+    info = Path("/proc/cpuinfo")
+    names = [line.split(":", 1)[1].strip() for line in _lines(info) if line.startswith("model name")]
+    model = f" ({names[0]})" if names else ""
+    return f"{len(os.sched_getaffinity(0))} CPUs{model}, load {os.getloadavg()[0]:.1f}"
+
+
+def _lines(file: Path) -> list[str]:
+    return file.read_text().splitlines() if file.is_file() else []
+
+
+def _figure(rate: float) -> str:
+    """Three digits that mean something."""
+    return f"{float(f'{rate:.3g}'):,g}" if rate < 1e6 else f"{rate:.2e}"
 
 
 async def measure(
@@ -61,10 +98,12 @@ async def measure(
     )
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        for name, config in (("embedded", KnowledgeConfig(embeddings=embeddings)), ("elasticsearch", there)):
+        for name, config in (("embedded", KnowledgeConfig(embeddings=embeddings)), ("HTTP", there)):
             store = await build_store(config, folder=Path(folder))
-            rows.append((name, await rates(store, queries, seconds=seconds)))
-            await store.close()
+            try:
+                rows.append((name, await rates(store, queries, seconds=seconds)))
+            finally:
+                await store.close()
     return rows
 
 

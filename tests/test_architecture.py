@@ -29,7 +29,7 @@ LAYERS = (
     ("loop",),
     ("actors", "checkpoints"),
     ("runtime",),
-    ("read_image", "draft_record", "write_traces"),
+    ("read_image", "draft_record", "write_traces", "filter_traces"),
     ("first_policy",),
     ("pipeline",),
     ("cli",),

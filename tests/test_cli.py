@@ -77,6 +77,16 @@ def test_help_lists_the_commands_in_pipeline_order() -> None:
             ["knowledge", "build", "--out", "x", "--store", "elasticsearch", "knowledge.api_key_env=NO_SUCH_KEY"],
             "knowledge.api_key_env=NO_SUCH_KEY: this environment variable is not set",
         ),
+        (["knowledge", "search", "drusen", "--top", "0"], "--top=0 is not allowed: must be >= 1 and <= 10000"),
+        (["knowledge", "search", "drusen", "--top", "10001"], "--top=10001 is not allowed: must be >= 1 and <= 10000"),
+        (
+            ["knowledge", "search", "drusen", "--index", "x", "--store", "elasticsearch"],
+            "--index=x is the folder of an embedded store and has no effect with knowledge.store=elasticsearch",
+        ),
+        (
+            ["knowledge", "search", "drusen", "--index", "x", "knowledge.store=elasticsearch"],
+            "leave it out, or name an index of the cluster by knowledge.index",
+        ),
         (["train"], "--config configs/quickstart.yaml or --resume"),
         (["train", "--resume", "no/such/run"], "no/such/run is not a run folder"),
         (["data", "sheet", "--columns", "0", "--out", "x.png"], "at least 1 column"),

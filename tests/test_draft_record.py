@@ -1,4 +1,4 @@
-"""A record drafted on real parts: the knowledge store, a vLLM engine, structured output. The model is tiny and
+"""A record drafted on real parts: the knowledge store, Ray, a vLLM engine, structured output. The model is tiny and
 untrained: asserted is what becomes of its words."""
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import yaml
 
 from fundus_ray.config import Config, load
 from fundus_ray.draft_record import draft_record
-from fundus_ray.errors import DataError
+from fundus_ray.errors import DataError, WorkerDiedError
 from fundus_ray.types import Modality
 
 LABEL = "lunar retinopathy"
@@ -36,6 +36,16 @@ def test_a_draft_is_written_once_with_what_a_person_must_look_at(tmp_path: Path,
     assert tree["draft"]["snapshot"] == draft.snapshot
     with pytest.raises(DataError, match="exists: accept or reject it first"):
         draft_record(config, label=LABEL, modality=Modality.CFP, model=tiny_policy, out=out)
+
+
+def test_a_model_that_does_not_start_in_time_is_named_with_the_setting(tmp_path: Path, tiny_policy: Path) -> None:
+    config = config_in(tmp_path)
+    config.ray.start_timeout_s = 0.05
+    out = tmp_path / "drafts"
+    said = rf"reader-0 did not answer within 0\.05 s while loading {tiny_policy} \(limit: ray\.start_timeout_s\)"
+    with pytest.raises(WorkerDiedError, match=said):
+        draft_record(config, label=LABEL, modality=Modality.CFP, model=tiny_policy, out=out)
+    assert list(out.glob("*.yaml")) == []
 
 
 def test_a_label_that_no_passage_names_is_not_drafted(tmp_path: Path, tiny_policy: Path) -> None:

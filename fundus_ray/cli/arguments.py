@@ -35,10 +35,3 @@ def take_store(command: argparse.ArgumentParser) -> None:
     command.add_argument("--store", choices=("embedded", "elasticsearch"), help="short for knowledge.store=")
     command.add_argument("--url", metavar="URL", help="short for knowledge.url=")
     take_overrides(command)
-
-
-def count(text: str) -> int:
-    """A whole number of at least 1. Raises ArgumentTypeError."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
-    return int(text)

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fundus_ray.cli.arguments import add, count, take_store, topic
+from fundus_ray.cli.arguments import add, take_store, topic
+from fundus_ray.errors import ConfigError
 
 if TYPE_CHECKING:
     from fundus_ray.config import Config
@@ -31,8 +32,10 @@ def register(commands: Any) -> None:
         choices=MODALITIES,
         help="add the modality's name to the query, so that passages which speak of it rank higher",
     )
-    command.add_argument("--top", type=count, default=5, metavar="K", help="passages to print (default 5)")
-    command.add_argument("--index", type=Path, metavar="DIR", help="the DIR of `knowledge build`; default: a cache")
+    command.add_argument("--top", type=int, default=5, metavar="K", help="passages to print (default 5)")
+    command.add_argument(
+        "--index", type=Path, metavar="DIR", help="the DIR of `knowledge build`; default: a cache; embedded store only"
+    )
     command.add_argument("--json", action="store_true", help="print a list with everything known of each passage")
     take_store(command)
     _register_records(group)
@@ -89,11 +92,19 @@ def _search(args: argparse.Namespace) -> None:
     import asyncio
 
     from fundus_ray.knowledge.query import with_modality
+    from fundus_ray.knowledge.retriever import MOST_PASSAGES
     from fundus_ray.knowledge.store import BuiltStore, build_store, open_store, read_corpus
     from fundus_ray.types import Modality
 
+    if not 1 <= args.top <= MOST_PASSAGES:
+        raise ConfigError(f"--top={args.top} is not allowed: must be >= 1 and <= {MOST_PASSAGES} (passages to print)")
     config = config_of(args)
     knowledge = config.knowledge
+    if knowledge.store == "elasticsearch" and args.index is not None:
+        raise ConfigError(
+            f"--index={args.index} is the folder of an embedded store and has no effect with knowledge.store="
+            "elasticsearch; leave it out, or name an index of the cluster by knowledge.index"
+        )
     query = with_modality(args.query, Modality(args.modality.upper())) if args.modality else args.query
 
     async def search() -> tuple[tuple[Evidence, ...], str]:

@@ -79,7 +79,7 @@ class KnowledgeConfig:
         "", "folder of a sentence-embedding model for hybrid search, or `minilm` for that of the package; empty = BM25"
     )
     url: str = _opt("http://127.0.0.1:9200", "elasticsearch only: address of the cluster")
-    index: str = _opt("fundus-ray", "elasticsearch only: alias that points to the newest whole index")
+    index: str = _opt("fundus-ray", "elasticsearch only: alias of the newest whole index; each one is INDEX-SNAPSHOT")
     api_key_env: str = _opt("", "elasticsearch only: environment variable that holds the API key")
     ca_certs: str = _opt("", "elasticsearch only: file with the certificate authority of an https address")
     timeout_s: float = _opt(5.0, "elasticsearch only: longest wait for one answer", above=0.0)

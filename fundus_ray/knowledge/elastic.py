@@ -3,8 +3,9 @@ one.
 
 In: passages with their snapshot id, vectors where there is an embedding model, and a cluster. Out: a `Retriever`. An
 index is filled first, counted, and only then given the alias, so the alias never points to half an index; a build that
-was interrupted is completed by running it again. A store reads the index by its own name: a later switch of the alias
-does not change what an opened store answers. Older indices stay until a person deletes them.
+was interrupted is completed by running it again. Processes of one run open its snapshot's index by its own name, so
+that a run with other knowledge, which moves the alias, disturbs none that is under way; the alias is for people and
+other programs. Older indices stay until a person deletes them.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from fundus_ray.types import Evidence
 _BULK_DOCUMENTS, _BULK_BYTES = 500, 2_000_000  # of one bulk request
 _SEARCHES = 64  # in one _msearch request
 _DONE = 409  # this passage is there already
+_BUILD = "build it: fundus-ray knowledge build --out DIR knowledge.store=elasticsearch, with the same settings"
 
 
 class ElasticStore:
@@ -57,25 +59,22 @@ class ElasticStore:
     async def open(
         cls, cluster: Cluster, *, alias: str, snapshot: str, vocabulary: Vocabulary, encode: Encode | None
     ) -> ElasticStore:
-        """Opens the index that the alias points to. Raises SearchError where there is none, or one of another
-        snapshot."""
-        rebuild = "build it: fundus-ray knowledge build --out DIR knowledge.store=elasticsearch, with the same settings"
+        """Opens the snapshot's own index, wherever the alias points. Raises SearchError where there is none, or it is
+        not whole."""
+        name = index_name(alias, snapshot)
         try:
-            found = await cluster.ask("opening the index", lambda es: es.indices.get(index=alias))
+            found = await cluster.ask("opening the index", lambda es: es.indices.get(index=name))
+            held = (await cluster.ask("counting passages", lambda es: es.count(index=name)))["count"]
         except NotFoundError:
-            raise SearchError(f"{cluster.url}: there is no index {alias}; {rebuild}") from None
+            raise SearchError(await _missing(cluster, alias, name)) from None
         except BadRequestError as err:
             raise SearchError(f"{cluster.url}: refused ({one_line(err)}); fundus_ray needs Elasticsearch 9") from None
-        if len(found) != 1:
+        (content,) = found.values()
+        marks = content["mappings"].get("_meta", {})
+        if (marks.get("snapshot"), marks.get("passages")) != (snapshot, held):
             raise SearchError(
-                f"{cluster.url}: {alias} stands for {len(found)} indices ({', '.join(sorted(found))}); {rebuild}"
-            )
-        ((name, content),) = found.items()
-        there = content["mappings"].get("_meta", {}).get("snapshot", "unknown")
-        if there != snapshot:
-            raise SearchError(
-                f"{cluster.url}: index {name} (alias {alias}) holds snapshot {there}, but the passages, records and "
-                f"settings here make {snapshot}; set knowledge.* as it was built, or {rebuild}"
+                f"{cluster.url}: index {name} is not whole: it holds {held} of {marks.get('passages')} passages and is "
+                f"marked {marks.get('snapshot')}; {_BUILD}"
             )
         return cls(cluster, index=name, snapshot=snapshot, vocabulary=vocabulary, encode=encode)
 
@@ -149,6 +148,23 @@ class ElasticStore:
             raise SearchError(f"{self._cluster.url}: {what} in index {self._index}: {one_line(err)}") from None
 
 
+def index_name(alias: str, snapshot: str) -> str:
+    """The index of one snapshot."""
+    return f"{alias}-{snapshot}"
+
+
+async def _missing(cluster: Cluster, alias: str, name: str) -> str:
+    """What to say where a snapshot has no index, with what there is instead."""
+    try:
+        there = sorted(await cluster.ask("reading the alias", lambda es: es.indices.get(index=alias)))
+    except NotFoundError:
+        return f"{cluster.url}: there is no index {name}, and no alias {alias}; {_BUILD}"
+    return (
+        f"{cluster.url}: there is no index {name}, which the passages, records and settings here make; {alias} stands "
+        f"for {', '.join(there)}; set knowledge.* as that was built, or {_BUILD}"
+    )
+
+
 async def build(
     cluster: Cluster,
     passages: Sequence[Passage],
@@ -162,7 +178,7 @@ async def build(
 
     Raises SearchError, and the alias stays where it was.
     """
-    name = f"{alias}-{snapshot}"
+    name = index_name(alias, snapshot)
     try:
         if await _count(cluster, name) != len(passages):
             rows = None if vectors is None else await asyncio.to_thread(vectors)

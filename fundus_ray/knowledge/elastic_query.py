@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from fundus_ray.knowledge.passage import Passage
 from fundus_ray.knowledge.query import FIELDS, Clause, searched_fields
+from fundus_ray.knowledge.retriever import MOST_PASSAGES
 from fundus_ray.knowledge.snapshot import STEMMER
 
 STORED = ("id", "title", "section", "text", "source", "url", "licence")  # a passage's fields, as in Passage
@@ -78,7 +79,7 @@ def bm25_body(terms: Sequence[Clause], *, size: int) -> dict[str, Any]:
     return {
         "query": {"bool": {"should": weighted, "minimum_should_match": 1}},
         "sort": [{"_score": "desc"}, {"id": "asc"}],
-        "size": size,
+        "size": min(size, MOST_PASSAGES),
         "_source": False,
         "track_total_hits": False,
     }
@@ -86,6 +87,7 @@ def bm25_body(terms: Sequence[Clause], *, size: int) -> dict[str, Any]:
 
 def knn_body(vector: NDArray[np.float32], *, size: int) -> dict[str, Any]:
     """The nearest vectors, ids and scores only; a score is (1 + cosine) / 2."""
+    size = min(size, MOST_PASSAGES)
     nearest = {"field": "vector", "query_vector": vector.tolist(), "k": size, "num_candidates": size}
     return {"knn": nearest, "size": size, "_source": False, "track_total_hits": False}
 

@@ -60,10 +60,15 @@ def train_reader(config: Config, *, records: Records, cache_dir: Path) -> Path:
 
 
 def reply_of(sample: Sample, records: Records, *, allowed: Sequence[str]) -> str:
-    """The conspicuous findings of a phantom, to the letter as the engine's schema spells the reply: without blanks."""
+    """What a model that sees all that is conspicuous would reply of a phantom."""
     severity = severities(seed_of(sample))
     names = [records.vocabulary.name(f) for f in sample.findings or () if severity[f] >= CONSPICUOUS]
-    return json.dumps({"findings": [name for name in names if name in allowed]}, separators=(",", ":"))
+    return spelled([name for name in names if name in allowed])
+
+
+def spelled(names: Sequence[str]) -> str:
+    """The reply that names these, to the letter as the engine's schema spells it: without blanks."""
+    return json.dumps({"findings": list(names)}, separators=(",", ":"))
 
 
 def _train(

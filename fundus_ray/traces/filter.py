@@ -6,7 +6,7 @@ REASONS. Works on any trace in the grammar, whoever wrote it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from fundus_ray.knowledge.records import Record
 from fundus_ray.knowledge.vocabulary import Vocabulary
@@ -21,8 +21,13 @@ CONTRADICTING, UNSUPPORTED, UNCITED = (
     "required_finding_not_seen",
     "required_finding_uncited",
 )
+KEPT = "kept"  # in counts; the verdict itself is ""
+SAMPLE_GONE, SAMPLE_CHANGED, NO_REPLY = "sample_gone", "sample_changed", "no_reply"  # of traces judged again
 REASONS = {
+    SAMPLE_GONE: "the data has no training sample of this id",
+    SAMPLE_CHANGED: "the sample has another image, answer or order of options than the trace was made for",
     NO_RECORD: "the label has no knowledge record in this modality",
+    NO_REPLY: "the label had no knowledge record when the trace was made, so the model was not asked",
     UNPARSEABLE: "the model's reply or the chain cannot be read",
     WRONG_ANSWER: "the chain's answer is not the label",
     CONTRADICTING: "a finding that speaks against the label is stated",
@@ -49,3 +54,11 @@ def reject_reason(trace: LinkedTrace, sample: Sample, *, records: Sequence[Recor
     if any(not cited & {(f, r.label) for f in r.required if f in stated} for r in needing):
         return UNCITED
     return ""
+
+
+def verdict_table(counts: Mapping[str, int]) -> str:
+    """How many traces are kept, and how many are not by which reason. `counts`: traces by verdict, KEPT or a key of
+    REASONS."""
+    lines = [f"{counts.get(KEPT, 0):6d} of {sum(counts.values())} traces kept"]
+    lines += [f"{counts[name]:6d} {name}: {what}" for name, what in REASONS.items() if name in counts]
+    return "\n".join(lines)

@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from fundus_ray.knowledge.records import Record
+from fundus_ray.knowledge.passage import Passage
+from fundus_ray.knowledge.records import Record, Records
 from fundus_ray.knowledge.vocabulary import Vocabulary
 from fundus_ray.reasoning.chain import compose, reasons
 from fundus_ray.reasoning.prompt import letter
@@ -42,6 +43,13 @@ class LinkedTrace:
     snapshot: str  # of the knowledge
 
 
+def label_records(sample: Sample, records: Records) -> tuple[Record, ...]:
+    """The records of all its labels in its modality; none where one is missing."""
+    found = [records.get(label, sample.modality) for label in sample.answer]
+    known = tuple(record for record in found if record is not None)
+    return known if len(known) == len(found) else ()
+
+
 def relations_of(findings: Sequence[str], records: Sequence[Record]) -> list[tuple[str, str, str]]:
     """(finding, label, role) of every finding that a record asks for, required ones first."""
     found = []
@@ -56,7 +64,7 @@ def relation_query(finding: str, label: str, vocabulary: Vocabulary) -> str:
     return f"{vocabulary.name(finding)} {label}"
 
 
-def states(passage: Evidence, *, finding: str, label: str, vocabulary: Vocabulary) -> bool:
+def states(passage: Evidence | Passage, *, finding: str, label: str, vocabulary: Vocabulary) -> bool:
     """Whether the passage asserts the finding and names the label, each by any of its names."""
     text = f"{passage.title}. {passage.section}. {passage.text}"
     return finding in read_chain(text, vocabulary).findings and any(

@@ -7,14 +7,17 @@ In: traces with their verdicts, as they are made. Out, in the folder:
     kept.jsonl          chat messages with an `images` column: what TRL, ms-swift and LLaMA-Factory read
     kept.parquet        the same rows with findings, relations and citations
 
-A second run with the same settings goes on where the first one stopped.
+A second run with the same settings goes on where the first one stopped. One process at a time writes to a folder.
 """
 
 from __future__ import annotations
 
+import fcntl
+import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,35 +27,45 @@ import pyarrow.parquet as pq
 from fundus_ray.errors import ConfigError, DataError
 from fundus_ray.obs.strict_json import JsonLines, line_of, read_json, read_lines, write_json, write_text
 from fundus_ray.reasoning.prompt import build_prompt
+from fundus_ray.traces.filter import KEPT
 from fundus_ray.traces.link import LinkedTrace, Relation
 from fundus_ray.types import Sample
 
 MADE_WITH, TRACES, CHAT, PARQUET = "made_with.json", "traces.jsonl", "kept.jsonl", "kept.parquet"
+LOCK = ".lock"
+IMAGE_MARK = "<image>"  # and no line break, so that the prompt is the one that the policy is asked with here
 
 
 class TraceFolder:
     """An open folder; `verdicts` holds what is in it: sample id -> "" (kept) or the reason against it."""
 
     def __init__(self, path: Path, *, made_with: Mapping[str, Any]) -> None:
-        """Raises ConfigError where the folder holds traces that were made otherwise."""
+        """Raises ConfigError where the folder holds traces that were made otherwise, or another process writes to
+        it."""
         self.path = path
         path.mkdir(parents=True, exist_ok=True)
-        marker = path / MADE_WITH
-        if marker.is_file() and (path / TRACES).is_file() and (path / TRACES).stat().st_size:
+        with ExitStack() as on_error:
+            on_error.enter_context(sole_writer(path))
+            self._mark(made_with)
+            self.verdicts: dict[str, str] = {}
+            if (path / TRACES).is_file():
+                whole = list(read_lines(path / TRACES))
+                write_text(path / TRACES, _text(whole))  # without a line cut short
+                self.verdicts = {row["sample_id"]: row["rejected"] for row in whole}
+            self._lines = JsonLines(path / TRACES)
+            self._held = on_error.pop_all()
+
+    def _mark(self, made_with: Mapping[str, Any]) -> None:
+        marker, traces = self.path / MADE_WITH, self.path / TRACES
+        if marker.is_file() and traces.is_file() and traces.stat().st_size:
             before = read_json(marker)
             odd = next((key for key in made_with if before.get(key) != made_with[key]), None)
             if odd is not None:
                 raise ConfigError(
-                    f"{path} holds traces made with {odd}={before.get(odd)!r}, not {made_with[odd]!r}; "
+                    f"{self.path} holds traces made with {odd}={before.get(odd)!r}, not {made_with[odd]!r}; "
                     "take another --out"
                 )
         write_json(marker, made_with)
-        self.verdicts: dict[str, str] = {}
-        if (path / TRACES).is_file():
-            whole = list(read_lines(path / TRACES))
-            write_text(path / TRACES, "".join(line_of(row) + "\n" for row in whole))  # without a line cut short
-            self.verdicts = {row["sample_id"]: row["rejected"] for row in whole}
-        self._lines = JsonLines(path / TRACES)
 
     def add(self, trace: LinkedTrace, sample: Sample, *, rejected: str, reply: str) -> None:
         """One trace with its verdict and the model's own words; on disk when this returns."""
@@ -60,41 +73,95 @@ class TraceFolder:
         self.verdicts[trace.sample_id] = rejected
 
     def counts(self) -> dict[str, int]:
-        """Traces by verdict; "kept" for those without a reason against them."""
-        return dict(Counter(verdict or "kept" for verdict in self.verdicts.values()))
+        """Traces by verdict; KEPT for those without a reason against them."""
+        return dict(Counter(verdict or KEPT for verdict in self.verdicts.values()))
 
     def export(self, samples: Mapping[str, Sample]) -> int:
-        """Write the kept ones for other trainers, in the folder's order. Returns how many."""
-        rows = [_row(trace, samples[trace.sample_id]) for trace in kept_traces(self.path, samples)]
-        chat = [{"messages": row["messages"], "images": row["images"]} for row in rows]
-        write_text(self.path / CHAT, "".join(line_of(one) + "\n" for one in chat))
-        pq.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), self.path / PARQUET)
-        return len(rows)
+        """As `export_kept`."""
+        return export_kept(self.path, samples)
 
     def close(self) -> None:
         """Close the open file."""
         self._lines.close()
+        self._held.close()
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTrace:
+    """A line of the folder."""
+
+    trace: LinkedTrace
+    about: dict[str, Any]  # as `subject`
+    rejected: str  # "" = kept
+    reply: str  # the model's own words, "" where it was not asked
+
+
+@contextmanager
+def sole_writer(folder: Path) -> Iterator[None]:
+    """Raises ConfigError where another process, or another part of this one, holds the folder; the kernel lets go of
+    it however its process ends."""
+    lock = os.open(folder / LOCK, os.O_CREAT | os.O_RDWR, 0o644)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(f"{folder}: another process is writing to it; wait until it ends, or stop it") from None
+        yield
+    finally:
+        os.close(lock)
+
+
+def check_folder(folder: Path) -> None:
+    """Raises DataError where there are no traces."""
+    if not (folder / TRACES).is_file():
+        raise DataError(f"{folder} is not a folder of traces: it has no {TRACES}")
+
+
+def stored_traces(folder: Path) -> Iterator[StoredTrace]:
+    """Every trace, in the folder's order. Raises DataError where the folder is none, or a line is broken."""
+    check_folder(folder)
+    for number, row in enumerate(read_lines(folder / TRACES), start=1):
+        try:
+            yield StoredTrace(trace=_trace(row), about=row["about"], rejected=row["rejected"], reply=row["reply"])
+        except (KeyError, TypeError) as err:
+            raise DataError(f"{folder / TRACES}:{number}: not a trace: {err!r}") from None
+
+
+def write_verdicts(folder: Path, verdicts: Sequence[str], *, judged_with: str) -> None:
+    """Give every trace, in the folder's order, its verdict and the snapshot of the knowledge that it rests on. In one
+    step: a crash leaves the old verdicts."""
+    rows = zip(read_lines(folder / TRACES), verdicts, strict=True)
+    write_text(
+        folder / TRACES, _text({**row, "rejected": verdict, "judged_with": judged_with} for row, verdict in rows)
+    )
+
+
+def export_kept(folder: Path, samples: Mapping[str, Sample]) -> int:
+    """Write the kept ones for other trainers, in the folder's order. Returns how many."""
+    kept = [(trace, samples[trace.sample_id]) for trace in kept_traces(folder, samples)]
+    chat = [{"messages": _messages(*one, mark=IMAGE_MARK), "images": [one[1].image.path]} for one in kept]
+    write_text(folder / CHAT, _text(chat))
+    part = folder / f".{PARQUET}.part"
+    pq.write_table(pa.Table.from_pylist([_row(*one) for one in kept], schema=_SCHEMA), part)
+    os.replace(part, folder / PARQUET)
+    return len(kept)
 
 
 def kept_traces(folder: Path, samples: Mapping[str, Sample]) -> Iterator[LinkedTrace]:
     """The traces that were kept and are about these samples, by id.
 
-    Raises DataError where the folder is none, a line is broken, or a sample of the same id has another image, answer or
-    order of options than the one that the trace was written for (its letters would then be wrong).
+    Raises DataError as `stored_traces`, and where a sample of the same id has another image, answer or order of options
+    than the one that the trace was written for (its letters would then be wrong).
     """
-    if not (folder / TRACES).is_file():
-        raise DataError(f"{folder} is not a folder of traces: it has no {TRACES}")
-    for number, row in enumerate(read_lines(folder / TRACES), start=1):
-        try:
-            trace, about = _trace(row), row["about"]
-        except (KeyError, TypeError) as err:
-            raise DataError(f"{folder / TRACES}:{number}: not a trace: {err!r}") from None
-        if row["rejected"] or trace.sample_id not in samples:
+    for number, stored in enumerate(stored_traces(folder), start=1):
+        trace = stored.trace
+        if stored.rejected or trace.sample_id not in samples:
             continue
-        if about != subject(samples[trace.sample_id]):
+        if stored.about != subject(samples[trace.sample_id]):
             raise DataError(
                 f"{folder / TRACES}:{number}: sample {trace.sample_id} has another image, answer or order of options "
-                "now; use the data settings that the traces were made with (data.option_order, the rows' ids)"
+                "now; use the data settings that the traces were made with (data.option_order, the rows' ids), or "
+                "judge the traces again: fundus-ray traces filter"
             )
         yield trace
 
@@ -115,15 +182,23 @@ def _trace(row: Mapping[str, Any]) -> LinkedTrace:
     )
 
 
-def _row(trace: LinkedTrace, sample: Sample) -> dict[str, Any]:
+def _text(rows: Iterable[Mapping[str, Any]]) -> str:
+    return "".join(line_of(row) + "\n" for row in rows)
+
+
+def _messages(trace: LinkedTrace, sample: Sample, *, mark: str) -> list[dict[str, str]]:
     prompt = build_prompt(sample, group_id=0, seed=0)
+    return [
+        {"role": "system", "content": prompt.system},
+        {"role": "user", "content": f"{mark}{prompt.user}"},
+        {"role": "assistant", "content": trace.text},
+    ]
+
+
+def _row(trace: LinkedTrace, sample: Sample) -> dict[str, Any]:
     return {
         "id": sample.id,
-        "messages": [
-            {"role": "system", "content": prompt.system},
-            {"role": "user", "content": f"<image>\n{prompt.user}"},
-            {"role": "assistant", "content": trace.text},
-        ],
+        "messages": _messages(trace, sample, mark=""),
         "images": [sample.image.path],
         "modality": sample.modality.value,
         "answer": list(sample.answer),

@@ -1,6 +1,6 @@
 """The reader actor: one vLLM engine of a generic multimodal model, as it is.
 
-In: an image and what to ask about it. Out: the model's reply. The runtime wraps this class as a Ray actor.
+In: what to ask, as a rule about an image. Out: the model's reply. The runtime wraps this class as a Ray actor.
 """
 
 from __future__ import annotations
@@ -33,10 +33,11 @@ class ReaderWorker:
 
         self._model = ServedModel.start(self._config, model_path=self._model_path, name=self._name)
 
-    async def ask(self, image: ImageRef, request: ModelRequest) -> ModelReply:
-        """What the model says of the image. Raises DataError where it cannot be read, TimeoutError after stall_s."""
+    async def ask(self, image: ImageRef | None, request: ModelRequest) -> ModelReply:
+        """What the model says, of the image where there is one. Raises DataError where that cannot be read,
+        TimeoutError after stall_s."""
         assert self._model is not None, "start() comes first"
-        pixels = await asyncio.to_thread(read_pixels, image)
+        pixels = None if image is None else await asyncio.to_thread(read_pixels, image)
         return await self._model.complete(request, pixels=pixels, limit_s=self._config.loop.stall_s)
 
     async def close(self) -> None:

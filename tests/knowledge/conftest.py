@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import time
@@ -50,6 +51,10 @@ class Server:
             else:
                 return
         pytest.fail(f"the server did not answer within {START_S:g} s")
+
+    def freeze(self) -> None:
+        """It keeps its connections and answers nothing more."""
+        self._process.send_signal(signal.SIGSTOP)
 
     def stop(self) -> None:
         """At once."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import http.server
 import json
@@ -14,10 +15,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from elasticsearch import AsyncElasticsearch
+from elasticsearch import AsyncElasticsearch, NotFoundError
 from numpy.typing import NDArray
 
-from fundus_ray.config import KnowledgeConfig
+from fundus_ray.config import Config, KnowledgeConfig
 from fundus_ray.knowledge import elastic
 from fundus_ray.knowledge.elastic import ElasticStore, build
 from fundus_ray.knowledge.elastic_client import Cluster
@@ -28,6 +29,9 @@ from fundus_ray.knowledge.passage import Passage
 from fundus_ray.knowledge.retriever import SearchError
 from fundus_ray.knowledge.store import BuiltStore, open_store
 from fundus_ray.knowledge.vocabulary import load_vocabulary
+from fundus_ray.reward.evidence import EvidenceSearch
+from fundus_ray.reward.worker import RewardWorker
+from fundus_ray.types import ImageRef, Modality, PolicyVersion, Prompt, Rollout, RolloutGroup, Sample
 
 TEXTS = ("zebra zebra lion", "zebra", "lion lion lion lion", "zebra crossing", "zebra")
 PASSAGES = [Passage(f"p#{i}", "title", "", text, "s", "u", "l") for i, text in enumerate(TEXTS)]
@@ -58,6 +62,14 @@ async def opened(cluster: Cluster, alias: str, *, snapshot: str = "feed", hybrid
     )
 
 
+def group_of(chain: str) -> RolloutGroup:
+    image = ImageRef(path="x.png", sha256="0", width_px=112, height_px=112)
+    options = ("normal", "glaucoma")
+    sample = Sample("s", image, Modality.CFP, "Which?", options, ("normal",), "diagnosis", "test", "train", "p")
+    rollout = Rollout((1,), (-1.0,), chain, "stop", seed=0, policy=PolicyVersion(0, "0"))
+    return RolloutGroup(Prompt(sample, "", "", group_id=0, seed=0), (1,), (rollout,), "w", 0.0, 0.0)
+
+
 async def put(cluster: Cluster, alias: str, *, snapshot: str = "feed", hybrid: bool = False) -> None:
     vectors = (lambda: VECTORS) if hybrid else None
     await build(cluster, PASSAGES, alias=alias, snapshot=snapshot, vectors=vectors)
@@ -77,16 +89,33 @@ async def test_it_answers_as_the_embedded_store(
         assert [e.score for e in found] == pytest.approx([e.score for e in expected], rel=1e-6)
 
 
-async def test_the_alias_moves_to_the_newest_snapshot_and_opened_stores_stay_where_they_are(
+async def test_the_alias_moves_to_the_newest_snapshot_and_every_snapshot_is_opened_by_its_own_index(
     cluster: Cluster, on_server: KnowledgeConfig
 ) -> None:
-    await put(cluster, on_server.index, snapshot="old")
-    old = await opened(cluster, on_server.index, snapshot="old")
-    await put(cluster, on_server.index, snapshot="new")
-    with pytest.raises(SearchError, match=r"holds snapshot new, but .* make old; .*build it"):
-        await opened(cluster, on_server.index, snapshot="old")
-    assert len((await old.search(["zebra"], k=9))[0]) == 4
-    assert (await opened(cluster, on_server.index, snapshot="new")).snapshot == "new"
+    alias = on_server.index
+    await put(cluster, alias, snapshot="old")
+    await put(cluster, alias, snapshot="new")
+    assert list(await cluster.ask("reading", lambda es: es.indices.get_alias(name=alias))) == [f"{alias}-new"]
+    for snapshot in ("old", "new"):
+        store = await opened(cluster, alias, snapshot=snapshot)
+        assert (store.snapshot, len((await store.search(["zebra"], k=9))[0])) == (snapshot, 4)
+    with pytest.raises(SearchError, match=rf"no index {alias}-other, .*; {alias} stands for {alias}-new; .*build it"):
+        await opened(cluster, alias, snapshot="other")
+
+
+async def test_runs_with_other_knowledge_on_one_cluster_score_by_their_own(
+    cluster: Cluster, on_server: KnowledgeConfig
+) -> None:
+    for snapshot in ("old", "new"):
+        passages = [Passage(f"{snapshot}#0", "Microaneurysms", "", "Microaneurysms are red dots.", "s", "u", "l")]
+        await build(cluster, passages, alias=on_server.index, snapshot=snapshot, vectors=None)
+    chain = "<think>Findings: microaneurysms. Conclusion: normal.</think><answer>A</answer>"
+    for snapshot in ("old", "new"):
+        worker = RewardWorker(Config(knowledge=on_server), BuiltStore(folder=Path(), snapshot=snapshot))
+        await worker.start()
+        (scored,) = (await worker.score(group_of(chain))).scored
+        assert {item.passage_id for item in scored.evidence} == {f"{snapshot}#0"}
+        assert scored.snapshot == snapshot
 
 
 async def test_a_build_that_was_cut_off_has_no_alias_and_is_completed_by_the_next(
@@ -105,8 +134,10 @@ async def test_a_build_that_was_cut_off_has_no_alias_and_is_completed_by_the_nex
     monkeypatch.setattr(elastic, "_write", cut_off)
     with pytest.raises(CutOff):
         await put(cluster, on_server.index)
-    with pytest.raises(SearchError, match=f"there is no index {on_server.index}; build it"):
+    with pytest.raises(SearchError, match=f"index {on_server.index}-feed is not whole: it holds .* of 5 passages"):
         await opened(cluster, on_server.index)
+    with pytest.raises(NotFoundError):
+        await cluster.ask("reading", lambda es: es.indices.get_alias(name=on_server.index))
     monkeypatch.setattr(elastic, "_write", write)
     await put(cluster, on_server.index)
     (found,) = await (await opened(cluster, on_server.index)).search(["zebra lion"], k=9)
@@ -120,7 +151,12 @@ async def test_passages_that_are_not_ours_keep_the_alias_away(cluster: Cluster, 
     await cluster.ask("writing", lambda es: es.index(index=name, id="stray", document={"id": "stray"}))
     with pytest.raises(SearchError, match=rf"{name} is not what a build makes: it holds 6 of 5 passages .*delete it"):
         await put(cluster, on_server.index)
-    with pytest.raises(SearchError, match="there is no index"):
+    with pytest.raises(NotFoundError):
+        await cluster.ask("reading", lambda es: es.indices.get_alias(name=on_server.index))
+
+
+async def test_without_any_build_index_and_alias_are_named(cluster: Cluster, on_server: KnowledgeConfig) -> None:
+    with pytest.raises(SearchError, match=f"no index {on_server.index}-feed, and no alias {on_server.index}; build it"):
         await opened(cluster, on_server.index)
 
 
@@ -156,6 +192,36 @@ async def test_a_server_killed_between_searches_is_named_within_the_time_limit(o
     await store.close()
 
 
+@pytest.mark.parametrize(
+    ("killed", "limit_s", "said"),
+    [(True, 60.0, "last: .*start Elasticsearch there"), (False, 0.5, "last: no answer within knowledge.timeout_s=0.5")],
+    ids=["killed", "hangs"],
+)
+async def test_a_server_lost_in_the_middle_of_a_search_is_named_and_nothing_of_the_search_is_remembered(
+    own_server: Any, killed: bool, limit_s: float, said: str
+) -> None:
+    config = KnowledgeConfig(store="elasticsearch", url=own_server.url, index="x", timeout_s=limit_s, retries=1)
+    builder = Cluster(replace(config, timeout_s=60))
+    await put(builder, "x")
+    await builder.close()
+    vocabulary = load_vocabulary()
+    store = ElasticStore(Cluster(config), index="x-feed", snapshot="feed", vocabulary=vocabulary, encode=None)
+    search = EvidenceSearch(store, top_k=1)
+    own_server.freeze()
+    under_way = asyncio.create_task(search.search([f"zebra {number}" for number in range(100)]))
+    await asyncio.sleep(0.2)  # the first request is sent, and nobody answers
+    assert not under_way.done()
+    if killed:
+        own_server.stop()
+    async with asyncio.timeout(2 * limit_s + 5):
+        with pytest.raises(SearchError, match=rf"{own_server.url}: search failed 2 times, {said}"):
+            await under_way
+    assert (search.hits, search.misses) == (0, 0)
+    with pytest.raises(SearchError, match=own_server.url):  # asked anew
+        await search.search(["zebra 0"])
+    await store.close()
+
+
 async def test_nothing_listening_is_named_with_the_remedy() -> None:
     config = KnowledgeConfig(store="elasticsearch", url="http://127.0.0.1:1", retries=1, timeout_s=5)
     with pytest.raises(SearchError, match=r"http://127.0.0.1:1: opening the index failed 2 times.*knowledge.url"):
@@ -173,7 +239,9 @@ class _Answers(http.server.BaseHTTPRequestHandler):
         status = {"secured": 401, "busy": 503 if asked < 3 else 200}.get(mode, 200)
         body: dict[str, Any] = {"error": {"type": "security_exception", "reason": "no"}} if status == 401 else {}
         if mode == "busy" and status == 200:
-            body = {"x-feed": {"mappings": {"_meta": {"snapshot": "feed"}}}}
+            body = {"x-feed": {"mappings": {"_meta": {"snapshot": "feed", "passages": 5}}}}
+        if self.path.endswith("/_count"):
+            body = {"count": 5}
         data = json.dumps(body).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
@@ -183,6 +251,8 @@ class _Answers(http.server.BaseHTTPRequestHandler):
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the client of a slow server has gone
             self.end_headers()
             self.wfile.write(data)
+
+    do_POST = do_GET
 
     def log_message(self, *_: Any) -> None:
         pass

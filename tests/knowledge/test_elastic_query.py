@@ -7,6 +7,7 @@ import numpy as np
 from fundus_ray.knowledge.elastic_query import bm25_body, bulk_operations, field_types, index_body, knn_body
 from fundus_ray.knowledge.passage import Passage
 from fundus_ray.knowledge.query import Clause
+from fundus_ray.knowledge.retriever import MOST_PASSAGES
 
 PASSAGE = Passage("a#0", "Drusen", "OCT", "Under the RPE.", "me", "http://x", "CC0")
 
@@ -57,3 +58,9 @@ def test_all_statistics_are_those_of_one_shard() -> None:
 def test_nearest_vectors_are_sought_among_as_many_as_are_wanted() -> None:
     knn = knn_body(np.array([1, 0], np.float32), size=9)["knn"]
     assert (knn["k"], knn["num_candidates"], knn["query_vector"]) == (9, 9, [1.0, 0.0])
+
+
+def test_no_search_asks_for_more_hits_than_an_index_gives() -> None:
+    assert bm25_body([Clause("text_words", ("red",), 1.0)], size=MOST_PASSAGES + 16)["size"] == 10_000
+    body = knn_body(np.array([1, 0], np.float32), size=MOST_PASSAGES + 16)
+    assert (body["size"], body["knn"]["k"], body["knn"]["num_candidates"]) == (10_000, 10_000, 10_000)

@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -31,17 +32,33 @@ def _script() -> ModuleType:
 
 quality = _script()
 QUERIES = quality.read_queries(quality.QUERIES)
+BLIND = quality.read_queries(quality.QUERIES.with_name("blind_queries.yaml"))
+# Of BM25 with synonyms over the blind queries, a little below 0.669, 0.950, 0.803. The set is for measuring alone: look
+# for what its misses have in common in other queries, and change nothing to please one of these.
+BLIND_FLOOR = quality.Quality(recall=0.65, hit=0.93, mrr=0.78)
 
 
-def test_every_relevant_passage_is_in_the_shipped_corpus() -> None:
+@pytest.fixture(scope="module")
+def rankings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[list[str]]]:
+    """Of both sets of queries, QUERIES first."""
+    folder = tmp_path_factory.mktemp("store")
+    made: dict[str, list[list[str]]] = asyncio.run(
+        quality.all_rankings([*QUERIES, *BLIND], folder=folder, hybrid=False)
+    )
+    return made
+
+
+@pytest.mark.parametrize("queries", [QUERIES, BLIND], ids=["chosen", "blind"])
+def test_every_relevant_passage_is_in_the_shipped_corpus(queries: list[Any]) -> None:
     shipped = {passage.id for passage in ingest(KnowledgeConfig()).passages}
-    assert sorted({name for query in QUERIES for name in query.relevant} - shipped) == []
+    assert sorted({name for query in queries for name in query.relevant} - shipped) == []
 
 
-def test_there_are_enough_queries_of_each_kind_and_none_twice() -> None:
-    assert len(QUERIES) >= 120
-    assert min(Counter(query.kind for query in QUERIES)[kind] for kind in quality.KINDS) >= 30
-    assert [text for text, times in Counter(query.text.lower() for query in QUERIES).items() if times > 1] == []
+@pytest.mark.parametrize("queries", [QUERIES, BLIND], ids=["chosen", "blind"])
+def test_there_are_enough_queries_of_each_kind_and_none_twice(queries: list[Any]) -> None:
+    assert len(queries) >= 120
+    assert min(Counter(query.kind for query in queries)[kind] for kind in quality.KINDS) >= 30
+    assert [text for text, times in Counter(query.text.lower() for query in queries).items() if times > 1] == []
 
 
 def test_relevant_passages_are_few_enough_to_mean_something() -> None:
@@ -106,12 +123,23 @@ def test_a_broken_file_of_queries_is_named(tmp_path: Path, text: str, message: s
     assert message in str(caught.value)
 
 
-def test_bm25_with_synonyms_keeps_its_recall_and_beats_bm25_without_on_abbreviations(tmp_path: Path) -> None:
-    rankings = asyncio.run(quality.all_rankings(QUERIES, folder=tmp_path, hybrid=False))
-    assert quality.quality(QUERIES, rankings["BM25 with synonyms"]).recall >= FLOOR
+def test_bm25_with_synonyms_keeps_its_recall_and_beats_bm25_without_on_abbreviations(
+    rankings: dict[str, list[list[str]]],
+) -> None:
+    ours = {name: ranked[: len(QUERIES)] for name, ranked in rankings.items()}
+    assert quality.quality(QUERIES, ours["BM25 with synonyms"]).recall >= FLOOR
     short = [number for number, query in enumerate(QUERIES) if query.kind == "abbreviation"]
     recall = {
         name: quality.quality([QUERIES[n] for n in short], [ranked[n] for n in short]).recall
-        for name, ranked in rankings.items()
+        for name, ranked in ours.items()
     }
     assert recall["BM25 with synonyms"] > recall["BM25 without synonyms"]
+
+
+def test_queries_that_no_setting_was_chosen_with_keep_their_level(rankings: dict[str, list[list[str]]]) -> None:
+    found = quality.quality(BLIND, rankings["BM25 with synonyms"][len(QUERIES) :])
+    assert found.recall >= BLIND_FLOOR.recall
+    assert found.hit >= BLIND_FLOOR.hit
+    assert found.mrr >= BLIND_FLOOR.mrr
+    plain = quality.quality(BLIND, rankings["BM25 without synonyms"][len(QUERIES) :])
+    assert found.mrr > plain.mrr

@@ -10,6 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from fundus_ray.errors import ConfigError, DataError
+from fundus_ray.policy.load import load_processor, prompt_text
+from fundus_ray.reasoning.prompt import build_prompt
 from fundus_ray.traces.link import LinkedTrace, Relation
 from fundus_ray.traces.store import TraceFolder, kept_traces
 from fundus_ray.types import Sample
@@ -65,7 +67,7 @@ def test_a_folder_made_with_other_settings_is_refused(tmp_path: Path, samples: t
         TraceFolder(tmp_path, made_with={**MADE_WITH, "snapshot": "other"})
 
 
-def test_the_export_has_chat_messages_with_one_image_mark_and_the_image(
+def test_the_export_holds_the_kept_ones_once_with_an_image_mark_and_once_without(
     tmp_path: Path, samples: tuple[Sample, ...]
 ) -> None:
     folder = TraceFolder(tmp_path, made_with=MADE_WITH)
@@ -74,15 +76,51 @@ def test_the_export_has_chat_messages_with_one_image_mark_and_the_image(
     assert folder.export({s.id: s for s in samples}) == 1
     folder.close()
     (row,) = [json.loads(line) for line in (tmp_path / "kept.jsonl").read_text().splitlines()]
+    question = build_prompt(samples[0], group_id=0, seed=0).user
     assert [m["role"] for m in row["messages"]] == ["system", "user", "assistant"]
-    assert row["messages"][1]["content"].count("<image>") == len(row["images"]) == 1
+    assert row["messages"][1]["content"] == f"<image>{question}"
     assert row["messages"][2]["content"] == trace(samples[0]).text
     assert row["images"] == [samples[0].image.path]
     (same,) = pq.read_table(tmp_path / "kept.parquet").to_pylist()
-    assert same["messages"] == row["messages"]
+    assert (same["images"], same["messages"][0], same["messages"][2]) == (
+        row["images"],
+        row["messages"][0],
+        row["messages"][2],
+    )
+    assert same["messages"][1]["content"] == question
     assert same["relations"] == [
         {"finding": "drusen", "label": "normal", "role": "supportive", "passage_id": "normal#0"}
     ]
+
+
+def test_both_exports_give_a_trainer_the_prompt_that_the_policy_is_asked_with(
+    tmp_path: Path, samples: tuple[Sample, ...], tiny_policy: Path
+) -> None:
+    folder = TraceFolder(tmp_path, made_with=MADE_WITH)
+    folder.add(trace(samples[0]), samples[0], rejected="", reply="")
+    folder.export({s.id: s for s in samples})
+    folder.close()
+    processor = load_processor(str(tiny_policy))
+    expected = prompt_text(processor, build_prompt(samples[0], group_id=0, seed=0)) + trace(samples[0]).text
+
+    # TRL makes parts of each content, the images before the text of the first question.
+    (row,) = pq.read_table(tmp_path / "kept.parquet").to_pylist()
+    parts: list[dict[str, object]] = [{"role": m["role"], "content": m["content"]} for m in row["messages"]]
+    parts[1]["content"] = [{"type": "image"}, {"type": "text", "text": parts[1]["content"]}]
+    assert processor.apply_chat_template(parts, tokenize=False).startswith(expected)
+
+    # ms-swift and LLaMA-Factory put the image's tokens where the mark stands.
+    (row,) = [json.loads(line) for line in (tmp_path / "kept.jsonl").read_text().splitlines()]
+    text = processor.apply_chat_template(row["messages"], tokenize=False)
+    assert text.replace("<image>", "<|vision_start|><|image_pad|><|vision_end|>").startswith(expected)
+
+
+def test_a_folder_has_one_writer_at_a_time(tmp_path: Path) -> None:
+    first = TraceFolder(tmp_path, made_with=MADE_WITH)
+    with pytest.raises(ConfigError, match=f"{tmp_path}: another process is writing to it; wait until it ends"):
+        TraceFolder(tmp_path, made_with=MADE_WITH)
+    first.close()
+    TraceFolder(tmp_path, made_with=MADE_WITH).close()
 
 
 def test_traces_of_samples_that_are_not_given_are_left_out_of_the_export(
