@@ -36,7 +36,7 @@ _GRADES = {
     "abundant",
 }
 _GRADE_OF = {word: grade for grade, words in _GRADES.items() for word in words.split("|")}
-_COUNT_AFTER = re.compile(r"\s?(?:\(\s?)?(?:n\s?=|[x\u00d7])\s?(\d{1,3})\b", re.ASCII | re.IGNORECASE)
+_COUNT_AFTER = re.compile(r"\s?(?:\(\s?)?(?:n\s?=|[x\u00d7:])\s?(\d{1,3})\b", re.ASCII | re.IGNORECASE)
 _GRADE_AFTER = re.compile(
     rf"\s{{0,2}}(?:[:(]|is|are|was|were|looks?|appears?)\s{{0,2}}(?:very |quite )?({'|'.join(_GRADE_OF)})\b",
     re.ASCII | re.IGNORECASE,

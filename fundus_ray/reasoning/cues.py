@@ -57,8 +57,8 @@ _SIGN = (
 _PHRASES: dict[str, tuple[str, ...]] = {
     # denies what follows
     "deny": (
-        *("no", "w/o", "denies", "deny", "denied", "denying", "neither", "nor", "none of", "clear of", "unlike"),
-        *("negative for", "neg for", "rather than", "instead of", "as opposed to", "resolution of", "resolved"),
+        *("no", "w/o", "denies", "deny", "denied", "denying", "neither", "nor", "none of", "clear of"),
+        *("negative for", "neg for", "resolution of", "resolved"),
         *("disappearance of", "nothing to suggest", "nothing to indicate", "nothing like", "nil", "no evidence"),
         *("no sign", "no signs", "without evidence of", "without signs of", "without any sign of", "no features of"),
         *("no evidence of", "no evidence for", "no sign of", "no signs of", "no hint of", "no trace of"),
@@ -66,6 +66,8 @@ _PHRASES: dict[str, tuple[str, ...]] = {
         *("can rule out", "can exclude", "excluding", "confuse these", "not to be confused with", "no longer"),
         *("allows us to rule out", "allow us to rule out", "helps rule out", "help rule out", "helps to rule out"),
     ),
+    # denies what follows up to a comma
+    "deny_to_comma": ("unlike", "rather than", "instead of", "as opposed to", "in contrast to"),
     # denies what follows, and undoes a denial just before it
     "deny_twice": (
         *("without", "absence of", "lack of", "lacks", "lack", "free of", "free from", "devoid of", "missing out on"),
@@ -131,6 +133,7 @@ _PHRASES: dict[str, tuple[str, ...]] = {
     ),
     "unlikely": (
         *_every("|is|are|seems|seem|becomes|appears|very|is very|less", "unlikely|improbable"),
+        *_every("|is|are", "not likely|not very likely"),
         *("less likely to be", "is less likely"),
     ),
     "neutral": (
@@ -161,8 +164,8 @@ _PHRASES: dict[str, tuple[str, ...]] = {
     ),
     "neutral_with": ("confused with", "seen together with"),
     # finding -> disease. `link` takes the list before it, and reads the other way round where the disease stands first
+    "link_verb": _every("|can", _LINKS),
     "link": (
-        *_every("|can", _LINKS),
         *_every(
             "typical|characteristic|diagnostic|pathognomonic|indicative|classic|specific|evidence|proof|telltale",
             "of|for",
@@ -170,6 +173,7 @@ _PHRASES: dict[str, tuple[str, ...]] = {
         *_every("consistent|compatible|in keeping|in line|associated|agrees|agree|accords|linked", "with"),
         *_every(_SIGN, "of"),
         *_every("seen|found|occur|occurs|occurring|common|expected|usual|typically seen|often seen", "in"),
+        *_every("required|needed|necessary|criterion|criteria", "for"),
         *("due to", "caused by", "secondary to", "supported by", "suggested by", "confirmed by", "indicated by"),
         *("linked to", "in favour of", "as in", "conclude", "i conclude", "i diagnose", "indicating", "supporting"),
         *("pointing to", "pointing towards", "confirming", "meaning", "implying", "favouring", "making", "leading to"),
@@ -180,7 +184,10 @@ _PHRASES: dict[str, tuple[str, ...]] = {
         *_every(_MAY, f"{_SUGGESTS}|{_LINKS}"),
         *("suggestive of", "highly suggestive of", "strongly suggestive of", "suggesting", "strongly suggest"),
     ),
-    "link_would": _every("would|should", "|strongly|then|also", f"{_SUGGESTS}|{_LINKS}"),
+    "link_would": (
+        *_every("would|should", "|strongly|then|also", f"{_SUGGESTS}|{_LINKS}"),
+        *_every("would be", "required|needed|expected|typical|necessary|characteristic|a sign|seen", "for|in|of"),
+    ),
     "against": (
         *_every("|may|can", "rules out|ruling out|excludes|contradicts|contradict|preclude|precludes"),
         *_every("argue|argues|speak|speaks|count|counts|arguing|speaking|counting|militates|weigh|weighs", "against"),
@@ -190,6 +197,7 @@ _PHRASES: dict[str, tuple[str, ...]] = {
     "so": ("so", "therefore", "hence", "thus", "consequently", "accordingly", "thereby"),
     "given": (
         *("given", "because", "because of", "since", "based on", "in view of", "on account of", "owing to"),
+        *("as there are", "as there is", "as it has", "as it shows", "as we see", "as i see", "as seen by"),
         *("judging by", "judging from", "in light of", "as evidenced by", "as shown by", "on the basis of"),
     ),
     # disease -> finding
@@ -213,15 +221,29 @@ _NEW_CLAUSE = (
     r"(?:a|an|the|this|these|those|there|it|its|they|we|i|he|she|some|several|few|many|numerous|multiple|only|both|then|"
     r"scattered|one|two|three|four|five|six|also|instead|definite|possible|probable|\d{1,3})\b"
 )
-_STOP = r"[;!]|\n|(?<![eEiI]\.[gGeE])(?<!\bvs)\.(?!\d|[a-z]\.)"
+_SAID_NO = r"(?:no|none|nil|absent|negative|neg|0)(?=\s{0,3}(?:[).,;/\n]|\Z))"
+_BY_PUNCTUATION = {
+    "stop": (
+        r"\b(?:findings|conclusion|required|supportive|impression|diagnosis)\s{0,3}:"
+        r"|[;!]|\n\s*|(?<![eEiI]\.[gGeE])(?<!\bvs)\.(?!\d|[a-z]\.)"
+    ),
+    "query": r"\?(?=\w)",  # "?CWS"
+    "doubt": r"\?(?=\s{0,2}[,)])|\(\?\)",  # "CWS?, drusen"
+    "question": r"\?",
+    "nothing": rf"\(\s?(?:[-\u2212\u2013]|neg|negative|absent|none|no)\s?\)|[:=\u2013\u2014-]\s{{0,3}}{_SAID_NO}"
+    r"|,\s{0,2}(?:no|none|absent)(?=\s{0,2}(?:[).;\n]|\Z))",
+    "minus": r"[-\u2212](?:ve)?(?=\s{0,2}(?:[,.;\n]|\Z))",  # "CWS -, drusen +"
+    "open": rf",\s{{0,3}}(?:and\s{{1,3}})?(?={_NEW_CLAUSE})|\band\s{{1,3}}(?={_NEW_CLAUSE})",
+    "link": r"[-=]>|\u2192|\u21d2",
+    "comma": r",",
+    "interjection": r"\bno,",
+    "join": r"\b(?:and|or|nor|plus)\b|[&/]|\bas\s{1,3}well\s{1,3}as\b",
+}
+# The look ahead at what any of them begins with saves most of the time.
 _PUNCTUATION = re.compile(
-    rf"(?P<stop>\b(?:findings|conclusion|required|supportive|impression|diagnosis)\s{{0,3}}:|{_STOP})"
-    r"|(?P<query>\?(?=\w))|(?P<doubt>\?(?=\s{0,2}[,)])|\(\?\))|(?P<question>\?)"
-    r"|(?P<nothing>\(\s?(?:-|\u2212|\u2013|neg|negative|absent|none|no)\s?\)"
-    r"|[:=\u2013\u2014-]\s{0,3}(?:no|none|nil|absent|negative|neg)(?=\s{0,3}(?:[).,;/\n]|\Z)))"
-    r"|(?P<minus>[-\u2212](?:ve)?(?=\s{0,2}(?:[,.;\n]|\Z)))"
-    rf"|(?P<open>,\s{{0,3}}(?:and\s{{1,3}})?(?={_NEW_CLAUSE})|\band\s{{1,3}}(?={_NEW_CLAUSE}))"
-    r"|(?P<link>[-=]>|\u2192|\u21d2)|(?P<comma>,)|(?P<interjection>\bno,)|(?P<join>\b(?:and|or|nor|plus)\b|[&/]|\bas\s{1,3}well\s{1,3}as\b)",
+    r"(?=[^\w\s]|\n|\b[acdfinoprs])(?:"
+    + "|".join(f"(?P<{kind}>{form})" for kind, form in _BY_PUNCTUATION.items())
+    + ")",
     re.ASCII | re.IGNORECASE,
 )
 

@@ -47,9 +47,12 @@ def sentence_end(text: str, start: int) -> int:
 
 
 def conclusion_place(prose: str, found: Sequence[Match]) -> tuple[int, int] | None:
-    """[start, end) of the sentence after the last conclusion heading; None where there is no such heading."""
+    """[start, end) of the sentence after the last conclusion heading, without its full stop; None without a heading."""
     last = next((h for h in reversed(found) if h.group(1).lower() == "conclusion"), None)
-    return (last.end(), sentence_end(prose, last.end())) if last else None
+    if last is None:
+        return None
+    start, end = trimmed(prose, last.end(), sentence_end(prose, last.end()))
+    return start, start + len(prose[start:end].rstrip(".").rstrip())
 
 
 def answers(text: str, found: Sequence[Match]) -> list[tuple[int, int]]:
@@ -99,11 +102,11 @@ def _count_problem(name: str, names: list[str]) -> str:
 
 
 def prose_of(text: str, found: Sequence[Match]) -> str:
-    """The text with tags and answers blanked by line breaks, so that offsets stay and no clause runs across."""
+    """The text with tags and answers blanked, at the same offsets. A tag becomes a line break: no clause crosses it."""
     parts, done = [], 0
     for i, tag in enumerate(found):
         closes_answer = i > 0 and (found[i - 1].group(), tag.group()) == ("<answer>", "</answer>")
-        parts.append("\n" * (tag.start() - done) if closes_answer else text[done : tag.start()])
-        parts.append("\n" * (tag.end() - tag.start()))
+        parts.append(" " * (tag.start() - done) if closes_answer else text[done : tag.start()])
+        parts.append("\n" + " " * (tag.end() - tag.start() - 1))
         done = tag.end()
     return "".join([*parts, text[done:]])

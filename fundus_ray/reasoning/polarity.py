@@ -20,10 +20,10 @@ from fundus_ray.reasoning.cues import Mark
 
 Span = tuple[str, int, int]  # key, start, end
 
-_FORWARD = {"deny", "deny_twice", "deny_not", "untrue", "against"}
+_FORWARD = {"deny", "deny_to_comma", "deny_twice", "deny_not", "untrue", "against"}
 _DOUBTS = {"hedge", "hedge_if", "would", "link_suggest", "link_would", "shows_would", "query"}
 _ENDS = {"break", "contrast", "which", "given", "so"}
-_LINKS = {"link", "link_suggest", "link_would", "against", "shows", "shows_would"}
+_LINKS = {"link", "link_verb", "link_suggest", "link_would", "against", "shows", "shows_would"}
 _REACH = 80  # characters from a cue to the first finding that it can hold for
 _REACH_AT_ONCE = 16  # the same where the cue mostly looks back
 _FLIP = 24  # characters from a denial to a second one that undoes it ("not a case without")
@@ -33,6 +33,9 @@ _CLAUSE_OVER = re.compile(
     re.ASCII | re.IGNORECASE,
 )
 _NOT = re.compile(r"\b(?:not|isn't|aren't)\b", re.ASCII | re.IGNORECASE)
+_NO_VERB = re.compile(r"(?:strongly\s|highly\s)?suggest(?:ive|ing)", re.ASCII)
+_RELATIVE = re.compile(r"\b(?:to|that|not)\s{1,2}\Z", re.ASCII | re.IGNORECASE)
+_PRONOUN = re.compile(r"\b(?:it|this|there|she|he|i|we)\s{1,2}\Z", re.ASCII | re.IGNORECASE)
 _GOES_ON = re.compile(r"\s{0,3}(?:and|or|nor|no|without)\b", re.ASCII | re.IGNORECASE)
 _ANSWER = re.compile(
     r"[\s\"')-]{0,4}(?:(?P<yes>yes|present|definitely|indeed)|(?P<no>no|none|absent|not\s{1,3}(?:seen|present|really)))"
@@ -116,6 +119,8 @@ class _Sweep:
         self._next = k + 1
 
     def other(self) -> None:
+        """A mention of the other sort."""
+        self._covered += self._scope is not None
         self._listed(None)
 
     def _listed(self, k: int | None) -> None:
@@ -145,8 +150,8 @@ class _Sweep:
             self._close()
         if kind in ("break", "contrast", "given", "so"):
             self._list = []
-        if kind in _LINKS and self._follows_comma(mark) and kind not in _DOUBTS and kind != "against":
-            self._close()
+        if kind in _LINKS and kind != "against" and (self._follows_comma(mark) or self._predicates(mark)):
+            self._close_denial()
         if kind == "verb" or kind in _LINKS:
             self._verb = True
             self._armed = self._armed and not (self._kind == "hedge_next" and self._covered)
@@ -155,6 +160,18 @@ class _Sweep:
     def _follows_comma(self, mark: Mark) -> bool:
         last = self._last
         return last is not None and last.kind in ("comma", "open", "which") and mark.start - last.end <= _ADJACENT
+
+    def _predicates(self, mark: Mark) -> bool:
+        """Whether a verb of linking ends a denied subject: as in "drusen without haemorrhages suggest ...", not as in
+        "no drusen to suggest ..."."""
+        if not self._covered or mark.kind not in ("link_verb", "link_suggest"):
+            return False
+        word = self._prose[mark.start : mark.end].lower()
+        return not (_NO_VERB.match(word) or _RELATIVE.search(self._prose, max(0, mark.start - 6), mark.start))
+
+    def _close_denial(self) -> None:
+        if self._scope is Polarity.DENIED:
+            self._close()
 
     def _joined(self, mark: Mark) -> None:
         """A comma, "and", "or": the list goes on, or a new clause begins."""
@@ -172,7 +189,7 @@ class _Sweep:
             return
         over = mark.kind == "open" or (self._covered and self._verb)
         at_comma = mark.kind == "comma" and (
-            self._kind == "hedge_if"
+            self._kind in ("hedge_if", "deny_to_comma")
             or (self._kind == "deny_not" and not self._covered)
             or (self._repeats and not self._more_to_come(mark))
         )
@@ -208,7 +225,7 @@ class _Sweep:
             return
         if mark.kind == "be_not" and not _CLAUSE_OVER.match(self._prose, mark.end):
             self._deny(mark)
-        elif self._list and not self._follows_comma(mark._replace(kind="")):
+        elif self._list and not self._of_a_pronoun(mark) and not self._follows_comma(mark._replace(kind="")):
             self._look_back(Polarity.DENIED, commas=mark.kind == "nothing")
             self._list = []
         elif self._list and self._last is not None and self._last.kind == "which":
@@ -218,10 +235,14 @@ class _Sweep:
 
     def _doubt_back(self, mark: Mark) -> None:
         scope = Polarity.UNLIKELY if mark.kind == "unlikely" else Polarity.HEDGED
-        if self._list:
+        if self._list and not self._of_a_pronoun(mark):
             self._look_back(scope)
         else:
             self._open(mark, scope)
+
+    def _of_a_pronoun(self, mark: Mark) -> bool:
+        """Whether a cue that looks back has its own subject: "it is likely ..."."""
+        return bool(_PRONOUN.search(self._prose, max(0, mark.start - 8), mark.start))
 
     def _look_back(self, polarity: Polarity, *, commas: bool = False) -> None:
         """Gives it to the last mention and to those joined to it, as far as no scope of their own holds for them."""

@@ -26,7 +26,7 @@ _PLACE_FINDINGS = frozenset({"disc_on_left", "disc_on_right", "disc_in_centre", 
 _REACH = 70  # characters from a linking word to its label
 _NEXT_LABEL = 40  # from one label to the next of a list
 _LABEL_BEFORE = 60
-_LINKS = {"link", "link_suggest", "link_would", "against", "so", "given", "shows", "shows_would"}
+_LINKS = {"link", "link_verb", "link_suggest", "link_would", "against", "so", "given", "shows", "shows_would"}
 _FORWARD_ONLY = {"so"}
 _BACKWARD_ONLY = {"shows", "shows_would"}
 _WHOLE = re.compile(
@@ -60,9 +60,11 @@ def relations(
         f2 = _upto(findings, stop, f)
         k2 = _upto(labels, stop, k)
         n2 = _upto(marks, stop, n)
-        sentence = _Sentence(prose, (begin, stop), findings[f:f2], labels[k:k2], marks[n:n2])
-        found = list(sentence.relations(earlier))
-        yield from found
+        found: list[Relation] = []
+        if k2 > k:
+            sentence = _Sentence(prose, (begin, stop), findings[f:f2], labels[k:k2], marks[n:n2])
+            found = list(sentence.relations(earlier))
+            yield from found
         earlier.add(findings[f:f2], related=bool(found))
         begin, f, k, n = stop, f2, k2, n2
 
@@ -104,15 +106,15 @@ class _Sentence:
         self._f_starts = [f.start for f in findings]
         self._l_starts = [label.start for label in labels]
         self._breaks = [m.start for m in marks if m.kind in ("verb", "contrast", "stop")]
+        self._contrasts = [m.start for m in marks if m.kind == "contrast"]
         self._bound = place[0]  # what stands before it belongs to a linking word before
         self._subject: list[Spoken] = []
 
     def relations(self, earlier: _Earlier) -> Iterator[Relation]:
         links = [(i, m) for i, m in enumerate(self._marks) if m.kind in _LINKS]
-        if not self._labels:
-            return
         for n, (i, mark) in enumerate(links):
             stop = links[n + 1][1].start if n + 1 < len(links) else self._place[1]
+            stop = min(stop, self._contrast_after(mark))
             after = self._marks[i - 1] if i else None
             comma = after is not None and after.kind in ("comma", "open", "which") and mark.start - after.end <= 2
             yield from self._one(mark, stop, earlier, comma=comma)
@@ -129,14 +131,17 @@ class _Sentence:
         objects = [] if mark.kind in _BACKWARD_ONLY else self._labels_after(mark.end, stop)
         if objects:
             subject = self._before(mark, whole=comma or mark.kind == "so") or self._pointed_at(mark, earlier)
-            yield from self._emit(subject, objects, against=mark.kind == "against")
+            yield from self._emit(subject, objects, against=mark.kind == "against", present=mark.kind == "link_would")
             if subject:
                 self._subject = subject
                 self._bound = objects[-1].end
         elif before_labels and mark.kind not in _FORWARD_ONLY:
             yield from self._emit(self._list_after(mark, stop), before_labels, against=mark.kind == "against")
 
-    def _emit(self, findings: Sequence[Spoken], labels: Sequence[Spoken], *, against: bool) -> Iterator[Relation]:
+    def _emit(
+        self, findings: Sequence[Spoken], labels: Sequence[Spoken], *, against: bool, present: bool = False
+    ) -> Iterator[Relation]:
+        """`present`: the text speaks of the finding itself, though it denies it ("no x, which would mean y")."""
         for finding in findings:
             for label in labels:
                 if (label.key in PLACE_LABELS) != (finding.key in _PLACE_FINDINGS) or finding.start == label.start:
@@ -147,7 +152,7 @@ class _Sentence:
                     supports=not against and label.polarity not in (Polarity.DENIED, Polarity.UNLIKELY),
                     start=min(finding.start, label.start),
                     end=max(finding.end, label.end),
-                    present=finding.polarity is not Polarity.DENIED,
+                    present=present or finding.polarity is not Polarity.DENIED,
                 )
 
     def _findings_in(self, start: int, stop: int) -> Sequence[Spoken]:
@@ -163,7 +168,7 @@ class _Sentence:
         at, limit = start, start + _REACH
         for label in self._labels[bisect_left(self._l_starts, start) : bisect_left(self._l_starts, stop)]:
             between = self._findings_in(at, label.start)
-            if label.start > limit or between or len(found) == LABEL_CAP:
+            if label.start > limit or between or len(found) == LABEL_CAP or (found and label.twin):
                 break
             found.append(label)
             at, limit = label.end, label.end + _NEXT_LABEL
@@ -188,6 +193,10 @@ class _Sentence:
             first -= 1
         return found[first:]
 
+    def _contrast_after(self, mark: Mark) -> int:
+        n = bisect_left(self._contrasts, mark.end)
+        return self._contrasts[n] if n < len(self._contrasts) else self._place[1]
+
     def _broken(self, start: int, end: int) -> bool:
         n = bisect_left(self._breaks, start)
         return n < len(self._breaks) and self._breaks[n] < end
@@ -204,8 +213,10 @@ class _Sentence:
         """ "Without new vessels, PDR is unlikely": no linking word, but a condition and a verdict."""
         if not self._findings or not self._marks:
             return
-        condition = self._marks[0].kind in ("deny", "deny_twice", "break")
+        condition = self._marks[0].kind in ("deny", "deny_twice")
         leads = not self._prose[self._place[0] : self._marks[0].start].strip()
-        labels = [x for x in self._labels[:LABEL_CAP] if x.polarity is not Polarity.ASSERTED and not x.twin]
-        if condition and leads and labels:
-            yield from self._emit(self._findings_in(self._bound, labels[0].start)[:LIST_CAP], labels, against=False)
+        verdicts = [m.start for m in self._marks if m.kind in ("unlikely", "deny_back")]
+        for label in self._labels[:LABEL_CAP]:
+            if condition and leads and not label.twin and any(0 <= at - label.end <= 2 for at in verdicts):
+                findings = self._findings_in(self._bound, label.start)[:LIST_CAP]
+                yield from self._emit(findings, [label], against=True)

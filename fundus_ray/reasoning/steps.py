@@ -19,7 +19,7 @@ from fundus_ray.reasoning.cues import Mark, marks
 from fundus_ray.reasoning.form import first_sentence
 from fundus_ray.reasoning.polarity import Polarity, Span, polarities
 from fundus_ray.reasoning.reading import Mention, Reading, Relation
-from fundus_ray.reasoning.relations import LIST_CAP, Spoken, relations
+from fundus_ray.reasoning.relations import LIST_CAP, PLACE_LABELS, Spoken, relations
 
 __all__ = ["Mention", "Reading", "Relation", "first_sentence", "labels_in", "read_chain"]
 
@@ -42,7 +42,7 @@ def read_chain(text: str, vocabulary: Vocabulary) -> Reading:
     cues = marks(prose)
     findings, labels = _mentions(prose, cues, vocabulary)
     links = list(relations(_outside(findings, said), labels, prose, cues))
-    concluded = form.trimmed(prose, *said) if said else _last_label(labels, links)
+    concluded = said or _last_label(labels, links)
     conclusion = _conclusion(prose, concluded, labels, heading=said is not None)
     named = labels_in(conclusion or "", vocabulary)
     by_polarity = _first_of_each(prose, cues, _outside(findings, said))
@@ -124,10 +124,13 @@ def _first_of_each(prose: str, cues: Sequence[Mark], findings: Sequence[Spoken])
 
 
 def _last_label(labels: Sequence[Spoken], links: Sequence[Relation]) -> Place | None:
-    """Without a heading: the last label that is not denied. A finding's name is one only where a relation says so."""
+    """Without a heading: the last label that is not denied. A finding's name is one only where a relation says so;
+    a place, such as the macula, where no disease is named or a relation says so."""
     linked = {link.label for link in links}
     spots = [x for x in labels if x.polarity not in _AGAINST and (not x.twin or x.key in linked)]
-    return (spots[-1].start, spots[-1].end) if spots else None
+    diseases = [x for x in spots if x.key not in PLACE_LABELS or x.key in linked]
+    last = (diseases or spots)[-1:]
+    return (last[0].start, last[0].end) if last else None
 
 
 def _conclusion(prose: str, place: Place | None, labels: Sequence[Spoken], *, heading: bool) -> str | None:
