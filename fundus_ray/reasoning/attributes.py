@@ -41,6 +41,22 @@ _GRADE_AFTER = re.compile(
     rf"\s{{0,2}}(?:[:(]|is|are|was|were|looks?|appears?)\s{{0,2}}(?:very |quite )?({'|'.join(_GRADE_OF)})\b",
     re.ASCII | re.IGNORECASE,
 )
+_UNITS = {
+    "mm",
+    "um",
+    "cm",
+    "disc",
+    "disk",
+    "dd",
+    "clock",
+    "hours",
+    "quadrants",
+    "years",
+    "months",
+    "weeks",
+    "days",
+    "eyes",
+}
 _NO_NUMBER_AFTER = {"no", "not", "grade", "stage", "type", "zone", "step", "in", "of"}
 _WORD = re.compile(r"[A-Za-z0-9][\w'-]*", re.ASCII)
 _WORDS_BETWEEN = 3  # at most, from a number or grade to its finding, itself counted
@@ -73,7 +89,11 @@ def _words_before(before: str) -> list[str]:
 def _count(words: Sequence[str], after: str) -> int | None:
     for i, word in enumerate(words[:_WORDS_BETWEEN]):
         number = int(word) if word.isdigit() and len(word) <= _DIGITS else _NUMBERS.get(word)
-        if number is not None and not (i + 1 < len(words) and words[i + 1] in _NO_NUMBER_AFTER):
+        if (
+            number is not None
+            and not _UNITS.intersection(words[:i])
+            and not (i + 1 < len(words) and words[i + 1] in _NO_NUMBER_AFTER)
+        ):
             return number
     match = _COUNT_AFTER.match(after)
     return int(match.group(1)) if match else None

@@ -111,6 +111,7 @@ _PHRASES: dict[str, tuple[str, ...]] = {
         *("hint of", "in case of", "unless", "should show", "differential includes", "signs of possible", "consider"),
         *("suspicious for possible", "at risk of", "at risk for", "prone to", "could these be", "can these be"),
         *("difficult to rule out", "query"),
+        *_every("hard to|difficult to|hardly|scarcely", "see|see any|make out|discern|any"),
     ),
     # doubts what follows up to a comma
     "hedge_if": ("if", "whether", "if there were", "were there"),
@@ -119,7 +120,7 @@ _PHRASES: dict[str, tuple[str, ...]] = {
     # doubts the next finding
     "hedge_next": (
         *("possible", "probable", "suspected", "questionable", "presumed", "equivocal", "doubtful", "likely"),
-        *("potential", "less likely", "more likely", "most likely", "very likely", "putative", "suspicious"),
+        *("potential", "more likely", "most likely", "very likely", "putative", "suspicious"),
     ),
     # doubts what stands before, or what follows where nothing stands before
     "hedge_back": (
@@ -129,12 +130,13 @@ _PHRASES: dict[str, tuple[str, ...]] = {
         *_every("|is|are|was|were|has|have", "not|not been|not yet been", _RULED_OUT),
         *_every("may|might|could", "|also|still|well", "be", "present|seen|visible|there|hidden|missed|found|lurking"),
         *_every("may|might|could", "exist"),
+        *_every("hardly|scarcely|is hardly|are hardly", "visible|seen|recognisable|discernible"),
         *_every("is|are", "probably|possibly|perhaps", "present|there|seen|visible"),
     ),
     "unlikely": (
         *_every("|is|are|seems|seem|becomes|appears|very|is very|less", "unlikely|improbable"),
         *_every("|is|are", "not likely|not very likely"),
-        *("less likely to be", "is less likely"),
+        *("less likely to be", "is less likely", "less likely", "much less likely"),
     ),
     "neutral": (
         *_every(

@@ -36,6 +36,7 @@ _NOT = re.compile(r"\b(?:not|isn't|aren't)\b", re.ASCII | re.IGNORECASE)
 _NO_VERB = re.compile(r"(?:strongly\s|highly\s)?suggest(?:ive|ing)", re.ASCII)
 _RELATIVE = re.compile(r"\b(?:to|that|not)\s{1,2}\Z", re.ASCII | re.IGNORECASE)
 _PRONOUN = re.compile(r"\b(?:it|this|there|she|he|i|we)\s{1,2}\Z", re.ASCII | re.IGNORECASE)
+_BUT_NOT = re.compile(r"(?:but|yet)\s{1,2}(?:is\s|are\s|was\s|were\s|have\s)?(?:not|never)\b", re.ASCII | re.IGNORECASE)
 _GOES_ON = re.compile(r"\s{0,3}(?:and|or|nor|no|without)\b", re.ASCII | re.IGNORECASE)
 _ANSWER = re.compile(
     r"[\s\"')-]{0,4}(?:(?P<yes>yes|present|definitely|indeed)|(?P<no>no|none|absent|not\s{1,3}(?:seen|present|really)))"
@@ -88,6 +89,7 @@ class _Sweep:
         self._first = first  # mention of this sentence
         self._next = first
         self._list: list[tuple[int | None, str]] = []  # mentions in one list, and how each is joined to the one before
+        self._earlier: list[tuple[int | None, str]] = []  # the list before the last "but"
         self._joint = "none"
         self._verb = False  # since the last mention
         self._repeats = 0  # "no" said again after a comma
@@ -149,7 +151,7 @@ class _Sweep:
         elif kind in _ENDS or (kind == "sure" and self._scope is not Polarity.DENIED):
             self._close()
         if kind in ("break", "contrast", "given", "so"):
-            self._list = []
+            self._earlier, self._list = self._list, []
         if kind in _LINKS and kind != "against" and (self._follows_comma(mark) or self._predicates(mark)):
             self._close_denial()
         if kind == "verb" or kind in _LINKS:
@@ -219,6 +221,8 @@ class _Sweep:
         self._open(mark if mark.kind != "query" else mark._replace(kind="hedge_next"), Polarity.HEDGED)
 
     def _deny_back(self, mark: Mark) -> None:
+        if self._last is not None and self._last.kind == "break" and _BUT_NOT.match(self._prose, self._last.start):
+            self._list = self._earlier  # "drusen were looked for but not found"
         last = self._list[-1][0] if self._list else None
         near = last is not None and mark.start - self._spans[last][2] <= _ADJACENT
         if mark.kind in ("none", "minus") and not near:
@@ -226,7 +230,7 @@ class _Sweep:
         if mark.kind == "be_not" and not _CLAUSE_OVER.match(self._prose, mark.end):
             self._deny(mark)
         elif self._list and not self._of_a_pronoun(mark) and not self._follows_comma(mark._replace(kind="")):
-            self._look_back(Polarity.DENIED, commas=mark.kind == "nothing")
+            self._look_back(Polarity.DENIED, commas=mark.kind == "nothing", doubted=mark.kind == "nothing")
             self._list = []
         elif self._list and self._last is not None and self._last.kind == "which":
             self._look_back(Polarity.DENIED)
@@ -235,7 +239,7 @@ class _Sweep:
 
     def _doubt_back(self, mark: Mark) -> None:
         scope = Polarity.UNLIKELY if mark.kind == "unlikely" else Polarity.HEDGED
-        if self._list and not self._of_a_pronoun(mark):
+        if self._list and not self._of_a_pronoun(mark) and not self._follows_comma(mark):
             self._look_back(scope)
         else:
             self._open(mark, scope)
@@ -244,11 +248,14 @@ class _Sweep:
         """Whether a cue that looks back has its own subject: "it is likely ..."."""
         return bool(_PRONOUN.search(self._prose, max(0, mark.start - 8), mark.start))
 
-    def _look_back(self, polarity: Polarity, *, commas: bool = False) -> None:
-        """Gives it to the last mention and to those joined to it, as far as no scope of their own holds for them."""
+    def _look_back(self, polarity: Polarity, *, commas: bool = False, doubted: bool = False) -> None:
+        """Gives it to the last mention and to those joined to it, as far as no scope of their own holds for them.
+
+        `commas`: a comma joins as well as "and"; `doubted`: a doubt gives way ("check for drusen: none").
+        """
         for k, joint in reversed(self._list):
             if k is not None:
-                if self.found[k] is not Polarity.ASSERTED:
+                if self.found[k] is not Polarity.ASSERTED and not (doubted and self.found[k] is Polarity.HEDGED):
                     return
                 self.found[k] = polarity
             commas = commas or joint == "and"
