@@ -63,9 +63,12 @@ _PHRASES: dict[str, tuple[str, ...]] = {
         *("no sign", "no signs", "without evidence of", "without signs of", "without any sign of", "no features of"),
         *("no evidence of", "no evidence for", "no sign of", "no signs of", "no hint of", "no trace of"),
         *_every("fail|fails|failed", "to show|to reveal|to demonstrate|to"),
-        *("can rule out", "can exclude", "excluding", "confuse these", "not to be confused with", "no longer"),
+        *("can rule out", "can exclude", "excluding", "no longer", "not with", "nor with"),
+        *_every("not", "to be confused with|be confused with|be mistaken for|mistaken for"),
         *("allows us to rule out", "allow us to rule out", "helps rule out", "help rule out", "helps to rule out"),
     ),
+    # denies what follows the next "with" or "for"
+    "confuse": _every("don't|do not|not|never|one must not|should not", "confuse|mistake"),
     # denies what follows up to a comma
     "deny_to_comma": ("unlike", "rather than", "instead of", "as opposed to", "in contrast to"),
     # denies what follows, and undoes a denial just before it
@@ -97,6 +100,7 @@ _PHRASES: dict[str, tuple[str, ...]] = {
         *_every(f"{_BE}|has been|have been|can be|could be|may be safely|", _RULED_OUT),
         *("is gone", "are gone", "is out", "are out", "is none", "are none", "was none", "not the case"),
     ),
+    "ruled_out_by": _every(f"{_BE}|has been|can be|could be|", _RULED_OUT, "by"),
     "be_not": (*_every("is|are|was|were", "not"), "isn't", "aren't", "wasn't", "weren't"),
     "none": ("none",),
     # doubts what follows
@@ -116,7 +120,7 @@ _PHRASES: dict[str, tuple[str, ...]] = {
     # doubts what follows up to a comma
     "hedge_if": ("if", "whether", "if there were", "were there"),
     # doubts what follows and what stands before
-    "would": ("would", "would be"),
+    "would": ("vs", "versus", "would", "would be"),
     # doubts the next finding
     "hedge_next": (
         *("possible", "probable", "suspected", "questionable", "presumed", "equivocal", "doubtful", "likely"),

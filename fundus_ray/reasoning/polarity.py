@@ -21,7 +21,9 @@ from fundus_ray.reasoning.cues import Mark
 Span = tuple[str, int, int]  # key, start, end
 
 _FORWARD = {"deny", "deny_to_comma", "deny_twice", "deny_not", "untrue", "against"}
-_DOUBTS = {"hedge", "hedge_if", "would", "link_suggest", "link_would", "shows_would", "query"}
+_BACKWARD = {"deny_back", "ruled_out_by", "be_not", "nothing", "minus", "none"}
+_DOUBTS_BACK = {"hedge_back", "unlikely", "doubt"}
+_DOUBTS = {"hedge_next", "hedge", "hedge_if", "would", "link_suggest", "link_would", "shows_would", "query"}
 _ENDS = {"break", "contrast", "which", "given", "so"}
 _LINKS = {"link", "link_verb", "link_suggest", "link_would", "against", "shows", "shows_would"}
 _REACH = 80  # characters from a cue to the first finding that it can hold for
@@ -92,6 +94,7 @@ class _Sweep:
         self._earlier: list[tuple[int | None, str]] = []  # the list before the last "but"
         self._joint = "none"
         self._verb = False  # since the last mention
+        self._confused = False  # "do not confuse" has been read, and its "with" has not
         self._repeats = 0  # "no" said again after a comma
         self._last: Mark | None = None
         self._close()
@@ -132,48 +135,69 @@ class _Sweep:
         self._joint, self._verb = "none", False
 
     def cue(self, mark: Mark) -> None:
+        """One mark, in text order with the mentions."""
         kind = mark.kind
-        if kind == "stop":
-            self._new_sentence(self._next)
-        elif kind == "question":
-            self._question(mark)
-            self._new_sentence(self._next)
+        if kind in ("stop", "question"):
+            self._end_sentence(mark)
         elif kind in ("comma", "open", "join"):
             self._joined(mark)
         elif kind in _FORWARD:
             self._deny(mark)
-        elif kind in ("deny_back", "be_not", "nothing", "minus", "none"):
+        elif kind in _BACKWARD:
             self._deny_back(mark)
-        elif kind in _DOUBTS or kind == "hedge_next":
+        elif kind in _DOUBTS:
             self._doubt(mark)
-        elif kind in ("hedge_back", "unlikely", "doubt"):
+        elif kind in _DOUBTS_BACK:
             self._doubt_back(mark)
-        elif kind in _ENDS or (kind == "sure" and self._scope is not Polarity.DENIED):
-            self._close()
-        if kind in ("break", "contrast", "given", "so"):
-            self._earlier, self._list = self._list, []
-        if kind in _LINKS and kind != "against" and (self._follows_comma(mark) or self._predicates(mark)):
-            self._close_denial()
+        elif kind in _ENDS or kind == "sure":
+            self._end_scope(mark)
         if kind == "verb" or kind in _LINKS:
-            self._verb = True
-            self._armed = self._armed and not (self._kind == "hedge_next" and self._covered)
+            self._predicate(mark)
+        self._confused = kind == "confuse" or self._confused
         self._last = mark
+
+    def _end_sentence(self, mark: Mark) -> None:
+        answer = _ANSWER.match(self._prose, mark.end) if mark.kind == "question" else None
+        if mark.kind == "question":
+            meant = Polarity.HEDGED
+            if answer:
+                meant = Polarity.ASSERTED if answer.group("yes") else Polarity.DENIED
+            self.found[self._first : self._next] = [meant] * (self._next - self._first)
+        self._new_sentence(self._next)
+
+    def _end_scope(self, mark: Mark) -> None:
+        if mark.kind == "sure":
+            if self._scope is not Polarity.DENIED:
+                self._close()
+            return
+        if mark.kind != "which":
+            self._earlier, self._list = self._list, []
+        if mark.kind == "break" and self._confused:
+            self._open(mark, Polarity.DENIED)  # "do not confuse exudates with drusen"
+            self._confused = False
+        elif self._kind != "untrue" or self._covered:  # "it is not true that there are no drusen"
+            self._close()
+
+    def _predicate(self, mark: Mark) -> None:
+        """A verb, or a word of linking, which are predicates too."""
+        links = mark.kind in _LINKS and mark.kind != "against"
+        if links and self._scope is Polarity.DENIED and (self._follows_comma(mark) or self._has_subject(mark)):
+            self._close()
+        if self._kind == "hedge_next" and self._covered:
+            self._armed = False
+        self._verb = True
 
     def _follows_comma(self, mark: Mark) -> bool:
         last = self._last
         return last is not None and last.kind in ("comma", "open", "which") and mark.start - last.end <= _ADJACENT
 
-    def _predicates(self, mark: Mark) -> bool:
+    def _has_subject(self, mark: Mark) -> bool:
         """Whether a verb of linking ends a denied subject: as in "drusen without haemorrhages suggest ...", not as in
         "no drusen to suggest ..."."""
         if not self._covered or mark.kind not in ("link_verb", "link_suggest"):
             return False
         word = self._prose[mark.start : mark.end].lower()
         return not (_NO_VERB.match(word) or _RELATIVE.search(self._prose, max(0, mark.start - 6), mark.start))
-
-    def _close_denial(self) -> None:
-        if self._scope is Polarity.DENIED:
-            self._close()
 
     def _joined(self, mark: Mark) -> None:
         """A comma, "and", "or": the list goes on, or a new clause begins."""
@@ -208,7 +232,7 @@ class _Sweep:
         if undone and ((mark.kind == "deny_twice" and near) or self._kind == "untrue"):
             self._open(mark, Polarity.ASSERTED)
             return
-        if self._scope is Polarity.HEDGED and not self._covered:
+        if self._scope is Polarity.HEDGED and not self._covered and mark.kind != "untrue":
             return  # "may not be drusen", "if no drusen"
         self._repeats += self._scope is Polarity.DENIED and bool(self._covered)
         self._open(mark, Polarity.DENIED)
@@ -216,6 +240,9 @@ class _Sweep:
     def _doubt(self, mark: Mark) -> None:
         if mark.kind in ("would", "link_would"):
             self._look_back(Polarity.HEDGED)
+        if mark.kind == "hedge_next" and self._near(mark) and _CLAUSE_OVER.match(self._prose, mark.end):
+            self._look_back(Polarity.HEDGED)  # "retinal tear suspected."
+            return
         if self._scope is Polarity.DENIED and not (self._covered and mark.kind in ("hedge_next", "query", "hedge")):
             return  # "no possible drusen", "no drusen to suggest"
         self._open(mark if mark.kind != "query" else mark._replace(kind="hedge_next"), Polarity.HEDGED)
@@ -223,9 +250,7 @@ class _Sweep:
     def _deny_back(self, mark: Mark) -> None:
         if self._last is not None and self._last.kind == "break" and _BUT_NOT.match(self._prose, self._last.start):
             self._list = self._earlier  # "drusen were looked for but not found"
-        last = self._list[-1][0] if self._list else None
-        near = last is not None and mark.start - self._spans[last][2] <= _ADJACENT
-        if mark.kind in ("none", "minus") and not near:
+        if mark.kind in ("none", "minus") and not self._near(mark):
             return
         if mark.kind == "be_not" and not _CLAUSE_OVER.match(self._prose, mark.end):
             self._deny(mark)
@@ -236,6 +261,11 @@ class _Sweep:
             self._look_back(Polarity.DENIED)
         elif mark.kind in ("deny_back", "none"):
             self._open(mark, Polarity.DENIED, reach=_REACH_AT_ONCE)
+
+    def _near(self, mark: Mark) -> bool:
+        """Whether a mention stands right before the mark."""
+        last = self._list[-1][0] if self._list else None
+        return last is not None and mark.start - self._spans[last][2] <= _ADJACENT
 
     def _doubt_back(self, mark: Mark) -> None:
         scope = Polarity.UNLIKELY if mark.kind == "unlikely" else Polarity.HEDGED
@@ -261,10 +291,3 @@ class _Sweep:
             commas = commas or joint == "and"
             if joint == "none" or not commas:
                 return
-
-    def _question(self, mark: Mark) -> None:
-        answer = _ANSWER.match(self._prose, mark.end)
-        meant = Polarity.HEDGED
-        if answer:
-            meant = Polarity.ASSERTED if answer.group("yes") else Polarity.DENIED
-        self.found[self._first : self._next] = [meant] * (self._next - self._first)

@@ -26,9 +26,21 @@ _PLACE_FINDINGS = frozenset({"disc_on_left", "disc_on_right", "disc_in_centre", 
 _REACH = 70  # characters from a linking word to its label
 _NEXT_LABEL = 40  # from one label to the next of a list
 _LABEL_BEFORE = 60
-_LINKS = {"link", "link_verb", "link_suggest", "link_would", "against", "so", "given", "shows", "shows_would"}
+_LINKS = {
+    "link",
+    "link_verb",
+    "link_suggest",
+    "link_would",
+    "against",
+    "ruled_out_by",
+    "so",
+    "given",
+    "shows",
+    "shows_would",
+}
 _FORWARD_ONLY = {"so"}
-_BACKWARD_ONLY = {"shows", "shows_would"}
+_BACKWARD_ONLY = {"shows", "shows_would", "ruled_out_by"}
+_AGAINST = {"against", "ruled_out_by"}
 _WHOLE = re.compile(
     r"\b(?:these|they|together|combination|combined|overall|all|findings|features|signs)\b", re.IGNORECASE
 )
@@ -131,12 +143,12 @@ class _Sentence:
         objects = [] if mark.kind in _BACKWARD_ONLY else self._labels_after(mark.end, stop)
         if objects:
             subject = self._before(mark, whole=comma or mark.kind == "so") or self._pointed_at(mark, earlier)
-            yield from self._emit(subject, objects, against=mark.kind == "against", present=mark.kind == "link_would")
+            yield from self._emit(subject, objects, against=mark.kind in _AGAINST, present=mark.kind == "link_would")
             if subject:
                 self._subject = subject
                 self._bound = objects[-1].end
         elif before_labels and mark.kind not in _FORWARD_ONLY:
-            yield from self._emit(self._list_after(mark, stop), before_labels, against=mark.kind == "against")
+            yield from self._emit(self._list_after(mark, stop), before_labels, against=mark.kind in _AGAINST)
 
     def _emit(
         self, findings: Sequence[Spoken], labels: Sequence[Spoken], *, against: bool, present: bool = False
