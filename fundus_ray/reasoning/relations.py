@@ -44,6 +44,7 @@ _AGAINST = {"against", "ruled_out_by"}
 _WHOLE = re.compile(
     r"\b(?:these|they|together|combination|combined|overall|all|findings|features|signs)\b", re.IGNORECASE
 )
+_LESS = re.compile(r"\s{1,3}(?:over|than)\b", re.ASCII | re.IGNORECASE)  # "favours AMD over glaucoma"
 _POINTS_BACK = re.compile(
     r"\b(?:this|that|it|which|such|picture|pattern|appearance|so|therefore|thus|hence|we|i)\b", re.IGNORECASE
 )
@@ -180,7 +181,8 @@ class _Sentence:
         at, limit = start, start + _REACH
         for label in self._labels[bisect_left(self._l_starts, start) : bisect_left(self._l_starts, stop)]:
             between = self._findings_in(at, label.start)
-            if label.start > limit or between or len(found) == LABEL_CAP or (found and label.twin):
+            less = found and (label.twin or _LESS.match(self._prose, at))
+            if label.start > limit or between or len(found) == LABEL_CAP or less:
                 break
             found.append(label)
             at, limit = label.end, label.end + _NEXT_LABEL

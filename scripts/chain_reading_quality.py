@@ -1,12 +1,17 @@
-"""Sentences with their truth, and how well a reading agrees with it.
+"""How well the reader reads: precision and recall against sentences that a person has read.
 
-`python tests/reasoning/truth.py tuned` (or `held_back`) prints the table and every difference.
+The sentences are tests/reasoning/sentences_tuned.yaml (used while the reader was made) and sentences_held_back.yaml
+(not used). A finding counts as read where its id, its polarity and the exact place of its words are right; a relation
+where finding, label, direction and presence are.
+
+    python scripts/chain_reading_quality.py                             both tables
+    python scripts/chain_reading_quality.py --part tuned --differences  every sentence that is read otherwise
 """
 
 from __future__ import annotations
 
+import argparse
 import re
-import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -19,7 +24,8 @@ from fundus_ray.knowledge.vocabulary import Vocabulary, load_vocabulary
 from fundus_ray.reasoning.reading import Mention, Reading
 from fundus_ray.reasoning.steps import read_chain
 
-HERE = Path(__file__).parent
+SENTENCES = Path(__file__).parents[1] / "tests" / "reasoning"
+PARTS = ("tuned", "held_back")
 WHAT = ("asserted", "denied", "hedged", "relations", "details")
 _PLACE = re.compile(r"(?P<words>.*?)(?: #(?P<nth>\d))?", re.DOTALL)
 Facts = dict[str, set[tuple[Any, ...]]]
@@ -61,7 +67,7 @@ class Comparison:
 
 def rows(part: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """(kind, row) of the file of this part, "tuned" or "held_back"."""
-    tree = yaml.safe_load((HERE / f"sentences_{part}.yaml").read_text(encoding="utf-8"))
+    tree = yaml.safe_load((SENTENCES / f"sentences_{part}.yaml").read_text(encoding="utf-8"))
     for kind, listed in tree.items():
         for row in listed:
             yield kind, row
@@ -156,8 +162,18 @@ def table(part: str, result: Comparison) -> str:
     return "\n".join(lines)
 
 
+def main() -> None:
+    """Print what is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--part", choices=PARTS, help="this part alone")
+    parser.add_argument("--differences", action="store_true", help="list every sentence that is read otherwise")
+    args = parser.parse_args()
+    for part in [args.part] if args.part else PARTS:
+        result = compare(part, load_vocabulary())
+        print(table(part, result), end="\n\n")
+        if args.differences:
+            print("\n".join(result.differences), end="\n\n")
+
+
 if __name__ == "__main__":
-    shown = compare(sys.argv[1], load_vocabulary())
-    print(table(sys.argv[1], shown))
-    if "--all" in sys.argv:
-        print("\n".join(shown.differences))
+    main()
