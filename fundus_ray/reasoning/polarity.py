@@ -65,7 +65,7 @@ def polarities(
     """
     sweep = _Sweep(spans, prose)
     i = 0
-    places = [(start, end, k) for k, (_, start, end) in enumerate(spans)]
+    places: list[tuple[int, int, int | None]] = [(start, end, k) for k, (_, start, end) in enumerate(spans)]
     places += [(start, start, None) for _, start, _ in others]
     for start, end, k in sorted(places, key=lambda place: place[0]):
         while i < len(marks) and marks[i].start < start:
