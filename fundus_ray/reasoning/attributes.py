@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from fundus_ray.reasoning.polarity import Span
 
 _WINDOW = 44  # characters before a finding in which its number and grade stand
-_AFTER = 32
+_AFTER = 48
 _DIGITS = 3
 _NUMBERS = {
     **{
@@ -27,7 +27,7 @@ _NUMBERS = {
         "six": 6,
         "seven": 7,
     },
-    **{"eight": 8, "nine": 9, "ten": 10, "eleven": 11, "twelve": 12, "dozen": 12},
+    **{"eight": 8, "nine": 9, "ten": 10, "eleven": 11, "twelve": 12, "dozen": 12, "pair": 2, "couple": 2},
 }
 _GRADES = {
     "mild": "mild|mildly|slight|slightly|minimal|minimally|subtle|minor|trace|few|occasional|early|faint",
@@ -38,7 +38,7 @@ _GRADES = {
 _GRADE_OF = {word: grade for grade, words in _GRADES.items() for word in words.split("|")}
 _COUNT_AFTER = re.compile(r"\s?(?:\(\s?)?(?:n\s?=|[x\u00d7:])\s?(\d{1,3})\b", re.ASCII | re.IGNORECASE)
 _GRADE_AFTER = re.compile(
-    rf"\s{{0,2}}(?:[:(]|is|are|was|were|looks?|appears?)\s{{0,2}}(?:very |quite )?({'|'.join(_GRADE_OF)})\b",
+    rf"[\w\s]{{0,24}}(?:[:(]|\b(?:is|are|was|were|looks?|appears?)\b)\s{{0,2}}(?:very\s)?({'|'.join(_GRADE_OF)})\b",
     re.ASCII | re.IGNORECASE,
 )
 _UNITS = {

@@ -32,7 +32,8 @@ def _every(*parts: str) -> tuple[str, ...]:
 _BE = "is|are|was|were|be|been"
 _SEEN = (
     "seen|present|visible|found|detected|identified|noted|observed|evident|apparent|appreciated|demonstrated|"
-    "visualised|discernible|recognisable|there|obvious|in evidence|part of|a feature"
+    "visualised|visualized|discernible|recognisable|recognised|recognized|there|obvious|in evidence|part of|a feature|"
+    "recorded|documented|reported|noticed|spotted|discovered|made out|perceptible|picked up|to be seen|to be found"
 )
 _NOT = "not|never"
 _CANNOT = "cannot|can't|can not|could not|couldn't|does not|doesn't|do not|unable to|not possible to|difficult to|not"
@@ -45,12 +46,19 @@ _LINKS = (
     "defines|"
     "explain|explains|prove|proves|argue for|argues for|speak for|speaks for|signify|signifies|reflect|reflects|"
     "characterise|characterises|lead me to|leads me to|lead to|leads to|make me think of|makes me think of|make|makes|"
-    "represent|represents|establish|establishes|herald|heralds"
+    "represent|represents|establish|establishes|herald|heralds|indicated|supported|confirmed|favoured|pointed to|"
+    "constitute|constitutes|amount to|amounts to|qualify as|qualifies as|go with|goes with|belong to|belongs to|"
+    "align with|aligns with|accompany|accompanies|establish the diagnosis of|speak in favour of|speaks in favour of"
 )
-_SUGGESTS = "suggest|suggests|raise suspicion of|raises suspicion of|hint at|hints at"
+_SUGGESTS = (
+    "suggest|suggests|suggested|raise suspicion of|raises suspicion of|hint at|hints at|raise the suspicion of|"
+    "raises the suspicion of|raise the possibility of|raises the possibility of|raise concern for|raises concern for"
+)
 _SIGN = (
     "sign|signs|first sign|earliest sign|hallmark|hallmarks|feature|features|mark|marks|classic triad|triad|marker|"
-    "markers|finding|findings|picture|key sign|classic sign|key feature|symptom|manifestation|manifestations"
+    "markers|finding|findings|picture|key sign|classic sign|key feature|symptom|symptoms|manifestation|manifestations|"
+    "indicator|indicators|indication|clue|clues|predictor|pointer|criterion|criteria|characteristic|characteristics|"
+    "signature|harbinger|consequence|result|proof"
 )
 
 # Kinds of cue. Each phrase has one kind; what a kind does is in polarity.py and relations.py.
@@ -58,7 +66,8 @@ _PHRASES: dict[str, tuple[str, ...]] = {
     # denies what follows
     "deny": (
         *("no", "w/o", "denies", "deny", "denied", "denying", "neither", "nor", "none of", "clear of"),
-        *("negative for", "neg for", "resolution of", "resolved"),
+        *("negative for", "neg for", "resolution of", "resolved", "unaccompanied by", "not accompanied by", "void of"),
+        *("nothing resembling", "nothing that looks like", "nothing that suggests", "bereft of", "zero"),
         *("disappearance of", "nothing to suggest", "nothing to indicate", "nothing like", "nil", "no evidence"),
         *("no sign", "no signs", "without evidence of", "without signs of", "without any sign of", "no features of"),
         *("no evidence of", "no evidence for", "no sign of", "no signs of", "no hint of", "no trace of"),
@@ -79,17 +88,20 @@ _PHRASES: dict[str, tuple[str, ...]] = {
     # denies what follows closely, no further than a comma where nothing has followed yet
     "deny_not": (
         *("not", "never", "isn't", "aren't", "wasn't", "weren't", "doesn't", "don't", "didn't", "hasn't", "haven't"),
-        *("cannot", "can't", "couldn't", "won't"),
+        *("cannot", "can't", "couldn't", "won't", "wouldn't"),
+        *_every("could|would|will|can|did|do|does|has|have|had", "not|never"),
     ),
     "untrue": (
         *("not true that", "wrong to say", "wrong to say that", "not the case that", "incorrect to say", "false that"),
         *("untrue that", "not correct that"),
+        *_every("do not|don't|did not|didn't|cannot|can't", "think|believe|say that|claim that|find that"),
     ),
     # denies what stands before, or what follows at once where nothing stands before
     "deny_back": (
         *("absent", "missing", "lacking", "nowhere to be seen", "nowhere to be found", "nowhere", "negative"),
         *_every(f"|{_BE}|has been|have been", _NOT, "|clearly|yet|been|to be|definitely|currently|being", _SEEN),
         *_every("cannot|can not|can't|could not|couldn't", "be", _SEEN),
+        *_every("has|have|had", "not been|never been|not yet been", _SEEN),
         *_every("is|are|was|were|isn't|aren't|wasn't|weren't", "no longer|not any longer", _SEEN),
         *_every("isn't|aren't|wasn't|weren't|hasn't been|haven't been", _SEEN),
         *_every("no longer", _SEEN),
@@ -98,6 +110,7 @@ _PHRASES: dict[str, tuple[str, ...]] = {
             "did not|didn't|does not|do not|has not|have not", "develop|developed|exist|occur|occurred|recur|appear"
         ),
         *_every(f"{_BE}|has been|have been|can be|could be|may be safely|", _RULED_OUT),
+        *("searched for in vain", "in vain", "is nil", "are nil"),
         *("is gone", "are gone", "is out", "are out", "is none", "are none", "was none", "not the case"),
     ),
     "ruled_out_by": _every(f"{_BE}|has been|can be|could be|", _RULED_OUT, "by"),
@@ -112,6 +125,22 @@ _PHRASES: dict[str, tuple[str, ...]] = {
         *_every("look|looking|check|checking|search|searching|assess|evaluate|screen|monitor|watch|inspect", "for"),
         *_every(_CANNOT, _RULE_OUT),
         *("to rule out", "to exclude", "rule out", "exclude", "expect", "expected", "not necessarily", "question of"),
+        *(
+            "wonder",
+            "wonder if",
+            "wonder whether",
+            "wondering",
+            "suspecting",
+            "speculate",
+            "potentially",
+            "conceivably",
+        ),
+        *("possibility of", "possibility that", "chance of", "likelihood of", "exclusion of", "assuming", "supposing"),
+        *("in the event of", "provided", "should", "i doubt", "doubt that", "doubt whether", "not convinced"),
+        *_every("cannot|can't|could not|couldn't|not", "be certain|be sure|tell|decide|determine|confirm|confident"),
+        *_every(
+            "cannot|can't|could not|couldn't", "be certain about|be certain of|be sure about|be sure of|say whether"
+        ),
         *("hint of", "in case of", "unless", "should show", "differential includes", "signs of possible", "consider"),
         *("suspicious for possible", "at risk of", "at risk for", "prone to", "could these be", "can these be"),
         *("difficult to rule out", "query"),
@@ -124,6 +153,7 @@ _PHRASES: dict[str, tuple[str, ...]] = {
     # doubts the next finding
     "hedge_next": (
         *("possible", "probable", "suspected", "questionable", "presumed", "equivocal", "doubtful", "likely"),
+        *("unconfirmed", "tentative", "ambiguous", "indeterminate", "borderline", "assumed", "conceivable"),
         *("potential", "more likely", "most likely", "very likely", "putative", "suspicious"),
     ),
     # doubts what stands before, or what follows where nothing stands before
@@ -134,6 +164,8 @@ _PHRASES: dict[str, tuple[str, ...]] = {
         *_every("|is|are|was|were|has|have", "not|not been|not yet been", _RULED_OUT),
         *_every("may|might|could", "|also|still|well", "be", "present|seen|visible|there|hidden|missed|found|lurking"),
         *_every("may|might|could", "exist"),
+        *_every("cannot|can't|could not|couldn't", "be confirmed|be verified|be assessed|be judged"),
+        *_every("is|are|remains|remain|was|were", "unclear|debatable|in doubt|in question|not confirmed|a possibility"),
         *_every("hardly|scarcely|is hardly|are hardly", "visible|seen|recognisable|discernible"),
         *_every("is|are", "probably|possibly|perhaps", "present|there|seen|visible"),
     ),
@@ -158,9 +190,15 @@ _PHRASES: dict[str, tuple[str, ...]] = {
     # ends every scope
     "break": (
         *("but", "however", "although", "though", "except", "except for", "with", "apart from", "aside from", "yet"),
-        *("other than", "save for", "besides", "beyond", "there is", "there are", "there was", "there were", "only"),
-        *("accompanied by", "alongside", "nonetheless", "nevertheless", "despite", "in spite of", "i find", "i see"),
-        *("i can see", "pos for", "positive for", "instead"),
+        *("other than", "save for", "besides", "beyond", "only"),
+        *("accompanied by", "alongside", "nonetheless", "nevertheless", "despite", "in spite of"),
+        *("pos for", "positive for", "instead"),
+    ),
+    # ends a scope that has held for something already, and a denial
+    "existential": (
+        *("there is", "there are", "there was", "there were", "there has been", "there have been"),
+        *_every("i|we|one", "|can|could", "see|find|note|notice|observe|recognise|detect|identify|make out"),
+        *_every("could|can", "see|find|detect|identify|make out|discern|observe|spot"),
     ),
     "contrast": ("whereas", "while"),
     "which": ("which", "who", "that are", "that is"),
@@ -181,6 +219,15 @@ _PHRASES: dict[str, tuple[str, ...]] = {
         *_every("seen|found|occur|occurs|occurring|common|expected|usual|typically seen|often seen", "in"),
         *_every("required|needed|necessary|criterion|criteria", "for"),
         *("due to", "caused by", "secondary to", "supported by", "suggested by", "confirmed by", "indicated by"),
+        *(
+            "explained by",
+            "accounted for by",
+            "attributable to",
+            "related to",
+            "resulting from",
+            "part of the picture of",
+        ),
+        *("infer", "i infer", "deduce", "i deduce", "diagnosis of", "in agreement with", "clue to", "clues to"),
         *("linked to", "in favour of", "as in", "conclude", "i conclude", "i diagnose", "indicating", "supporting"),
         *("pointing to", "pointing towards", "confirming", "meaning", "implying", "favouring", "making", "leading to"),
         *("the hallmark of", "a hallmark of", "evidenced by", "shown by", "is explained by", "consistent only with"),
@@ -197,6 +244,8 @@ _PHRASES: dict[str, tuple[str, ...]] = {
     "against": (
         *_every("|may|can", "rules out|ruling out|excludes|contradicts|contradict|preclude|precludes"),
         *_every("argue|argues|speak|speaks|count|counts|arguing|speaking|counting|militates|weigh|weighs", "against"),
+        *("and against", "but against", "goes against", "go against", "point away from", "points away from"),
+        *("refute", "refutes", "disprove", "disproves", "at odds with", "less consistent with", "tell against"),
         *("inconsistent with", "incompatible with", "atypical of", "atypical for", "untypical of"),
         *("not consistent with", "not in keeping with", "not compatible with"),
     ),
@@ -240,7 +289,7 @@ _BY_PUNCTUATION = {
     r"|,\s{0,2}(?:no|none|absent)(?=\s{0,2}(?:[).;\n]|\Z))",
     "minus": r"[-\u2212](?:ve)?(?=\s{0,2}(?:[,.;\n]|\Z))",  # "CWS -, drusen +"
     "open": rf",\s{{0,3}}(?:and\s{{1,3}})?(?={_NEW_CLAUSE})|\band\s{{1,3}}(?={_NEW_CLAUSE})",
-    "link": r"[-=]>|\u2192|\u21d2",
+    "link": r"[-=]>|\u2192|\u21d2|=(?=\s)",
     "comma": r",",
     "interjection": r"\bno,",
     "join": r"\b(?:and|or|nor|plus)\b|[&/]|\bas\s{1,3}well\s{1,3}as\b",

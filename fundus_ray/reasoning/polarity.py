@@ -24,7 +24,7 @@ _FORWARD = {"deny", "deny_to_comma", "deny_twice", "deny_not", "untrue", "agains
 _BACKWARD = {"deny_back", "ruled_out_by", "be_not", "nothing", "minus", "none"}
 _DOUBTS_BACK = {"hedge_back", "unlikely", "doubt"}
 _DOUBTS = {"hedge_next", "hedge", "hedge_if", "would", "link_suggest", "link_would", "shows_would", "query"}
-_ENDS = {"break", "contrast", "which", "given", "so"}
+_ENDS = {"break", "existential", "contrast", "which", "given", "so"}
 _LINKS = {"link", "link_verb", "link_suggest", "link_would", "against", "shows", "shows_would"}
 _REACH = 80  # characters from a cue to the first finding that it can hold for
 _REACH_AT_ONCE = 16  # the same where the cue mostly looks back
@@ -170,6 +170,8 @@ class _Sweep:
             if self._scope is not Polarity.DENIED:
                 self._close()
             return
+        if mark.kind == "existential" and self._scope is Polarity.HEDGED and not self._covered:
+            return  # "perhaps there are drusen"
         if mark.kind != "which":
             self._earlier, self._list = self._list, []
         if mark.kind == "break" and self._confused:
@@ -243,7 +245,12 @@ class _Sweep:
         if mark.kind == "hedge_next" and self._near(mark) and _CLAUSE_OVER.match(self._prose, mark.end):
             self._look_back(Polarity.HEDGED)  # "retinal tear suspected."
             return
-        if self._scope is Polarity.DENIED and not (self._covered and mark.kind in ("hedge_next", "query", "hedge")):
+        unsure = mark.kind == "hedge_if"  # "I cannot tell whether"
+        if (
+            self._scope is Polarity.DENIED
+            and not unsure
+            and not (self._covered and mark.kind in ("hedge_next", "query", "hedge"))
+        ):
             return  # "no possible drusen", "no drusen to suggest"
         self._open(mark if mark.kind != "query" else mark._replace(kind="hedge_next"), Polarity.HEDGED)
 

@@ -20,7 +20,7 @@ from fundus_ray.reasoning.cues import Mark
 from fundus_ray.reasoning.polarity import Polarity
 from fundus_ray.reasoning.reading import Relation
 
-LIST_CAP, LABEL_CAP = 16, 4
+LIST_CAP, LABEL_CAP, MARK_CAP = 16, 4, 64
 PLACE_LABELS = frozenset({"left eye", "right eye", "macula", "optic disc", "vascular arcade"})
 _PLACE_FINDINGS = frozenset({"disc_on_left", "disc_on_right", "disc_in_centre", "macula_in_centre", "arcade_in_centre"})
 _REACH = 70  # characters from a linking word to its label
@@ -37,10 +37,12 @@ _LINKS = {
     "given",
     "shows",
     "shows_would",
+    "hedge_if",
 }
 _FORWARD_ONLY = {"so"}
 _BACKWARD_ONLY = {"shows", "shows_would", "ruled_out_by"}
 _AGAINST = {"against", "ruled_out_by"}
+_VERDICTS = {"unlikely", "deny_back", "hedge_back"}
 _WHOLE = re.compile(
     r"\b(?:these|they|together|combination|combined|overall|all|findings|features|signs)\b", re.IGNORECASE
 )
@@ -119,6 +121,7 @@ class _Sentence:
         self._f_starts = [f.start for f in findings]
         self._l_starts = [label.start for label in labels]
         self._breaks = [m.start for m in marks if m.kind in ("verb", "contrast", "stop")]
+        self._m_starts = [m.start for m in marks]
         self._contrasts = [m.start for m in marks if m.kind == "contrast"]
         self._bound = place[0]  # what stands before it belongs to a linking word before
         self._subject: list[Spoken] = []
@@ -136,6 +139,9 @@ class _Sentence:
 
     def _one(self, mark: Mark, stop: int, earlier: _Earlier, *, comma: bool) -> Iterator[Relation]:
         before_labels = self._labels_before(mark)
+        if mark.kind == "hedge_if":
+            yield from self._if(mark, stop)
+            return
         if mark.kind == "given":
             findings = self._findings_in(mark.end, stop)[:LIST_CAP]
             objects = before_labels or (self._labels_after(findings[-1].end, stop) if findings else [])
@@ -193,7 +199,8 @@ class _Sentence:
         if n < 0:
             return []
         label = self._labels[n]
-        bare = not label.twin and label.key not in PLACE_LABELS
+        judged = mark.kind == "given" and label.polarity is Polarity.UNLIKELY
+        bare = (not label.twin or judged) and label.key not in PLACE_LABELS
         near = label.start >= self._bound and mark.start - label.end <= _LABEL_BEFORE
         return [label] if bare and near else []
 
@@ -227,10 +234,22 @@ class _Sentence:
         """ "Without new vessels, PDR is unlikely": no linking word, but a condition and a verdict."""
         if not self._findings or not self._marks:
             return
-        condition = self._marks[0].kind in ("deny", "deny_twice")
-        leads = not self._prose[self._place[0] : self._marks[0].start].strip()
-        verdicts = [m.start for m in self._marks if m.kind in ("unlikely", "deny_back")]
+        first = self._marks[0]
+        condition = first.kind in ("deny", "deny_twice") or self._prose[first.start : first.end].lower() == "with"
+        leads = not self._prose[self._place[0] : first.start].strip()
+        if not (condition and leads):
+            return
         for label in self._labels[:LABEL_CAP]:
-            if condition and leads and not label.twin and any(0 <= at - label.end <= 2 for at in verdicts):
+            mark = next((m for m in self._marks if 0 <= m.start - label.end <= 2), None)
+            if mark is not None and mark.kind in _VERDICTS and not label.twin:
                 findings = self._findings_in(self._bound, label.start)[:LIST_CAP]
-                yield from self._emit(findings, [label], against=True)
+                yield from self._emit(findings, [label], against=mark.kind != "hedge_back")
+
+    def _if(self, mark: Mark, stop: int) -> Iterator[Relation]:
+        """ "If new vessels are present, it is PDR." Where the condition denies, it says nothing that is read."""
+        findings = self._findings_in(mark.end, stop)[:LIST_CAP]
+        if not findings:
+            return
+        first, last = (bisect_left(self._m_starts, at) for at in (mark.end, findings[-1].end))
+        if not any(m.kind.startswith("deny") for m in self._marks[first:last][:MARK_CAP]):
+            yield from self._emit(findings, self._labels_after(findings[-1].end, stop), against=False)
