@@ -25,8 +25,7 @@ ABBREVIATIONS_FILE = HERE / "abbreviations.yaml"
 # The same safe loader in C, where PyYAML was built with it: a tenth of the time for a hundred files.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
-_SINGULAR = ("is", "looks", "appears", "seems", "is not", "isn't")
-_PLURAL = ("are", "look", "appear", "seem", "are not", "aren't")
+_VERBS = ("is", "are", "looks", "look", "appears", "appear", "seems", "seem", "is not", "are not", "isn't", "aren't")
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,14 +160,16 @@ def _finding(row: Any, *, file: Path) -> Finding:
 
 
 def _predicates(nouns: Any, *, file: Path, finding: str) -> tuple[str, ...]:
-    """{veins: [twisted]} -> "veins are twisted", "veins look twisted", "veins are not twisted", ..."""
+    """{veins: [twisted]} -> "veins are twisted", "veins look twisted", "veins are not twisted", ...
+
+    Singular and plural alike: the ending does not tell them apart (lens, media).
+    """
     if not isinstance(nouns, dict):
         raise DataError(f"{file}: finding {finding}: predicates must map a noun to its adjectives, got {nouns!r}")
     phrases = []
     for noun, adjectives in nouns.items():
-        verbs = _PLURAL if str(noun).endswith("s") else _SINGULAR
         for adjective in strings(adjectives, file=file, what=f"finding {finding}: predicates of {noun}"):
-            phrases += [f"{noun} {verb} {adjective}" for verb in verbs]
+            phrases += [f"{noun} {verb} {adjective}" for verb in _VERBS]
     return tuple(phrases)
 
 

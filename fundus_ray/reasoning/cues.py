@@ -93,12 +93,13 @@ _PHRASES: dict[str, tuple[str, ...]] = {
     ),
     "untrue": (
         *("not true that", "wrong to say", "wrong to say that", "not the case that", "incorrect to say", "false that"),
+        *_every("is|was|it's", "not", "true that|correct that|the case that|right that|right to say that"),
         *("untrue that", "not correct that"),
         *_every("do not|don't|did not|didn't|cannot|can't", "think|believe|say that|claim that|find that"),
     ),
     # denies what stands before, or what follows at once where nothing stands before
     "deny_back": (
-        *("absent", "missing", "lacking", "nowhere to be seen", "nowhere to be found", "nowhere", "negative"),
+        *("absent", "missing", "lacking", "nowhere to be seen", "nowhere to be found", "nowhere", "negative", "neg"),
         *_every(f"|{_BE}|has been|have been", _NOT, "|clearly|yet|been|to be|definitely|currently|being", _SEEN),
         *_every("cannot|can not|can't|could not|couldn't", "be", _SEEN),
         *_every("has|have|had", "not been|never been|not yet been", _SEEN),
@@ -107,7 +108,8 @@ _PHRASES: dict[str, tuple[str, ...]] = {
         *_every("no longer", _SEEN),
         *_every("has|have|had", "resolved|cleared|disappeared|gone|vanished|regressed completely|been excluded"),
         *_every(
-            "did not|didn't|does not|do not|has not|have not", "develop|developed|exist|occur|occurred|recur|appear"
+            "did not|didn't|does not|do not|has not|have not",
+            "develop|developed|exist|occur|occurred|recur|appear|appeared|arise|arisen|appear",
         ),
         *_every(f"{_BE}|has been|have been|can be|could be|may be safely|", _RULED_OUT),
         *("searched for in vain", "in vain", "is nil", "are nil"),
@@ -194,7 +196,7 @@ _PHRASES: dict[str, tuple[str, ...]] = {
         *("accompanied by", "alongside", "nonetheless", "nevertheless", "despite", "in spite of"),
         *("pos for", "positive for", "instead"),
     ),
-    # ends a scope that has held for something already, and a denial
+    # ends a scope that has held for something already
     "existential": (
         *("there is", "there are", "there was", "there were", "there has been", "there have been"),
         *_every("i|we|one", "|can|could", "see|find|note|notice|observe|recognise|detect|identify|make out"),
@@ -246,6 +248,7 @@ _PHRASES: dict[str, tuple[str, ...]] = {
         *_every("argue|argues|speak|speaks|count|counts|arguing|speaking|counting|militates|weigh|weighs", "against"),
         *("and against", "but against", "goes against", "go against", "point away from", "points away from"),
         *("refute", "refutes", "disprove", "disproves", "at odds with", "less consistent with", "tell against"),
+        *_every("i|we", "|can|can also|therefore", "rule out|exclude|discard|dismiss"),
         *("inconsistent with", "incompatible with", "atypical of", "atypical for", "untypical of"),
         *("not consistent with", "not in keeping with", "not compatible with"),
     ),

@@ -170,14 +170,14 @@ class _Sweep:
             if self._scope is not Polarity.DENIED:
                 self._close()
             return
-        if mark.kind == "existential" and self._scope is Polarity.HEDGED and not self._covered:
-            return  # "perhaps there are drusen"
+        if mark.kind == "existential" and not self._covered:
+            return  # "perhaps there are drusen", "nowhere do I see drusen"
         if mark.kind != "which":
             self._earlier, self._list = self._list, []
         if mark.kind == "break" and self._confused:
             self._open(mark, Polarity.DENIED)  # "do not confuse exudates with drusen"
             self._confused = False
-        elif self._kind != "untrue" or self._covered:  # "it is not true that there are no drusen"
+        else:
             self._close()
 
     def _predicate(self, mark: Mark) -> None:
@@ -242,7 +242,7 @@ class _Sweep:
     def _doubt(self, mark: Mark) -> None:
         if mark.kind in ("would", "link_would"):
             self._look_back(Polarity.HEDGED)
-        if mark.kind == "hedge_next" and self._near(mark) and _CLAUSE_OVER.match(self._prose, mark.end):
+        if mark.kind in ("hedge_next", "hedge") and self._near(mark) and _CLAUSE_OVER.match(self._prose, mark.end):
             self._look_back(Polarity.HEDGED)  # "retinal tear suspected."
             return
         unsure = mark.kind == "hedge_if"  # "I cannot tell whether"

@@ -187,7 +187,7 @@ class _Sentence:
         at, limit = start, start + _REACH
         for label in self._labels[bisect_left(self._l_starts, start) : bisect_left(self._l_starts, stop)]:
             between = self._findings_in(at, label.start)
-            less = found and (label.twin or _LESS.match(self._prose, at))
+            less = found and ((label.twin and label.polarity is not Polarity.DENIED) or _LESS.match(self._prose, at))
             if label.start > limit or between or len(found) == LABEL_CAP or less:
                 break
             found.append(label)
