@@ -83,8 +83,10 @@ _PHRASES: dict[str, tuple[str, ...]] = {
     # denies what follows, and undoes a denial just before it
     "deny_twice": (
         *("without", "absence of", "lack of", "lacks", "lack", "free of", "free from", "devoid of", "missing out on"),
-        *("an absence of", "the absence of", "in the absence of"),
+        *("an absence of", "the absence of"),
     ),
+    # the same, and a reason for what is said of a disease
+    "deny_given": ("in the absence of", "in absence of", "for lack of", "for want of", "because of the absence of"),
     # denies what follows closely, no further than a comma where nothing has followed yet
     "deny_not": (
         *("not", "never", "isn't", "aren't", "wasn't", "weren't", "doesn't", "don't", "didn't", "hasn't", "haven't"),
@@ -230,6 +232,17 @@ _PHRASES: dict[str, tuple[str, ...]] = {
             "part of the picture of",
         ),
         *("infer", "i infer", "deduce", "i deduce", "diagnosis of", "in agreement with", "clue to", "clues to"),
+        *(
+            "rests on",
+            "rest on",
+            "hinges on",
+            "relies on",
+            "follows from",
+            "stems from",
+            "inferred from",
+            "derives from",
+        ),
+        *("backed by", "borne out by", "corroborated by", "substantiated by", "strengthened by", "demonstrated by"),
         *("linked to", "in favour of", "as in", "conclude", "i conclude", "i diagnose", "indicating", "supporting"),
         *("pointing to", "pointing towards", "confirming", "meaning", "implying", "favouring", "making", "leading to"),
         *("the hallmark of", "a hallmark of", "evidenced by", "shown by", "is explained by", "consistent only with"),
@@ -256,6 +269,15 @@ _PHRASES: dict[str, tuple[str, ...]] = {
     "given": (
         *("given", "because", "because of", "since", "based on", "in view of", "on account of", "owing to"),
         *("as there are", "as there is", "as it has", "as it shows", "as we see", "as i see", "as seen by"),
+        *(
+            "considering",
+            "in the presence of",
+            "noting",
+            "seeing",
+            "on finding",
+            "due to the presence of",
+            "by virtue of",
+        ),
         *("judging by", "judging from", "in light of", "as evidenced by", "as shown by", "on the basis of"),
     ),
     # disease -> finding

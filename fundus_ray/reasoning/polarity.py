@@ -20,7 +20,7 @@ from fundus_ray.reasoning.cues import Mark
 
 Span = tuple[str, int, int]  # key, start, end
 
-_FORWARD = {"deny", "deny_to_comma", "deny_twice", "deny_not", "untrue", "against"}
+_FORWARD = {"deny", "deny_to_comma", "deny_twice", "deny_given", "deny_not", "untrue", "against"}
 _BACKWARD = {"deny_back", "ruled_out_by", "be_not", "nothing", "minus", "none"}
 _DOUBTS_BACK = {"hedge_back", "unlikely", "doubt"}
 _DOUBTS = {"hedge_next", "hedge", "hedge_if", "would", "link_suggest", "link_would", "shows_would", "query"}
@@ -231,7 +231,7 @@ class _Sweep:
     def _deny(self, mark: Mark) -> None:
         undone = self._scope is Polarity.DENIED and not self._covered
         near = mark.start - self._opened <= _FLIP and (self._last is None or self._last.kind != "comma")
-        if undone and ((mark.kind == "deny_twice" and near) or self._kind == "untrue"):
+        if undone and ((mark.kind in ("deny_twice", "deny_given") and near) or self._kind == "untrue"):
             self._open(mark, Polarity.ASSERTED)
             return
         if self._scope is Polarity.HEDGED and not self._covered and mark.kind != "untrue":

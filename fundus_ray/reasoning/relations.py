@@ -35,6 +35,7 @@ _LINKS = {
     "ruled_out_by",
     "so",
     "given",
+    "deny_given",
     "shows",
     "shows_would",
     "hedge_if",
@@ -42,11 +43,14 @@ _LINKS = {
 _FORWARD_ONLY = {"so"}
 _BACKWARD_ONLY = {"shows", "shows_would", "ruled_out_by"}
 _AGAINST = {"against", "ruled_out_by"}
+_GIVEN = {"given", "deny_given"}
 _VERDICTS = {"unlikely", "deny_back", "hedge_back"}
 _WHOLE = re.compile(
     r"\b(?:these|they|together|combination|combined|overall|all|findings|features|signs)\b", re.IGNORECASE
 )
-_LESS = re.compile(r"\s{1,3}(?:over|than)\b", re.ASCII | re.IGNORECASE)  # "favours AMD over glaucoma"
+_LESS = re.compile(
+    r"\s{1,3}(?:better\s|more\s)?(?:over|than)\b", re.ASCII | re.IGNORECASE
+)  # "favours AMD over glaucoma"
 _POINTS_BACK = re.compile(
     r"\b(?:this|that|it|which|such|picture|pattern|appearance|so|therefore|thus|hence|we|i)\b", re.IGNORECASE
 )
@@ -142,7 +146,7 @@ class _Sentence:
         if mark.kind == "hedge_if":
             yield from self._if(mark, stop)
             return
-        if mark.kind == "given":
+        if mark.kind in _GIVEN:
             findings = self._findings_in(mark.end, stop)[:LIST_CAP]
             objects = before_labels or (self._labels_after(findings[-1].end, stop) if findings else [])
             yield from self._emit(findings, objects, against=False)
@@ -199,7 +203,7 @@ class _Sentence:
         if n < 0:
             return []
         label = self._labels[n]
-        judged = mark.kind == "given" and label.polarity is Polarity.UNLIKELY
+        judged = mark.kind in _GIVEN and label.polarity is Polarity.UNLIKELY
         bare = (not label.twin or judged) and label.key not in PLACE_LABELS
         near = label.start >= self._bound and mark.start - label.end <= _LABEL_BEFORE
         return [label] if bare and near else []
