@@ -115,6 +115,20 @@ def test_ordinary_words_are_no_findings(text: str) -> None:
     assert found(text) == []
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("The disc is swollen.", ["disc_swelling"]),
+        ("the optic disk looks swollen", ["disc_swelling"]),
+        ("the disc is not swollen", ["disc_swelling"]),
+        ("the veins are twisted, the lens is cloudy", ["venous_tortuosity", "lens_opacity"]),
+        ("the disc is round", []),
+    ],
+)
+def test_a_clause_that_says_a_finding_of_its_place_is_read(text: str, expected: list[str]) -> None:
+    assert found(text) == expected
+
+
 def test_the_longest_phrase_wins_and_is_counted_once() -> None:
     text = "enlarged cup-to-disc ratio and optic disc haemorrhage"
     spans = [(key, text[start:end]) for key, start, end in VOCABULARY.finding_matcher.find(text)]
@@ -195,6 +209,8 @@ def test_ids_takes_names_and_refuses_unknown_findings() -> None:
         ("findings: [{id: a, name: x, colour: red}]", "unknown key 'colour'"),
         ("findings: [{id: a, name: x, hpo: 'HP:1'}]", "HP:0000000"),
         ("findings: [{id: a, name: x, synonyms: [yes]}]", "must be a list of words"),
+        ("findings: [{id: a, name: x, predicates: [y]}]", "predicates must map a noun to its adjectives"),
+        ("findings: [{id: a, name: x, predicates: {y: z}}]", "predicates of y must be a list of words"),
         ("findings: {a: x}", "must hold `findings:`"),
         ("findings: [", "cannot be read"),
     ],

@@ -135,6 +135,96 @@ def test_answer_is_what_stands_in_the_tags_and_two_that_differ_are_none(text: st
     assert read(text).answer == answer
 
 
+@pytest.mark.parametrize(
+    ("text", "hedged"),
+    [
+        ("possible drusen, definite hard exudates", ["drusen"]),
+        ("drusen cannot be excluded", ["drusen"]),
+        ("?CWS", ["cotton_wool_spot"]),
+        ("Are there drusen?", ["drusen"]),
+        ("Are there drusen? No.", []),
+        ("no possible drusen", []),
+    ],
+)
+def test_a_finding_that_is_possible_is_neither_asserted_nor_denied(text: str, hedged: list[str]) -> None:
+    reading = read(text)
+    assert [m.finding for m in reading.hedged] == hedged
+    assert not set(hedged) & {m.finding for m in reading.asserted + reading.denied}
+
+
+def test_number_grade_and_eye_stand_with_the_finding() -> None:
+    exudates, spots = read("Mild hard exudates and two cotton wool spots in the right eye.").asserted
+    assert (exudates.grade, exudates.count, exudates.side) == ("mild", None, "right")
+    assert (spots.grade, spots.count, spots.side) == ("", 2, "right")
+
+
+@pytest.mark.parametrize(
+    ("text", "relation"),
+    [
+        ("Microaneurysms indicate DR.", ("microaneurysm", "diabetic retinopathy", True, True, True)),
+        ("Drusen do not suggest DR.", ("drusen", "diabetic retinopathy", False, True, False)),
+        ("No drusen, which rules out AMD.", ("drusen", "age-related macular degeneration", False, False, True)),
+        ("No drusen, consistent with a normal eye.", ("drusen", "normal", True, False, False)),
+        ("Glaucoma is supported by an enlarged cup.", ("enlarged_cup", "glaucoma", True, True, True)),
+        ("An optic disc on the left means a left eye.", ("disc_on_left", "left eye", True, True, True)),
+    ],
+)
+def test_a_relation_says_what_speaks_for_what(text: str, relation: tuple[str, str, bool, bool, bool]) -> None:
+    (found,) = read(text).relations
+    assert (found.finding, found.label, found.supports, found.present, found.speaks_for) == relation
+
+
+def test_a_relation_reaches_from_finding_to_label() -> None:
+    text = "We see that microaneurysms indicate diabetic retinopathy here."
+    (found,) = read(text).relations
+    assert text[found.start : found.end] == "microaneurysms indicate diabetic retinopathy"
+
+
+def test_roles_of_a_trace_are_relations_to_its_conclusion() -> None:
+    text = GOOD.replace("drusen.", "drusen, hard exudates. Required: drusen. Supportive: hard exudates.")
+    assert [(r.finding, r.label, r.supports) for r in read(text).relations] == [
+        ("drusen", "glaucoma", True),
+        ("hard_exudate", "glaucoma", True),
+    ]
+    assert read(GOOD).relations == ()
+
+
+def test_a_sentence_that_points_back_takes_the_findings_before_it() -> None:
+    one = read("There are drusen. There are hard exudates. This suggests AMD.")
+    assert [r.finding for r in one.relations] == ["hard_exudate"]
+    both = read("There are drusen. There are hard exudates. These findings suggest AMD.")
+    assert [r.finding for r in both.relations] == ["drusen", "hard_exudate"]
+
+
+def test_a_disease_in_whose_name_a_finding_stands_asserts_no_finding() -> None:
+    reading = read("Hard exudates suggest diabetic macular oedema.")
+    assert reading.findings == ("hard_exudate",)
+    assert [r.label for r in reading.relations] == ["diabetic macular oedema"]
+
+
+def test_places_of_conclusion_and_answer() -> None:
+    reading = read(GOOD)
+    assert reading.conclusion_span is not None
+    assert reading.answer_span is not None
+    assert GOOD[slice(*reading.conclusion_span)] == "glaucoma"
+    assert GOOD[slice(*reading.answer_span)] == "B"
+    assert reading.conclusion_labels == {"glaucoma"}
+
+
+@pytest.mark.parametrize(
+    ("text", "first"),
+    [
+        (GOOD, True),
+        ("<think>Conclusion: glaucoma. Findings: drusen.</think>", False),
+        ("No drusen. Conclusion: normal.", True),
+        ("Conclusion: normal.", None),
+        ("Findings: drusen.", None),
+    ],
+)
+def test_findings_stand_before_the_conclusion_or_behind_it(text: str, first: bool | None) -> None:
+    assert read(text).findings_first is first
+
+
 TOKENS = st.sampled_from(
     [
         "<think>",
