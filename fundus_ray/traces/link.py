@@ -26,7 +26,7 @@ class Relation:
 
     finding: str
     label: str
-    role: str  # "required" | "supportive"
+    role: str  # "required" (also by an any_of group) | "supportive"
     passage_id: str
 
 
@@ -43,11 +43,12 @@ class LinkedTrace:
 
 
 def relations_of(findings: Sequence[str], records: Sequence[Record]) -> list[tuple[str, str, str]]:
-    """(finding, label, role) of every finding that a record asks for, required ones first."""
+    """(finding, label, role) of every finding that a record asks for, required ones first, with those of its groups."""
     found = []
-    for role in ("required", "supportive"):
-        for record in records:
-            found += [(f, record.label, role) for f in findings if f in getattr(record, role)]
+    for record in records:
+        found += [(f, record.label, "required") for f in findings if f in record.decisive]
+    for record in records:
+        found += [(f, record.label, "supportive") for f in findings if f in record.supportive]
     return found
 
 
