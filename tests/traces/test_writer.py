@@ -77,7 +77,7 @@ def test_of_a_group_the_trace_states_the_first_and_any_of_it_makes_the_option_fi
     seen = replace(sample, findings=("irma",), answer=(moderate,))
     (trace,) = write((seen,), drop=0, blind=1)
     assert trace.conclusion == (severe,)
-    # moderate: its group met once, whatever the number, none missing, one supportive: 2 + 1 + 1; severe: four supportive
+    # moderate: its group met once, whatever the number, none missing, one supportive: 2 + 1 + 1; severe: 4 supportive
     seen = replace(sample, findings=("hard_exudate", "cotton_wool_spot", "dot_blot_haemorrhage", "microaneurysm"))
     many = tuple(replace(seen, id=str(i)) for i in range(50))
     assert {t.conclusion[0] for t in write(many, drop=0, blind=1)} == {moderate, severe}
