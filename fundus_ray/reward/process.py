@@ -128,8 +128,8 @@ def _against_record(reading: Reading, records: Sequence[Record], vocabulary: Voc
         f"required finding {vocabulary.name(f)}: {'stated' if f in stated else 'not stated'}" for f in sorted(required)
     ]
     for group in groups:
-        names = " or ".join(vocabulary.name(f) for f in sorted(group))
-        reasons.append(f"required {names}: {_names(stated & group, vocabulary) or 'not'} stated")
+        seen = _names(stated & group, vocabulary) or "none"
+        reasons.append(f"required, any of {_names(group, vocabulary)}: {seen} stated")
     found_by_role = (
         ("supportive and stated", stated & supportive),
         ("stated but speaks against the answer", stated & contradicting),
