@@ -86,8 +86,8 @@ def test_any_finding_of_a_group_meets_it_once() -> None:
     assert score(["irma", "microaneurysm"], severe, DR) == pytest.approx(1.0)
     text = compose(findings=["IRMA"], conclusion=severe, letters=["A"])
     assert (
-        "required, any of intraretinal microvascular abnormalities, haemorrhages in all four quadrants, venous beading: "
-        "intraretinal microvascular abnormalities stated" in judge(text, severe).reasons
+        "required, any of intraretinal microvascular abnormalities, haemorrhages in all four quadrants, venous "
+        "beading: intraretinal microvascular abnormalities stated" in judge(text, severe).reasons
     )
 
 
