@@ -271,12 +271,36 @@ def test_knowledge_build_says_what_went_in_and_search_reads_it(
     snapshot = shown[-1].split()[1]
     assert (tmp_path / "index" / snapshot).is_dir()
 
-    assert main(["knowledge", "search", "telangiectasia", "--top", "2", "--index", str(tmp_path / "index"), own]) == 0
+    assert (
+        main(
+            [
+                "knowledge",
+                "search",
+                "telangiectasia, massive exudation",
+                "--top",
+                "2",
+                "--index",
+                str(tmp_path / "index"),
+                own,
+            ]
+        )
+        == 0
+    )
     shown = capsys.readouterr().out.splitlines()
     assert shown[0].startswith("1. Coats disease (user/coats#")
     assert shown[-1] == f"snapshot {snapshot}"
 
-    command = ["knowledge", "search", "telangiectasia", "--json", "--top", "1", "--index", str(tmp_path / "index"), own]
+    command = [
+        "knowledge",
+        "search",
+        "telangiectasia, massive exudation",
+        "--json",
+        "--top",
+        "1",
+        "--index",
+        str(tmp_path / "index"),
+        own,
+    ]
     assert main(command) == 0
     (row,) = json.loads(capsys.readouterr().out)
     assert list(row) == ["rank", "score", "passage_id", "title", "section", "text", "source", "licence", "snapshot"]

@@ -95,8 +95,8 @@ class TracesConfig:
         "folder of the model that names the findings it sees: any that vLLM serves with images; `tiny` = trained on "
         "the spot on other phantoms, which stand for what such a model has learned elsewhere; empty = no such stage",
     )
-    reader_samples: int = _opt(2048, "traces.reader=tiny only: phantoms to train it on", low=1)
-    reader_steps: int = _opt(300, "traces.reader=tiny only: training steps", low=1)
+    reader_samples: int = _opt(4096, "traces.reader=tiny only: phantoms to train it on", low=1)
+    reader_steps: int = _opt(250, "traces.reader=tiny only: training steps", low=1)
     max_findings: int = _opt(8, "findings it may name on one image", low=1, high=64)
     max_tokens: int = _opt(128, "longest reply", low=8)
     passages: int = _opt(5, "passages searched for each relation from finding to label", low=1, high=50)

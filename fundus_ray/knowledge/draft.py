@@ -20,10 +20,12 @@ from fundus_ray.knowledge.vocabulary import Vocabulary
 from fundus_ray.types import Evidence, Modality, ModelReply, ModelRequest
 
 LISTS = ("required", "supportive", "contradicting")
+ALTERNATIVE = "alternative"  # a role, but no list of a record: all findings of this role are one any_of group
 UNRELATED = "unrelated"
 MOST_OTHERS = 5  # findings that the vocabulary does not know
 _MEANING = {
     "required": "a sign without which the diagnosis is not supported",
+    ALTERNATIVE: "one of several signs of which at least one is needed",
     "supportive": "a sign that is often there too",
     "contradicting": "a sign that speaks against it",
     UNRELATED: "mentioned for another reason",
@@ -37,6 +39,7 @@ class Draft:
     label: str
     modality: Modality
     findings: dict[str, tuple[str, ...]]  # list name -> finding ids
+    any_of: tuple[tuple[str, ...], ...]
     rule: str
     citations: dict[str, tuple[str, ...]]  # finding id -> ids of passages that speak of it
     flagged: tuple[str, ...]  # what a person must look at, a line each
@@ -125,16 +128,21 @@ def read_draft(
         what = "was cut off" if not reply.complete else f"cannot be read ({err!r})"
         raise DataError(f"the model's draft of {label!r} {what}: {reply.text[:200]!r}") from None
     findings = {name: tuple(key for key, role in roles.items() if role == name) for name in LISTS}
+    group = tuple(key for key, role in roles.items() if role == ALTERNATIVE)
     flagged = [f"{text!r} is not in the vocabulary" for text in dict.fromkeys(others) if text]
-    if not findings["required"]:
+    if len(group) == 1:  # the only one of which at least one is needed
+        findings["required"] += group
+        flagged.append(f"{vocabulary.name(group[0])!r} was named as an alternative to nothing and stands as required")
+    if not findings["required"] and not group:
         flagged.append("no finding is required: every chain would be consistent with this label")
     flagged.append("every role and the rule are a model's word: hold them against the cited passages")
     return Draft(
         label=label,
         modality=modality,
         findings=findings,
+        any_of=(group,) if len(group) > 1 else (),
         rule=rule,
-        citations={key: ids for key, ids in citations.items() if roles[key] in LISTS},
+        citations={key: ids for key, ids in citations.items() if roles[key] in (*LISTS, ALTERNATIVE)},
         flagged=tuple(flagged),
         sources=tuple(dict.fromkeys(p.source for p in passages)),
         snapshot=snapshot,
@@ -144,13 +152,14 @@ def read_draft(
 
 def draft_yaml(draft: Draft, *, on: str) -> str:
     """As records lie on disk, with a section `draft` that says where it comes from and what to look at."""
+    content: dict[str, Any] = {name: list(ids) for name, ids in draft.findings.items()}
+    if draft.any_of:
+        content["any_of"] = [list(group) for group in draft.any_of]
     tree: dict[str, Any] = {
         "record": {
             "label": draft.label,
             "sources": list(draft.sources),
-            "modalities": {
-                draft.modality.value: {**{k: list(v) for k, v in draft.findings.items()}, "rule": draft.rule}
-            },
+            "modalities": {draft.modality.value: {**content, "rule": draft.rule}},
         },
         "draft": {
             "model": draft.model,

@@ -8,7 +8,12 @@ vocabulary. A file:
       label: glaucoma
       sources: [where the rules come from, ...]
       modalities:
-        CFP: {required: [enlarged_cup], supportive: [], contradicting: [disc_swelling], rule: One or two sentences.}
+        CFP:
+          required: [enlarged_cup]
+          any_of: [[rim_notch, nerve_fibre_layer_defect]]  # may be left out: one of each group is required
+          supportive: []
+          contradicting: [disc_swelling]
+          rule: One or two sentences.
       aliases: [...]                         # a new label's other words; only in a user's folder
       accepted: {by: A. Name, on: 2026-01-31}  # who accepted a drafted record, and when
 """
@@ -32,12 +37,14 @@ RECORDS_DIR = HERE / "records"
 _KEYS = ("label", "sources", "modalities")
 _OPTIONAL = ("aliases", "accepted")
 _LISTS = ("required", "supportive", "contradicting")
+_GROUPS = "any_of"
 _MODALITIES = {m.value: m for m in Modality}
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What one label looks like in one modality. The three finding lists share no id; a finding in none is neutral."""
+    """What one label looks like in one modality. A finding stands in one list or group; one that stands in none is
+    neutral."""
 
     label: str
     modality: Modality
@@ -47,6 +54,17 @@ class Record:
     rule: str  # one or two sentences
     sources: tuple[str, ...]
     accepted: tuple[str, str] | None = None  # by whom and when (ISO date), where a draft was accepted
+    any_of: tuple[tuple[str, ...], ...] = ()  # of each group at least one finding is required; the commonest first
+
+    @property
+    def decisive(self) -> tuple[str, ...]:
+        """The required findings and those of the groups: without any of these the label is not supported."""
+        return (*self.required, *(finding for group in self.any_of for finding in group))
+
+    @property
+    def in_favour(self) -> tuple[str, ...]:
+        """All findings that speak for the label, the decisive ones first."""
+        return (*self.decisive, *self.supportive)
 
 
 @dataclass(frozen=True)
@@ -146,31 +164,49 @@ def _records(row: dict[str, Any], *, file: Path, vocabulary: Vocabulary) -> Iter
     for name, content in modalities.items():
         if name not in _MODALITIES:
             raise DataError(f"{file}: modality {name!r} is not one of {', '.join(_MODALITIES)}")
-        lists, rule = _content(content, file=file, modality=name, vocabulary=vocabulary)
+        lists, groups, rule = _content(content, file=file, modality=name, vocabulary=vocabulary)
         yield Record(
-            label=row["label"], modality=_MODALITIES[name], rule=rule, sources=sources, accepted=accepted, **lists
+            label=row["label"],
+            modality=_MODALITIES[name],
+            rule=rule,
+            sources=sources,
+            accepted=accepted,
+            any_of=groups,
+            **lists,
         )
 
 
 def _content(
     content: Any, *, file: Path, modality: str, vocabulary: Vocabulary
-) -> tuple[dict[str, tuple[str, ...]], str]:
+) -> tuple[dict[str, tuple[str, ...]], tuple[tuple[str, ...], ...], str]:
     if not isinstance(content, dict):
         raise DataError(f"{file}: {modality} must hold {', '.join(_LISTS)} and rule, got {content!r}")
-    _check_keys(content, needed=(*_LISTS, "rule"), optional=(), file=file, what=modality)
+    _check_keys(content, needed=(*_LISTS, "rule"), optional=(_GROUPS,), file=file, what=modality)
     rule = content["rule"]
     if not isinstance(rule, str) or not rule.strip():
         raise DataError(f"{file}: {modality}: rule must be a sentence")
     lists = {key: strings(content[key], file=file, what=f"{modality}: {key}") for key in _LISTS}
+    groups = _groups(content.get(_GROUPS), file=file, modality=modality)
     seen: dict[str, str] = {}
-    for key, findings in lists.items():
+    for key, findings in (*lists.items(), *((_GROUPS, group) for group in groups)):
         for finding in findings:
             if finding not in vocabulary.findings:
                 raise DataError(f"{file}: {modality}: {key}: finding {finding!r} is not in findings.yaml")
             if finding in seen:
                 raise DataError(f"{file}: {modality}: finding {finding!r} stands under {seen[finding]} and under {key}")
             seen[finding] = key
-    return lists, rule.strip()
+    return lists, groups, rule.strip()
+
+
+def _groups(value: Any, *, file: Path, modality: str) -> tuple[tuple[str, ...], ...]:
+    what = f"{modality}: {_GROUPS}"
+    if not isinstance(value, list | None):
+        raise DataError(f"{file}: {what} must be a list of groups such as [[drusen, hard_exudate]], got {value!r}")
+    groups = tuple(strings(group, file=file, what=f"{what}: a group") for group in value or ())
+    for group in groups:
+        if len(group) < 2:
+            raise DataError(f"{file}: {what}: a group needs two or more findings, got {list(group)}; one is `required`")
+    return groups
 
 
 def _accepted(value: Any, *, file: Path) -> tuple[str, str] | None:

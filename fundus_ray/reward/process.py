@@ -43,16 +43,17 @@ def consistency(
     """Does the chain support its OWN answer, right or wrong (after Fundus-R1's answer-dependent self-consistency).
 
     `records` are those of the answer's options, in their order; the part does not apply (None) where one is missing.
-    With S the findings stated, and R, P, C the record's required, supportive and contradicting ones:
+    With S the findings stated, R, P, C the record's required, supportive and contradicting ones, and G its any_of
+    groups, of each of which one finding is required:
 
-        recall      = |S & R| / |R|                         1 where R is empty
-        backed      = 1 if S & (R | P) else 0               1 where R and P are empty
-        for, against = |S & (R | P)|, |S & C| + findings both asserted and denied
+        recall      = (|S & R| + groups that S meets) / (|R| + |G|)   1 where R and G are empty
+        backed      = 1 if S & (R | P | groups) else 0      1 where R, P and G are empty
+        for, against = |S & (R | P | groups)|, |S & C| + findings both asserted and denied
         agreement   = for / (for + 2 against)               1 where both are 0
         consistency = (0.6 recall + 0.4 backed) x agreement
         and 0 where the conclusion is missing or is not the answer
 
-    Several answers: R and P are united, and C is what remains of the united contradictions. A finding in no list is
+    Several answers: R, P and G are united, and C is what remains of the united contradictions. A finding in no list is
     neutral. Example, diabetic retinopathy, R = {microaneurysm}, P = {dot_blot_haemorrhage, hard_exudate,
     cotton_wool_spot}, C = {enlarged_cup, ...}:
 
@@ -111,24 +112,30 @@ def conclusion_agrees(conclusion: str | None, *, answer: Sequence[str], vocabula
 
 def _against_record(reading: Reading, records: Sequence[Record], vocabulary: Vocabulary) -> tuple[float, list[str]]:
     required = {f for r in records for f in r.required}
-    supportive = {f for r in records for f in r.supportive} - required
-    contradicting = {f for r in records for f in r.contradicting} - required - supportive
+    groups = dict.fromkeys(frozenset(group) for r in records for group in r.any_of)
+    in_favour = {f for r in records for f in r.in_favour}
+    supportive = in_favour - {f for r in records for f in r.decisive}
+    contradicting = {f for r in records for f in r.contradicting} - in_favour
     stated = set(stated_findings(reading))
     both = reading.contradictory
-    favour, against = len(stated & (required | supportive)), len(stated & contradicting) + len(both)
-    recall = len(stated & required) / len(required) if required else 1.0
-    backed = float(favour > 0 or not (required | supportive))
+    favour, against = len(stated & in_favour), len(stated & contradicting) + len(both)
+    met = len(stated & required) + sum(not stated.isdisjoint(group) for group in groups)
+    recall = met / (len(required) + len(groups)) if required or groups else 1.0
+    backed = float(favour > 0 or not in_favour)
     agreement = favour / (favour + CONTRADICTION_WEIGHT * against) if favour or against else 1.0
     value = (REQUIRED_SHARE * recall + BACKED_SHARE * backed) * agreement
     reasons = [
         f"required finding {vocabulary.name(f)}: {'stated' if f in stated else 'not stated'}" for f in sorted(required)
     ]
-    groups = (
+    for group in groups:
+        seen = _names(stated & group, vocabulary) or "none"
+        reasons.append(f"required, any of {_names(group, vocabulary)}: {seen} stated")
+    found_by_role = (
         ("supportive and stated", stated & supportive),
         ("stated but speaks against the answer", stated & contradicting),
         ("both asserted and denied, counted as a contradiction", both),
     )
-    reasons += [f"{what}: {_names(found, vocabulary)}" for what, found in groups if found]
+    reasons += [f"{what}: {_names(found, vocabulary)}" for what, found in found_by_role if found]
     return value, reasons
 
 

@@ -50,7 +50,7 @@ def _finding_names(samples: Sequence[Sample], records: Records) -> list[str]:
     """What chains about these samples may state: findings annotated on them, and those of their options' records."""
     asked = {(option, sample.modality) for sample in samples for option in sample.options}
     known = [r for r in (records.get(*key) for key in asked) if r is not None]
-    ids = {f for s in samples for f in s.findings or ()} | {f for r in known for f in (*r.required, *r.supportive)}
+    ids = {f for s in samples for f in s.findings or ()} | {f for r in known for f in r.in_favour}
     return sorted(map(records.vocabulary.name, ids))
 
 

@@ -31,7 +31,7 @@ REASONS = {
     UNPARSEABLE: "the model's reply or the chain cannot be read",
     WRONG_ANSWER: "the chain's answer is not the label",
     CONTRADICTING: "a finding that speaks against the label is stated",
-    UNSUPPORTED: "no finding that a label's record requires is stated",
+    UNSUPPORTED: "no finding that a label's record requires, alone or in a group, is stated",
     UNCITED: "no passage was found that states a required finding together with its label",
 }
 
@@ -44,14 +44,14 @@ def reject_reason(trace: LinkedTrace, sample: Sample, *, records: Sequence[Recor
     if set(choose(reading.answer, sample.options) or ()) != set(sample.answer):
         return WRONG_ANSWER
     stated = reading.findings
-    allowed = {f for r in records for f in (*r.required, *r.supportive)}
+    allowed = {f for r in records for f in r.in_favour}
     if any(f in r.contradicting for f in stated if f not in allowed for r in records):
         return CONTRADICTING
-    needing = [r for r in records if r.required]
-    if any(not set(stated) & set(r.required) for r in needing):
+    needing = [r for r in records if r.decisive]
+    if any(not set(stated) & set(r.decisive) for r in needing):
         return UNSUPPORTED
     cited = {(r.finding, r.label) for r in trace.relations}
-    if any(not cited & {(f, r.label) for f in r.required if f in stated} for r in needing):
+    if any(not cited & {(f, r.label) for f in r.decisive if f in stated} for r in needing):
         return UNCITED
     return ""
 

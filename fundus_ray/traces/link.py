@@ -27,7 +27,7 @@ class Relation:
 
     finding: str
     label: str
-    role: str  # "required" | "supportive"
+    role: str  # "required" (also by an any_of group) | "supportive"
     passage_id: str
 
 
@@ -51,11 +51,12 @@ def label_records(sample: Sample, records: Records) -> tuple[Record, ...]:
 
 
 def relations_of(findings: Sequence[str], records: Sequence[Record]) -> list[tuple[str, str, str]]:
-    """(finding, label, role) of every finding that a record asks for, required ones first."""
+    """(finding, label, role) of every finding that a record asks for, required ones first, with those of its groups."""
     found = []
-    for role in ("required", "supportive"):
-        for record in records:
-            found += [(f, record.label, role) for f in findings if f in getattr(record, role)]
+    for record in records:
+        found += [(f, record.label, "required") for f in findings if f in record.decisive]
+    for record in records:
+        found += [(f, record.label, "supportive") for f in findings if f in record.supportive]
     return found
 
 

@@ -20,12 +20,12 @@ PROMPT_VERSION = 1  # part of what a folder of traces was made with: raise it wh
 
 
 def candidates(records: Records, modality: Modality, labels: Iterable[str]) -> tuple[str, ...]:
-    """Ids of the findings that some label's record in this modality calls required or supportive, in a fixed order.
+    """Ids of the findings that speak for some label by its record in this modality, in a fixed order.
 
     `labels`: all that the data set asks about, so that no single image's question gives its answer away.
     """
     found = [records.get(label, modality) for label in set(labels)]
-    return tuple(sorted({f for r in found if r is not None for f in (*r.required, *r.supportive)}))
+    return tuple(sorted({f for r in found if r is not None for f in r.in_favour}))
 
 
 def finding_request(modality: Modality, names: Sequence[str], *, max_findings: int, max_tokens: int) -> ModelRequest:

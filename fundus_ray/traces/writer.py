@@ -100,29 +100,32 @@ def _best_match(seen: Sequence[str], sample: Sample, *, records: Records, rng: r
     """The option whose record fits the noticed findings best; a draw among equals.
 
     Two points for each required finding that was noticed and one where none is missing, one for each supportive one,
-    two off for each contradicting one. Options without a record score nothing.
+    two off for each contradicting one. An any_of group counts as one required finding. Options without a record score
+    nothing.
     """
+
+    seen_ids = set(seen)
 
     def points(option: str) -> int:
         record = records.get(option, sample.modality)
         if record is None:
             return 0
-        noticed = [f in record.required for f in seen]
-        complete = all(f in seen for f in record.required)
-        against = sum(f in record.contradicting for f in seen)
-        return 2 * sum(noticed) + complete + sum(f in record.supportive for f in seen) - 2 * against
+        noticed = [not seen_ids.isdisjoint(needed) for needed in (*((f,) for f in record.required), *record.any_of)]
+        backing, against = seen_ids & {*record.supportive}, seen_ids & {*record.contradicting}
+        return 2 * sum(noticed) + all(noticed) + len(backing) - 2 * len(against)
 
     best = max(points(option) for option in sample.options)
     return rng.choice([option for option in sample.options if points(option) == best])
 
 
 def _known_findings(sample: Sample, records: Records) -> tuple[str, ...]:
-    """Annotated findings, else what the label's record requires: label-only data carries no more."""
+    """Annotated findings, else what the label's record requires, of a group its first: label-only data has no more."""
     if sample.findings is not None:
         return sample.findings
     found: list[str] = []
     for label in sample.answer:
         record = records.get(label, sample.modality)
         if record is not None:
-            found += [f for f in record.required if f not in found]
+            needed = (*record.required, *(group[0] for group in record.any_of))
+            found += [f for f in needed if f not in found]
     return tuple(found)

@@ -56,7 +56,9 @@ def test_the_model_chooses_a_role_for_each_finding_that_the_passages_speak_of() 
     assert "[1] Radiation retinopathy. Signs. Radiation retinopathy shows" in request.user
     schema = json.loads(request.schema)
     assert schema["required"] == ["microaneurysms", "cotton wool spots", "drusen", "other", "rule"]
-    assert schema["properties"]["drusen"] == {"enum": ["required", "supportive", "contradicting", "unrelated"]}
+    assert schema["properties"]["drusen"] == {
+        "enum": ["required", "alternative", "supportive", "contradicting", "unrelated"]
+    }
 
 
 def test_without_a_passage_there_is_nothing_to_draft_from() -> None:
@@ -69,6 +71,23 @@ def test_roles_become_lists_with_the_passages_that_speak_of_the_finding() -> Non
     assert draft.findings == {"required": ("microaneurysm",), "supportive": ("cotton_wool_spot",), "contradicting": ()}
     assert draft.citations == {"microaneurysm": ("doc#1",), "cotton_wool_spot": ("doc#1",)}
     assert (draft.rule, draft.sources) == ("Vessels leak.", ("An atlas",))
+
+
+def test_alternatives_become_a_group_of_which_one_is_required() -> None:
+    draft = read({**ALL, "microaneurysms": "alternative", "cotton wool spots": "alternative"})
+    assert draft.any_of == (("microaneurysm", "cotton_wool_spot"),)
+    assert draft.findings == {"required": (), "supportive": (), "contradicting": ()}
+    assert set(draft.citations) == {"microaneurysm", "cotton_wool_spot"}
+    assert not any(line.startswith("no finding is required") for line in draft.flagged)
+    content = yaml.safe_load(draft_yaml(draft, on="2031-02-03"))["record"]["modalities"]["CFP"]
+    assert content["any_of"] == [["microaneurysm", "cotton_wool_spot"]]
+    assert "any_of" not in yaml.safe_load(draft_yaml(read(), on="2031-02-03"))["record"]["modalities"]["CFP"]
+
+
+def test_a_lone_alternative_is_required_and_flagged() -> None:
+    draft = read({**ALL, "microaneurysms": "alternative"})
+    assert (draft.any_of, draft.findings["required"]) == ((), ("microaneurysm",))
+    assert "'microaneurysms' was named as an alternative to nothing and stands as required" in draft.flagged
 
 
 def test_what_the_vocabulary_does_not_know_is_flagged_and_left_out() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from fundus_ray.data.phantoms import FINDING_RATES
 from fundus_ray.errors import DataError
 from fundus_ray.knowledge.records import Record, load_records, read_records, record_files
 from fundus_ray.knowledge.vocabulary import load_vocabulary
@@ -35,16 +36,17 @@ NINE = (
     "arteriolar_narrowing",
     "venous_tortuosity",
 )
-# What the results of the rendered photographs rest on: required, supportive, contradicting.
+# What the results of the rendered photographs rest on: required, supportive, contradicting, any_of.
 PHANTOMS = {
-    "normal": ((), (), NINE),
+    "normal": ((), (), NINE, ()),
     "diabetic retinopathy": (
         ("microaneurysm",),
         ("dot_blot_haemorrhage", "hard_exudate", "cotton_wool_spot"),
         ("enlarged_cup", "arteriolar_narrowing", "venous_tortuosity"),
+        (),
     ),
     "age-related macular degeneration": (
-        ("drusen",),
+        (),
         ("hard_exudate", "dot_blot_haemorrhage"),
         (
             "microaneurysm",
@@ -54,10 +56,11 @@ PHANTOMS = {
             "arteriolar_narrowing",
             "venous_tortuosity",
         ),
+        (("drusen", "large_drusen"),),
     ),
     "glaucoma": (
-        ("enlarged_cup",),
-        ("flame_haemorrhage",),
+        (),
+        ("flame_haemorrhage", "vessel_bayoneting", "peripapillary_atrophy"),
         (
             "microaneurysm",
             "dot_blot_haemorrhage",
@@ -65,23 +68,27 @@ PHANTOMS = {
             "cotton_wool_spot",
             "arteriolar_narrowing",
             "venous_tortuosity",
+            "disc_swelling",
         ),
+        (("enlarged_cup", "rim_thinning", "rnfl_defect"),),
     ),
     "hypertensive retinopathy": (
         ("arteriolar_narrowing",),
         ("flame_haemorrhage", "cotton_wool_spot", "hard_exudate"),
         ("microaneurysm", "enlarged_cup", "venous_tortuosity"),
+        (),
     ),
     "retinal vein occlusion": (
-        ("venous_tortuosity",),
+        (),
         ("flame_haemorrhage", "dot_blot_haemorrhage", "cotton_wool_spot"),
         ("microaneurysm", "enlarged_cup", "arteriolar_narrowing"),
+        (("venous_tortuosity", "dilated_veins", "sectoral_haemorrhages", "severe_haemorrhages"),),
     ),
-    "right eye": (("disc_on_right",), (), ("disc_on_left",)),
-    "left eye": (("disc_on_left",), (), ("disc_on_right",)),
-    "optic disc": (("disc_in_centre",), (), ("macula_in_centre", "arcade_in_centre")),
-    "macula": (("macula_in_centre",), (), ("disc_in_centre", "arcade_in_centre")),
-    "vascular arcade": (("arcade_in_centre",), (), ("disc_in_centre", "macula_in_centre")),
+    "right eye": (("disc_on_right",), (), ("disc_on_left",), ()),
+    "left eye": (("disc_on_left",), (), ("disc_on_right",), ()),
+    "optic disc": (("disc_in_centre",), (), ("macula_in_centre", "arcade_in_centre"), ()),
+    "macula": (("macula_in_centre",), (), ("disc_in_centre", "arcade_in_centre"), ()),
+    "vascular arcade": (("arcade_in_centre",), (), ("disc_in_centre", "macula_in_centre"), ()),
 }
 # FunBench's option strings: tasks L4b by source, L4c and L4d. "Other abnormalities ..." is no disease.
 DR_GRADES = (
@@ -172,7 +179,19 @@ OMNIMEDVQA_GMAI = {
 def test_the_records_that_the_measured_results_rest_on_stay_as_they_are(label: str) -> None:
     record = RECORDS.get(label, CFP)
     assert record is not None
-    assert (record.required, record.supportive, record.contradicting) == PHANTOMS[label]
+    assert (record.required, record.supportive, record.contradicting, record.any_of) == PHANTOMS[label]
+
+
+@pytest.mark.parametrize("disease", FINDING_RATES)
+def test_nothing_that_a_phantom_shows_speaks_against_its_disease_and_what_it_always_shows_suffices(
+    disease: str,
+) -> None:
+    record = RECORDS.get(disease, CFP)
+    assert record is not None
+    assert not set(FINDING_RATES[disease]) & set(record.contradicting)
+    certain = {finding for finding, rate in FINDING_RATES[disease].items() if rate == 1.0}
+    assert set(record.required) <= certain
+    assert all(certain & set(group) for group in record.any_of)
 
 
 def test_every_label_of_the_vocabulary_has_a_record_and_no_other() -> None:
@@ -183,25 +202,46 @@ def test_every_label_of_the_vocabulary_has_a_record_and_no_other() -> None:
 @pytest.mark.parametrize("key", RECORDS.by_key, ids=lambda key: f"{key[0]}-{key[1].value}")
 def test_a_record_uses_known_findings_once_and_says_why_and_whence(key: tuple[str, Modality]) -> None:
     record = RECORDS.by_key[key]
-    findings = record.required + record.supportive + record.contradicting
+    findings = record.in_favour + record.contradicting
     assert findings
     assert set(findings) <= set(load_vocabulary().findings)
     assert len(set(findings)) == len(findings)
+    assert all(len(group) >= 2 for group in record.any_of)
     assert record.rule.endswith(".")
     assert record.sources
 
 
 def test_each_disease_has_something_that_speaks_for_it() -> None:
     healthy = {"normal", "no diabetic retinopathy", "no age-related macular degeneration"}
-    silent = {r.label for r in RECORDS.by_key.values() if not r.required + r.supportive}
+    silent = {r.label for r in RECORDS.by_key.values() if not r.in_favour}
     assert silent == healthy
-    # Collective names require nothing: any of several signs supports them.
-    vague = {r.label for r in RECORDS.by_key.values() if not r.required} - healthy
-    assert vague == {"maculopathy", "vitreomacular interface disease"}
+    assert {r.label for r in RECORDS.by_key.values() if not r.decisive} == healthy
+
+
+def test_severe_nonproliferative_disease_is_any_of_the_4_2_1_rule_and_proliferative_any_sign_of_new_vessels() -> None:
+    for modality in (CFP, UWF):
+        severe, proliferative = RECORDS.get("severe NPDR", modality), RECORDS.get("PDR", modality)
+        assert severe is not None
+        assert proliferative is not None
+        assert (severe.required, severe.any_of) == ((), (("severe_haemorrhages", "venous_beading", "irma"),))
+        assert proliferative.required == ()
+        (group,) = proliferative.any_of
+        assert {"neovascularisation", "preretinal_haemorrhage", "vitreous_haemorrhage"} <= set(group)
+        assert set(group) <= set(severe.contradicting)
+
+
+def test_what_speaks_for_a_label_is_what_it_requires_its_groups_and_what_supports_it(tmp_path: Path) -> None:
+    text = GOOD.replace(
+        "[flame_haemorrhage]", "[flame_haemorrhage]\n      any_of: [[drusen, irma], [crystals, flecks]]"
+    )
+    record = get(write(tmp_path, text), "glaucoma", CFP)
+    assert record.any_of == (("drusen", "irma"), ("crystals", "flecks"))
+    assert record.decisive == ("enlarged_cup", "drusen", "irma", "crystals", "flecks")
+    assert record.in_favour == (*record.decisive, "flame_haemorrhage")
 
 
 def test_every_finding_of_the_vocabulary_is_used() -> None:
-    used = {f for r in RECORDS.by_key.values() for f in r.required + r.supportive + r.contradicting}
+    used = {f for r in RECORDS.by_key.values() for f in r.in_favour + r.contradicting}
     assert used == set(load_vocabulary().findings)
 
 
@@ -220,7 +260,7 @@ def test_the_grades_of_one_scale_are_told_apart(grades: tuple[str, ...]) -> None
     assert len({r.label for r in found}) == len(grades)
     for lower, higher in pairwise(found):
         # What the higher grade requires speaks against the lower one.
-        assert set(higher.required) <= set(lower.contradicting)
+        assert set(higher.decisive) <= set(lower.contradicting)
 
 
 def test_branch_and_central_occlusion_are_labels_of_their_own() -> None:
@@ -239,7 +279,8 @@ def test_a_disease_contradicts_normal_unless_drusen() -> None:
     for label in ("diabetic retinopathy", "glaucoma", "hypertensive retinopathy", "retinal vein occlusion"):
         record = RECORDS.get(label, CFP)
         assert record is not None
-        assert set(record.required + record.supportive) <= set(normal.contradicting)
+        # Some of what marks them is seen on real photographs only, where `normal` says "no vessel change".
+        assert set(FINDING_RATES[label]) - {"drusen"} <= set(normal.contradicting)
     assert "drusen" not in normal.contradicting
 
 
@@ -324,6 +365,33 @@ def test_who_accepted_a_record_and_when_is_kept(tmp_path: Path) -> None:
             "sources: [A source]",
             "sources: [A source]\n  accepted: {by: A, on: 31.1.2026}",
             "accepted must be {by: NAME",
+        ),
+        (
+            "rule: A rule.",
+            "rule: A rule.\n      any_of: [drusen, irma]",
+            "CFP: any_of: a group must be a list of words",
+        ),
+        ("rule: A rule.", "rule: A rule.\n      any_of: drusen", "CFP: any_of must be a list of groups"),
+        ("rule: A rule.", "rule: A rule.\n      any_of: [[drusen]]", "CFP: any_of: a group needs two or more findings"),
+        (
+            "rule: A rule.",
+            "rule: A rule.\n      any_of: [[]]",
+            "CFP: any_of: a group needs two or more findings, got []",
+        ),
+        (
+            "rule: A rule.",
+            "rule: A rule.\n      any_of: [[drusen, big_cup]]",
+            "CFP: any_of: finding 'big_cup' is not in",
+        ),
+        (
+            "rule: A rule.",
+            "rule: A rule.\n      any_of: [[drusen, enlarged_cup]]",
+            "'enlarged_cup' stands under required and under any_of",
+        ),
+        (
+            "rule: A rule.",
+            "rule: A rule.\n      any_of: [[drusen, irma], [irma, flecks]]",
+            "'irma' stands under any_of and under any_of",
         ),
         ("sources: [A source]", "sources: [A source]\n  aliases: [AMD]", "'AMD' belongs to 'age-related macular"),
         ("sources: [A source]", "sources: [A source]\n  aliases: [GL]", "takes no new alias 'GL'"),

@@ -45,7 +45,7 @@ async def test_a_store_opens_elsewhere_by_folder_and_snapshot(own: KnowledgeConf
     built = await build_store(own, folder=tmp_path)
     opened = await open_store(own, BuiltStore(folder=tmp_path, snapshot=built.snapshot))
     assert opened.snapshot == built.snapshot
-    (found,) = await opened.search(["telangiectasia"], k=1)
+    (found,) = await opened.search(["telangiectasia, massive exudation"], k=1)
     assert found[0].title == "Coats disease"
 
 

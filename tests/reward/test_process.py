@@ -67,10 +67,28 @@ def test_consistency_by_hand(findings: Sequence[str], answer: str, value: float)
 
 
 def test_two_answers_unite_what_they_require_and_do_not_contradict_each_other() -> None:
-    # R = {microaneurysm, enlarged_cup}; arteriolar narrowing contradicts both.
+    # R = {microaneurysm}, G = {{enlarged_cup, rim_thinning, rnfl_defect}}; arteriolar narrowing contradicts both.
     assert score(["microaneurysm", "enlarged_cup"], DR, "glaucoma") == pytest.approx(1.0)
     assert score(["microaneurysm"], DR, "glaucoma") == pytest.approx(0.6 * 0.5 + 0.4)
     assert score(["microaneurysm", "arteriolar_narrowing"], DR, "glaucoma") == pytest.approx(0.7 / 3)
+
+
+def test_any_finding_of_a_group_meets_it_once() -> None:
+    # R empty, one group G = {haemorrhages in four quadrants, venous beading, IRMA}.
+    severe = "severe nonproliferative diabetic retinopathy"
+    assert score(["irma"], severe) == pytest.approx(1.0)  # (0.6 x 1/1 + 0.4) x 1
+    assert score(["irma", "venous_beading"], severe) == pytest.approx(1.0)
+    assert score(["microaneurysm"], severe) == pytest.approx(0.4)  # (0 + 0.4) x 1
+    assert score(["irma", "neovascularisation"], severe) == pytest.approx(1 / 3)  # 1 for, 1 against
+    # With glaucoma's group beside it, one of two is met: 0.6 x 1/2 + 0.4.
+    assert score(["irma"], severe, "glaucoma") == pytest.approx(0.7)
+    # With what diabetic retinopathy requires beside it, |R| + |G| = 2 and both are met.
+    assert score(["irma", "microaneurysm"], severe, DR) == pytest.approx(1.0)
+    text = compose(findings=["IRMA"], conclusion=severe, letters=["A"])
+    assert (
+        "required, any of intraretinal microvascular abnormalities, haemorrhages in all four quadrants, venous "
+        "beading: intraretinal microvascular abnormalities stated" in judge(text, severe).reasons
+    )
 
 
 def test_consistency_is_about_the_own_answer_not_the_right_one() -> None:

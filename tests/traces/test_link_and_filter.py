@@ -90,6 +90,19 @@ def test_each_reason_against_a_trace_is_named() -> None:
     assert verdict(trace("microaneurysm", cited={("microaneurysm", "glaucoma"): "g#0"})) == UNCITED
 
 
+def test_one_finding_of_a_group_is_enough_and_counts_as_required() -> None:
+    severe = "severe nonproliferative diabetic retinopathy"  # any of: haemorrhages in four quadrants, beading, IRMA
+    sample = replace(SAMPLE, options=("normal", severe), answer=(severe,))
+    cited = {("irma", severe): "dr#2", ("microaneurysm", severe): "dr#3"}
+    made = trace("microaneurysm", "irma", sample=sample, cited=cited)
+    assert [(r.finding, r.role) for r in made.relations] == [("irma", "required"), ("microaneurysm", "supportive")]
+    assert "Required: intraretinal microvascular abnormalities. Supportive: microaneurysms." in made.text
+    assert verdict(made, sample) == ""
+    assert verdict(trace("venous_beading", sample=sample, cited=cited), sample) == UNCITED
+    assert verdict(trace("microaneurysm", sample=sample, cited=cited), sample) == UNSUPPORTED
+    assert verdict(trace("irma", "neovascularisation", sample=sample, cited=cited), sample) == CONTRADICTING
+
+
 def test_the_text_is_judged_and_not_what_the_trace_says_of_itself() -> None:
     good = trace("microaneurysm")
     assert verdict(replace(good, text=good.text.replace("Findings: ", "Findings: enlarged cup, "))) == CONTRADICTING
@@ -132,7 +145,7 @@ def test_a_relation_without_a_passage_is_no_reason_and_the_finding_is_stated_all
 @pytest.mark.parametrize("record", RECORDS.by_key.values(), ids=lambda r: f"{r.label}-{r.modality.value}")
 def test_every_records_trace_reads_back_as_its_own_findings(record: Record) -> None:
     sample = replace(SAMPLE, modality=record.modality, options=("something else", record.label), answer=(record.label,))
-    findings = (*record.required, *record.supportive)
+    findings = record.in_favour
     made = link(
         sample,
         findings=findings,

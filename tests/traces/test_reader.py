@@ -19,7 +19,7 @@ def test_only_findings_that_some_label_of_the_data_asks_for_may_be_named() -> No
     assert dr is not None
     assert amd is not None
     allowed = candidates(RECORDS, Modality.CFP, ["diabetic retinopathy", "AMD", "no such label", "AMD"])
-    assert set(allowed) == {*dr.required, *dr.supportive, *amd.required, *amd.supportive}
+    assert set(allowed) == {*dr.in_favour, *amd.in_favour}
     assert list(allowed) == sorted(allowed)
     assert candidates(RECORDS, Modality.CFP, ["no such label"]) == ()
 

@@ -67,6 +67,22 @@ def test_without_annotations_the_trace_states_what_the_label_requires(samples: t
     assert trace.findings == ("venous_tortuosity",)
 
 
+def test_of_a_group_the_trace_states_the_first_and_any_of_it_makes_the_option_fit(samples: tuple[Sample, ...]) -> None:
+    severe = "severe nonproliferative diabetic retinopathy"
+    moderate = "moderate nonproliferative diabetic retinopathy"
+    sample = replace(samples[0], options=(moderate, severe), answer=(severe,), findings=None)
+    (trace,) = write((sample,), drop=0, blind=0)
+    assert trace.findings == ("severe_haemorrhages",)
+    # moderate: no item met, one against: -2; severe: its one group met and none missing: 2 + 1
+    seen = replace(sample, findings=("irma",), answer=(moderate,))
+    (trace,) = write((seen,), drop=0, blind=1)
+    assert trace.conclusion == (severe,)
+    # moderate: its group met once, whatever the number, none missing, one supportive: 2 + 1 + 1; severe: 4 supportive
+    seen = replace(sample, findings=("hard_exudate", "cotton_wool_spot", "dot_blot_haemorrhage", "microaneurysm"))
+    many = tuple(replace(seen, id=str(i)) for i in range(50))
+    assert {t.conclusion[0] for t in write(many, drop=0, blind=1)} == {moderate, severe}
+
+
 def test_free_text_samples_get_no_trace_and_files_hold_one_object_a_line(
     samples: tuple[Sample, ...], tmp_path: Path
 ) -> None:
