@@ -203,6 +203,20 @@ class ScoredRollout:
 
 
 @dataclass(frozen=True, slots=True)
+class ScoringCost:
+    """What the scoring of a group took. The counts of cache and failures are of all that its worker did since it gave
+    back another group, so that they can be summed over groups."""
+
+    cache_hits: int = 0  # queries answered without a search
+    cache_misses: int = 0
+    failures: int = 0  # searches and checks that failed
+    tries: int = 1  # of this group
+    held_s: float = 0.0  # from this group's first failure on
+    breaker: str = "closed"  # of search and checker, the worse: "closed" | "half-open" | "open"
+    outage: str = ""  # what became of a group whose search or checker stayed down: "" | "drop" | "mask"
+
+
+@dataclass(frozen=True, slots=True)
 class ScoredGroup:
     """A group with its scores. Not trainable: dropped, counted under `drop_reason`."""
 
@@ -212,6 +226,7 @@ class ScoredGroup:
     drop_reason: str  # "" where trainable, else e.g. "unscorable", "no_spread"
     started_s: float
     finished_s: float
+    cost: ScoringCost = ScoringCost()
 
 
 @dataclass(frozen=True, slots=True)

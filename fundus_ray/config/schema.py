@@ -171,7 +171,14 @@ class RewardConfig:
         0.5, "weight: findings agree with the image's annotated findings, where it has any", low=0.0
     )
     gate_consistency: bool = _opt(False, "pay consistency only where the answer is right")
-    timeout_s: float = _opt(60.0, "longest scoring of one group", above=0.0)
+    timeout_s: float = _opt(60.0, "longest search, or check, of one group", above=0.0)
+    at_once: int = _opt(16, "groups that one actor scores at once; those that are held do not count", low=1)
+    hold_s: float = _opt(45.0, "a group waits this long for a search or checker that is down", low=0.0)
+    outage: str = _opt(
+        "drop",
+        "then drop: the group is not trained on; mask: it is, without the parts that need search or checker",
+        choices=("drop", "mask"),
+    )
 
 
 @dataclass
