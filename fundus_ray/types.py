@@ -184,6 +184,30 @@ class Evidence:
     query: str
 
 
+class Verdict(str, Enum):
+    """What the retrieved knowledge says of a stated relation."""
+
+    SUPPORTED = "supported"
+    CONTRADICTED = "contradicted"
+    NOT_FOUND = "not_found"  # knowledge says neither: no reason to pay, and none to punish
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedClaim:
+    """A relation that a chain states (the finding speaks for the label, or against it), after checking."""
+
+    finding: str  # finding id
+    label: str  # the vocabulary's label
+    supports: bool  # False: the chain says that the finding speaks against the label
+    start: int  # the relation is rollout.text[start:end]
+    end: int
+    verdict: Verdict
+    confidence: float  # of the verdict, in [0, 1]
+    checker: str  # "record" | "nli" | "judge"
+    passage_id: str  # of the passage that decided; "" where none did
+    why: str  # one readable line
+
+
 @dataclass(frozen=True, slots=True)
 class ScoredRollout:
     """A rollout with its score, the score's parts, and why.
@@ -197,6 +221,7 @@ class ScoredRollout:
     parts: dict[str, float | None]
     answer: tuple[str, ...] | None  # the option texts that the rollout chose; None = no readable answer
     findings: tuple[str, ...]  # finding ids asserted in the chain
+    claims: tuple[CheckedClaim, ...]  # relations that the chain states, those that count
     explanation: tuple[str, ...]  # one readable line for each reason
     evidence: tuple[Evidence, ...]
     snapshot: str  # id of the knowledge index that was used

@@ -102,6 +102,7 @@ class Judge:
                 parts={"accuracy": total, "grounding": None},
                 answer=None,
                 findings=("drusen",) * int(total),
+                claims=(),
                 explanation=(),
                 evidence=(),
                 snapshot="",

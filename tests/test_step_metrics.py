@@ -57,6 +57,7 @@ def scored(
         parts={"accuracy": total, "grounding": grounding},
         answer=None,
         findings=("drusen", "pallor")[: tokens // 4],
+        claims=(),
         explanation=(),
         evidence=(),
         snapshot="",

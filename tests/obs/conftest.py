@@ -99,6 +99,7 @@ def _scored(rollout: Rollout, total: float | None) -> ScoredRollout:
         parts={"accuracy": 1.0, "format": 1.0, "grounding": None},
         answer=("glaucoma",),
         findings=(),
+        claims=(),
         explanation=("accuracy 1: the answer is glaucoma",),
         evidence=(passage,),
         snapshot="index-1",
