@@ -32,8 +32,11 @@ from fundus_ray.evaluate.run import evaluate
 from fundus_ray.knowledge.store import BuiltStore, build_store, read_corpus, records_of
 from fundus_ray.obs.report import write_report
 from fundus_ray.obs.sinks import RunFolder, When
+from fundus_ray.obs.strict_json import read_lines
 from fundus_ray.obs.trace import Trace
 from fundus_ray.reasoning.prompt import build_prompt
+from fundus_ray.reward.alarms import alarms
+from fundus_ray.reward.rubric import PARTS
 from fundus_ray.runtime import Actors, check_machine, start
 from fundus_ray.sft.warm_start import warm_start
 from fundus_ray.types import Prompt, Sampling, ScoredGroup
@@ -258,10 +261,13 @@ async def _save(job: _Job, actors: Actors, at: loop.Position) -> None:
 
 
 class _Progress:
-    """The loop's observer: to the run folder, and one line of progress on the screen."""
+    """The loop's observer: to the run folder, one line of progress on the screen, and each alarm once."""
 
     def __init__(self, job: _Job) -> None:
         self._folder = job.folder
+        self._paid = [part for part in PARTS if getattr(job.config.reward, part)]
+        self._history = list(read_lines(job.folder.path / "metrics.jsonl"))  # a resumed run's earlier steps
+        self._alarmed = {str(line["kind"]) for line in read_lines(job.folder.path / "alarms.jsonl")}
         self._bar = tqdm(total=job.config.loop.steps, initial=job.start.step, desc="RLVR", unit="update")
 
     def __enter__(self) -> _Progress:
@@ -276,6 +282,12 @@ class _Progress:
         shown = {"reward": "reward/total", "accuracy": "reward/accuracy", "lag": "lag/mean", "tok/s": "tokens_per_s"}
         self._bar.set_postfix({k: f"{metrics[v]:.3g}" for k, v in shown.items() if v in metrics}, refresh=False)
         self._bar.update()
+        self._history.append(metrics)
+        for alarm in alarms(self._history, paid=self._paid):
+            if alarm.kind not in self._alarmed:
+                self._alarmed.add(alarm.kind)
+                self._folder.log_alarm(step, kind=alarm.kind, text=alarm.text)
+                _say(f"alarm at update {step}, {alarm.kind}: {alarm.text}")
 
     def log_scored(self, step: int, groups: Sequence[ScoredGroup]) -> None:
         """All groups of the step."""

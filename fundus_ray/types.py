@@ -225,6 +225,8 @@ class ScoredRollout:
     explanation: tuple[str, ...]  # one readable line for each reason
     evidence: tuple[Evidence, ...]
     snapshot: str  # id of the knowledge index that was used
+    # Stated findings that fit the chosen answer but are not annotated on the image; None where that is not known.
+    recited: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

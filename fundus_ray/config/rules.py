@@ -125,6 +125,16 @@ def _check_knowledge(knowledge: KnowledgeConfig) -> None:
         )
 
 
+def _check_reward(c: Config) -> None:
+    if c.reward.hold_s + c.reward.timeout_s >= c.loop.stall_s:
+        raise ConfigError(
+            f"reward.hold_s={c.reward.hold_s:g} + reward.timeout_s={c.reward.timeout_s:g} must be < "
+            f"loop.stall_s={c.loop.stall_s:g}: the run would end while a group still waits for the search; lower them"
+        )
+    if not (c.reward.accuracy or c.reward.format or c.reward.consistency or c.reward.grounding):
+        raise ConfigError("every reward weight is 0: nothing can be learned; set reward.accuracy > 0")
+
+
 def _check_rules(c: Config) -> None:
     _check_knowledge(c.knowledge)
     if c.data.image_px % 28:
@@ -176,10 +186,4 @@ def _check_rules(c: Config) -> None:
             f"rollout.max_model_len={c.rollout.max_model_len} does not hold the {image_tokens} tokens of an image of "
             f"data.image_px={c.data.image_px} and rollout.max_tokens={c.rollout.max_tokens}; set it higher"
         )
-    if c.reward.hold_s + c.reward.timeout_s >= c.loop.stall_s:
-        raise ConfigError(
-            f"reward.hold_s={c.reward.hold_s:g} + reward.timeout_s={c.reward.timeout_s:g} must be < "
-            f"loop.stall_s={c.loop.stall_s:g}: the run would end while a group still waits for the search; lower them"
-        )
-    if not (c.reward.accuracy or c.reward.format or c.reward.consistency or c.reward.grounding):
-        raise ConfigError("every reward weight is 0: nothing can be learned; set reward.accuracy > 0")
+    _check_reward(c)

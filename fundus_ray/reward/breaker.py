@@ -50,6 +50,7 @@ class CircuitBreaker:
         self._limit_s = limit_s
         self._clock = clock
         self._in_a_row = 0
+        self._down_since = 0.0
         self._last = ""
         self._pause_s = 0.0  # nominal length of the pause under way
         self._open_until = 0.0
@@ -59,6 +60,11 @@ class CircuitBreaker:
     def works(self) -> bool:
         """Whether the last call that ended did so well, or none has been made."""
         return not self._in_a_row
+
+    @property
+    def down_s(self) -> float:
+        """Seconds since the first of the failures in a row; 0 where the last call worked."""
+        return self._clock() - self._down_since if self._in_a_row else 0.0
 
     @property
     def state(self) -> BreakerState:
@@ -99,6 +105,7 @@ class CircuitBreaker:
 
     def _count(self, reason: str, *, probe: bool) -> None:
         self.failed += 1
+        self._down_since = self._down_since if self._in_a_row else self._clock()
         self._in_a_row += 1
         self._last = reason
         # Calls that were under way when it opened must not lengthen the pause.

@@ -14,12 +14,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fundus_ray.config import RewardConfig
-from fundus_ray.knowledge.records import Records
-from fundus_ray.knowledge.retriever import SearchError
+from fundus_ray.knowledge.records import Record, Records
 from fundus_ray.knowledge.vocabulary import Vocabulary
 from fundus_ray.reasoning.answer import choose
 from fundus_ray.reasoning.steps import Reading, read_chain
 from fundus_ray.reward.evidence import EvidenceSearch
+from fundus_ray.reward.health import recited
 from fundus_ray.reward.outcome import accuracy, well_formed
 from fundus_ray.reward.process import Part, consistency, grounding, stated_findings
 from fundus_ray.types import Evidence, RewardStatus, Rollout, RolloutGroup, Sample, ScoredGroup, ScoredRollout
@@ -64,10 +64,7 @@ class Rubric:
         """Scores every rollout; the evidence for all of them is one batched search."""
         started_s, sample = time.time(), group.prompt.sample
         reads = await asyncio.to_thread(lambda: [self._read(rollout, sample) for rollout in group.rollouts])
-        try:
-            found = await self.evidence.search([read.query for read in reads])
-        except SearchError as err:
-            return unscorable(group, reason=str(err), snapshot=self.snapshot, started_s=started_s)
+        found = await self.evidence.search([read.query for read in reads])
         pairs = list(zip(reads, found, strict=True))
         scored = await asyncio.to_thread(lambda: tuple(self._score(read, sample, evidence=e) for read, e in pairs))
         drop_reason = self._drop_reason(scored)
@@ -79,6 +76,13 @@ class Rubric:
             started_s=started_s,
             finished_s=time.time(),
         )
+
+    async def score_without_knowledge(self, group: RolloutGroup, reason: str) -> ScoredGroup:
+        """TEMPORARY stand-in until the merge."""
+        started_s, sample = time.time(), group.prompt.sample
+        scored = tuple(self._score(self._read(r, sample), sample, evidence=()) for r in group.rollouts)
+        drop = self._drop_reason(scored)
+        return ScoredGroup(group, scored, not drop, drop, started_s, time.time())
 
     def _read(self, rollout: Rollout, sample: Sample) -> _Read:
         reading = read_chain(rollout.text, self._vocabulary)
@@ -100,7 +104,11 @@ class Rubric:
             explanation=tuple(reason for part in parts.values() for reason in part.reasons),
             evidence=evidence,
             snapshot=self.snapshot,
+            recited=recited(read.stated, self._own_records(answer, sample), annotated=sample.findings),
         )
+
+    def _own_records(self, answer: tuple[str, ...] | None, sample: Sample) -> list[Record | None]:
+        return [self._records.get(option, sample.modality) for option in answer or ()]
 
     def _parts(self, reading: Reading, answer: tuple[str, ...] | None, sample: Sample) -> dict[str, Part]:
         return {
@@ -113,7 +121,7 @@ class Rubric:
     def _consistency(self, reading: Reading, answer: tuple[str, ...] | None, sample: Sample) -> Part:
         if answer is None:
             return Part(None, ())
-        records = [self._records.get(option, sample.modality) for option in answer]
+        records = self._own_records(answer, sample)
         part = consistency(reading, answer=answer, records=records, vocabulary=self._vocabulary)
         gated = self._config.gate_consistency and not accuracy(answer, sample.answer)
         if gated and part.value is not None:

@@ -5,7 +5,8 @@ answering meanwhile. The runtime makes it an actor.
 
 Where search or checker is down it is our fault, and no rollout is scored zero for that. The group is held: those held
 stand in line, and the first asks again after growing pauses, no sooner than the circuit breaker lets it. After
-reward.hold_s the group is given up as reward.outage says, and counted.
+reward.hold_s the group is given up as reward.outage says, and counted. With `mask` a group no longer waits once the
+outage itself is older than that; with `drop` it does, so that an outage does not use up prompts at full speed.
 """
 
 from __future__ import annotations
@@ -90,6 +91,8 @@ class RewardWorker:
         """None where it was held for hold_s and still could not be scored."""
         scored = await self._try(group, course)
         pause_s = FIRST_PAUSE_S
+        if self._reward.outage == "mask" and any(b.down_s > self._reward.hold_s for b in self._breakers):
+            return scored
         while scored is None:
             try:
                 async with asyncio.timeout(self._reward.hold_s - course.held_s):
