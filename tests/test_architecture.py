@@ -29,7 +29,7 @@ LAYERS = (
     ("loop",),
     ("actors", "checkpoints"),
     ("runtime",),
-    ("pipeline", "read_image", "draft_record", "write_traces"),
+    ("pipeline", "read_image", "draft_record", "write_traces", "audit"),
     ("cli",),
 )
 RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}

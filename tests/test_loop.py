@@ -159,7 +159,9 @@ class Run:
     """One call of `train` with everything at hand."""
 
     def __init__(self, *overrides: str, drop: Callable[[int], bool] = lambda _: False, step: int = 0) -> None:
-        self.config: Config = load(None, ["loop.groups_per_step=2", "loop.steps=4", "loop.stall_s=20", *QUICK, *overrides])
+        self.config: Config = load(
+            None, ["loop.groups_per_step=2", "loop.steps=4", "loop.stall_s=20", *QUICK, *overrides]
+        )
         self.engines, self.student, self.book, self.trace = Engines(), Student(step=step), Book(), Trace()
         self.engines.version = step
         self.parts = Parts(rollouts=self.engines, reward=Judge(drop=drop), learner=self.student)
