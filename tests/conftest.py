@@ -1,8 +1,9 @@
-"""Parts that several test folders share: a tiny policy on disk and samples to show it."""
+"""Parts that several test folders share: a tiny policy on disk and samples to show it, and a server to kill."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 # Before vLLM or torch is imported anywhere: a quiet CPU engine, and cores left for its process.
@@ -15,11 +16,25 @@ os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import pytest
+from search_server import Server
 
 from fundus_ray.config import load
 from fundus_ray.data.source import load_data
 from fundus_ray.knowledge.vocabulary import load_vocabulary
 from fundus_ray.types import Sample
+
+
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[Server]:
+    """A search server that a test may kill."""
+    folder = tmp_path / "server"
+    folder.mkdir()
+    server = Server(folder)
+    try:
+        server.wait()
+        yield server
+    finally:
+        server.stop()
 
 
 @pytest.fixture(scope="session")

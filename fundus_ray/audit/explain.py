@@ -1,4 +1,4 @@
-"""One scored rollout in words, for a clinician: what was asked, what the chain says, what each part of its score rests on.
+"""One scored rollout in words, for a clinician: the question, what the chain says, what each part of its score is for.
 
 In: a line of a run's rollouts, and the vocabulary. Out: text for a terminal.
 """
@@ -15,6 +15,7 @@ from fundus_ray.reasoning.steps import Reading, read_chain
 
 WIDTH = 110
 SNIPPET_CHARS = 300
+LEGEND = "the chain; [+finding] asserted, [-finding] denied, [?finding] said to be possible"
 
 
 def explain(line: Mapping[str, Any], vocabulary: Vocabulary) -> str:
@@ -22,7 +23,7 @@ def explain(line: Mapping[str, Any], vocabulary: Vocabulary) -> str:
     reading = read_chain(line["text"], vocabulary)
     blocks = [
         _head(line, vocabulary),
-        f"the chain; [+finding] asserted, [-finding] denied, [?finding] said to be possible\n{_marked(line['text'], reading)}",
+        f"{LEGEND}\n{_marked(line['text'], reading)}",
         _score(line, vocabulary),
         _claims(line, vocabulary),
         _passages(line),
@@ -102,9 +103,8 @@ def _claims(line: Mapping[str, Any], vocabulary: Vocabulary) -> str:
     for claim in line["claims"]:
         joint = "speaks for" if claim["supports"] else "speaks against"
         finding = _names([claim["finding"]], vocabulary)
-        verdict = claim["verdict"].replace("_", " ")
-        head = f"{finding} {joint} {claim['label']}: {verdict} ({claim['checker']}, {claim['confidence']:.2f}): {claim['why']}"
-        rows.append(_wrapped("   - ", head))
+        said = f"{claim['verdict'].replace('_', ' ')} ({claim['checker']}, {claim['confidence']:.2f})"
+        rows.append(_wrapped("   - ", f"{finding} {joint} {claim['label']}: {said}: {claim['why']}"))
         if claim["passage_id"] in passages:
             rows.append(_passage("     ", passages[claim["passage_id"]]))
     return "\n".join(rows)

@@ -53,6 +53,7 @@ class RewardWorker:
         self._config = config
         self._reward = config.reward
         self._built = built
+        self._retriever: Retriever | None = None
         self._scorer: Rubric | None = None
         self._breakers: tuple[CircuitBreaker, ...] = ()
         self._free = asyncio.Semaphore(config.reward.at_once)
@@ -61,10 +62,15 @@ class RewardWorker:
 
     async def start(self) -> None:
         """Open the store. Raises DataError, ConfigError, SearchError where it cannot be opened."""
-        retriever = await open_store(self._config.knowledge, self._built)
+        self._retriever = await open_store(self._config.knowledge, self._built)
         breaker = CircuitBreaker(SearchError, doing="the search", limit_s=self._reward.timeout_s)
         self._breakers = (breaker,)
-        self._scorer = make_rubric(self._config, GuardedRetriever(retriever, breaker))
+        self._scorer = make_rubric(self._config, GuardedRetriever(self._retriever, breaker))
+
+    async def close(self) -> None:
+        """Free connections."""
+        if self._retriever is not None:
+            await self._retriever.close()
 
     async def score(self, group: RolloutGroup) -> ScoredGroup:
         """The group with its scores; given up, not an error, where knowledge stays down or time runs out."""
