@@ -13,14 +13,18 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from dataclasses import dataclass
+from collections.abc import Iterator
 from itertools import pairwise
 
 from fundus_ray.knowledge.vocabulary import Vocabulary
+from fundus_ray.reasoning.reading import Mention, Reading, Relation
+
+__all__ = ["Mention", "Reading", "Relation", "first_sentence", "labels_in", "read_chain"]
 
 _TAG = re.compile(r"</?(?:think|answer)>")
 _GRAMMAR = ("<think>", "</think>", "<answer>", "</answer>")
 _HEADING = re.compile(r"\b(findings|conclusion)\s{0,3}:", re.ASCII | re.IGNORECASE)
+_ROLE = re.compile(r"\b(?:required|supportive)\s{0,3}:", re.ASCII | re.IGNORECASE)
 _CLAUSE_END = re.compile(
     r"[;!?\n]|\.(?!\d)|\b(?:findings|conclusion)\s{0,3}:|\b(?:but|however|although|though|except|with)\b",
     re.ASCII | re.IGNORECASE,
@@ -37,37 +41,6 @@ _SENTENCE_END = re.compile(r"\.\s|\n")
 _MENTION, _CLAUSE, _NEGATION = 0, 1, 2  # kinds of event in the negation sweep, in the order at one place
 
 
-@dataclass(frozen=True, slots=True)
-class Mention:
-    """A finding where the text first asserts (or denies) it: text[start:end]."""
-
-    finding: str
-    start: int
-    end: int
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """What a chain says. `well_formed` is about its form alone; `problems` says what is wrong with form or sense."""
-
-    asserted: tuple[Mention, ...]  # one for each finding, in text order
-    denied: tuple[Mention, ...]
-    conclusion: str | None  # text after the last "Conclusion:", else the last label that is mentioned and not denied
-    answer: str | None  # inside the answer tags; None where missing, unclosed, or several that differ
-    well_formed: bool
-    problems: tuple[str, ...]
-
-    @property
-    def findings(self) -> tuple[str, ...]:
-        """Ids of the asserted findings, in text order."""
-        return tuple(m.finding for m in self.asserted)
-
-    @property
-    def contradictory(self) -> frozenset[str]:
-        """Ids both asserted and denied."""
-        return frozenset(self.findings) & {m.finding for m in self.denied}
-
-
 def read_chain(text: str, vocabulary: Vocabulary) -> Reading:
     """Findings asserted and denied, conclusion and answer of any text. Never raises."""
     tags = list(_TAG.finditer(text))
@@ -79,15 +52,25 @@ def read_chain(text: str, vocabulary: Vocabulary) -> Reading:
     headings = list(_HEADING.finditer(prose))
     form += _heading_problems(headings)
     spans = list(vocabulary.finding_matcher.find(prose))
-    asserted, denied = _sort_by_negation(prose, spans, skip=_conclusion_span(prose, headings))
+    where = _conclusion_span(prose, headings)
+    asserted, denied = _sort_by_negation(prose, spans, skip=where)
     both = [f"both asserted and denied: {vocabulary.name(key)}" for key in asserted if key in denied]
+    concluded = _conclusion(prose, where, spans, vocabulary)
+    conclusion, conclusion_span = concluded if concluded else (None, None)
+    labels = labels_in(conclusion or "", vocabulary)
+    first = next(iter(asserted.values()), None)
     return Reading(
         asserted=tuple(asserted.values()),
         denied=tuple(denied.values()),
-        conclusion=_conclusion(prose, headings, spans, vocabulary),
+        conclusion=conclusion,
         answer=(answers[0] or None) if len(set(answers)) == 1 else None,
         well_formed=not form,
         problems=(*form, *both),
+        relations=tuple(_grammar_relations(prose, spans, labels, where)),
+        conclusion_span=conclusion_span,
+        conclusion_labels=labels,
+        answer_span=_answer_span(text, tags),
+        findings_first=first.start < conclusion_span[0] if first and conclusion_span else None,
     )
 
 
@@ -187,11 +170,14 @@ def _conclusion_span(prose: str, headings: list[re.Match[str]]) -> tuple[int, in
 
 
 def _conclusion(
-    prose: str, headings: list[re.Match[str]], spans: list[tuple[str, int, int]], vocabulary: Vocabulary
-) -> str | None:
-    where = _conclusion_span(prose, headings)
+    prose: str,
+    where: tuple[int, int] | None,
+    spans: list[tuple[str, int, int]],
+    vocabulary: Vocabulary,
+) -> tuple[str, tuple[int, int]] | None:
     if where is not None:
-        return first_sentence(prose[where[0] : where[1]]) or None
+        text = first_sentence(prose[where[0] : where[1]])
+        return (text, where) if text else None
     finding_starts = [start for _, start, _ in spans]
     spots = []
     for label, start, end in vocabulary.label_matcher.find(prose):
@@ -199,4 +185,26 @@ def _conclusion(
         if i < 0 or start >= spans[i][2]:  # the "optic disc" of "optic disc on the left" names no structure
             spots.append((label, start, end))
     labels, _ = _sort_by_negation(prose, spots, skip=None)
-    return max(labels.values(), key=lambda m: m.start).finding if labels else None
+    if not labels:
+        return None
+    last = max(labels.values(), key=lambda m: m.start)
+    return last.finding, (last.start, last.end)
+
+
+def _answer_span(text: str, tags: list[re.Match[str]]) -> tuple[int, int] | None:
+    pair = next(((a, b) for a, b in pairwise(tags) if (a.group(), b.group()) == ("<answer>", "</answer>")), None)
+    return (pair[0].end(), pair[1].start()) if pair else None
+
+
+def _grammar_relations(
+    prose: str, spans: list[tuple[str, int, int]], labels: frozenset[str], where: tuple[int, int] | None
+) -> Iterator[Relation]:
+    """`Required: a. Supportive: b. Conclusion: L.`: a and b speak for L."""
+    if where is None:
+        return
+    for heading in _ROLE.finditer(prose, 0, where[0]):
+        end = _SENTENCE_END.search(prose, heading.end())
+        stop = end.start() if end else len(prose)
+        for finding, start, finish in spans:
+            if heading.end() <= start < stop:
+                yield from (Relation(finding, label, True, start, finish) for label in sorted(labels))
