@@ -24,9 +24,9 @@ def coherence(
         clashes   = findings both asserted and denied + (finding, label) pairs related both ways
         coherence = concluded x (ordered + leads) / 2 / (1 + clashes)
 
-    `leads` is 1 where nothing is related, or the answer is no label. Examples, answer glaucoma: "Findings: enlarged cup.
-    Conclusion: glaucoma." 1 x (1 + 1) / 2 = 1; with "microaneurysms indicate diabetic retinopathy" as the only reason
-    1 x (1 + 0) / 2 = 0.5; with "no enlarged cup" besides 0.5 / 2 = 0.25; with the conclusion "normal" 0.
+    `leads` is 1 where nothing is related, or the answer is no label. Examples, answer glaucoma: "Findings: enlarged
+    cup. Conclusion: glaucoma." 1 x (1 + 1) / 2 = 1; with "microaneurysms indicate diabetic retinopathy" as the only
+    reason 1 x (1 + 0) / 2 = 0.5; with "no enlarged cup" besides 0.5 / 2 = 0.25; with the conclusion "normal" 0.
 
     Why so: it judges form, so saying more never raises it, and an empty argument without a flaw has 1: to say nothing
     is `consistency`'s matter.
