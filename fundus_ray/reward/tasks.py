@@ -1,6 +1,7 @@
 """What the process parts mean for each kind of question: one table, keyed by Sample.task.
 
-A part that means nothing for a question is masked (None), never zero. What a chain writes has no say in it.
+A part that means nothing for a question is masked (None), never zero. What a chain writes has no say in it, but for
+one case: the consistency of an answer without a record, which cannot be judged.
 """
 
 from __future__ import annotations

@@ -10,6 +10,8 @@ from fundus_ray.errors import FundusRayError
 from fundus_ray.knowledge.vocabulary import Vocabulary
 from fundus_ray.types import Evidence, Modality, Verdict
 
+_PLURAL, _SINGULAR = ("s", "drusen", "foci"), ("sis", "ss", "us")  # how names of findings end
+
 
 class CheckerError(FundusRayError):
     """The checker failed: our fault, so what depends on it is unscorable, never zero."""
@@ -51,5 +53,6 @@ class Checker(Protocol):
 def sentence(finding: str, label: str, vocabulary: Vocabulary, *, supports: bool = True) -> str:
     """The relation in words: "Drusen are a sign of age-related macular degeneration."."""
     name = vocabulary.name(finding)
-    links = ("are a sign of", "speak against") if name.endswith("s") else ("is a sign of", "speaks against")
+    many = name.endswith(_PLURAL) and not name.endswith(_SINGULAR)
+    links = ("are a sign of", "speak against") if many else ("is a sign of", "speaks against")
     return f"{name[0].upper()}{name[1:]} {links[not supports]} {label}."

@@ -32,7 +32,7 @@ class Served(Protocol):
 
     async def complete(self, request: ModelRequest, *, pixels: Image.Image | None, limit_s: float) -> ModelReply:
         """The reply. Raises TimeoutError after limit_s seconds, ConfigError for a request that does not fit,
-        WorkerDiedError where the engine is dead."""
+        WorkerDiedError where the engine fails."""
 
     async def close(self) -> None:
         """Stop the engine."""
