@@ -63,7 +63,11 @@ _IDLE = (
         lambda c: c.traces.reader != "tiny",
     ),
     _Idle(("sft.drop_finding", "sft.label_blind"), "sft.traces, which are not simulated", lambda c: bool(c.sft.traces)),
-    _Idle(("rollout.gpu_memory_utilization",), "rollout.gpus=0", lambda c: not c.rollout.gpus),
+    _Idle(
+        ("rollout.gpu_memory_utilization",),
+        "rollout.gpus=0",
+        lambda c: not c.rollout.gpus and not (c.reward.checker == "judge" and c.reward.gpus),
+    ),
 )
 
 
