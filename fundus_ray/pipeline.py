@@ -36,7 +36,9 @@ from fundus_ray.obs.strict_json import read_lines
 from fundus_ray.obs.trace import Trace
 from fundus_ray.reasoning.prompt import build_prompt
 from fundus_ray.reward.alarms import alarms
-from fundus_ray.reward.rubric import PARTS
+from fundus_ray.reward.parts import PARTS
+from fundus_ray.reward.plugin import load_plugin
+from fundus_ray.reward.rubric import CUSTOM
 from fundus_ray.runtime import Actors, check_machine, start
 from fundus_ray.sft.warm_start import warm_start
 from fundus_ray.types import Prompt, Sampling, ScoredGroup
@@ -77,6 +79,8 @@ def run(config: Config, *, resume: Path | None = None) -> Path:
     cache_dir = Path(config.run.dir).resolve() / "cache"  # workers may run in another folder
     config = _with_absolute_paths(config)
     check_machine(config)
+    if config.reward.plugin:
+        load_plugin(config.reward.plugin)  # a mistake in it must not wait for the actors
     checkpoint = _checkpoint(resume) if resume else None
     began = time.perf_counter()
     _say("data: samples to learn from and samples held out")
@@ -265,7 +269,9 @@ class _Progress:
 
     def __init__(self, job: _Job) -> None:
         self._folder = job.folder
-        self._paid = [part for part in PARTS if getattr(job.config.reward, part)]
+        reward = job.config.reward
+        parts = (*PARTS, CUSTOM) if reward.plugin else PARTS
+        self._paid = [part for part in parts if getattr(reward, part)]
         self._history = list(read_lines(job.folder.path / "metrics.jsonl"))  # a resumed run's earlier steps
         self._alarmed = {str(line["kind"]) for line in read_lines(job.folder.path / "alarms.jsonl")}
         self._bar = tqdm(total=job.config.loop.steps, initial=job.start.step, desc="RLVR", unit="update")
@@ -332,7 +338,13 @@ def _with_absolute_paths(config: Config) -> Config:
         if (value := getattr(knowledge, key)) and (key, value) != ("embeddings", "minilm")
     }
     traces = str(Path(config.sft.traces).resolve()) if config.sft.traces else ""
-    return replace(config, knowledge=replace(knowledge, **found), sft=replace(config.sft, traces=traces))
+    judge = str(Path(config.reward.checker_model).resolve()) if config.reward.checker_model else ""
+    return replace(
+        config,
+        knowledge=replace(knowledge, **found),
+        sft=replace(config.sft, traces=traces),
+        reward=replace(config.reward, checker_model=judge),
+    )
 
 
 def _checkpoint(run_dir: Path) -> Checkpoint:

@@ -234,7 +234,7 @@ class ScoringCost:
     """What the scoring of a group took. The counts of cache and failures are of all that its worker did since it gave
     back another group, so that they can be summed over groups."""
 
-    cache_hits: int = 0  # queries answered without a search
+    cache_hits: int = 0  # queries and claims answered without a search or check
     cache_misses: int = 0
     failures: int = 0  # searches and checks that failed
     tries: int = 1  # of this group

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
@@ -20,6 +21,7 @@ from fundus_ray.obs.rollout_lines import scores
 from fundus_ray.reasoning.answer import choose
 from fundus_ray.reasoning.prompt import build_prompt
 from fundus_ray.reasoning.steps import read_chain
+from fundus_ray.reward.checkers.open import open_checker
 from fundus_ray.reward.worker import make_rubric
 from fundus_ray.types import ImageRef, Modality, PolicyVersion, Rollout, RolloutGroup, Sample, ScoredGroup
 
@@ -109,9 +111,14 @@ def score_text(config: Config, sample: Sample, text: str) -> dict[str, Any]:
 
 async def score_groups(config: Config, groups: Sequence[RolloutGroup]) -> list[ScoredGroup]:
     """The groups scored by the settings, in order, reward.at_once of them at once. Raises as score_text does."""
-    retriever = await build_store(config.knowledge, folder=Path(config.run.dir).resolve() / "cache" / "knowledge")
-    try:
-        rubric = make_rubric(config, retriever)
+    records = records_of(config.knowledge)
+    async with AsyncExitStack() as stack:
+        folder = Path(config.run.dir).resolve() / "cache" / "knowledge"
+        retriever = await build_store(config.knowledge, folder=folder)
+        stack.push_async_callback(retriever.close)
+        checker = open_checker(config, records)
+        stack.push_async_callback(checker.close)
+        rubric = make_rubric(config, records=records, retriever=retriever, checker=checker)
         free = asyncio.Semaphore(config.reward.at_once)
 
         async def score(group: RolloutGroup) -> ScoredGroup:
@@ -125,8 +132,6 @@ async def score_groups(config: Config, groups: Sequence[RolloutGroup]) -> list[S
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-    finally:
-        await retriever.close()
 
 
 def _group(sample: Sample, text: str) -> RolloutGroup:

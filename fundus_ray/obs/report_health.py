@@ -18,7 +18,7 @@ SHARES = (
     ("relations not found", "claims/not_found"),
     ("findings that fit the answer but are not on the image", "health/recital_rate"),
     ("groups without signal (all rollouts score the same)", "health/no_signal_share"),
-    ("queries answered by the cache", "search/hit_rate"),
+    ("queries and claims answered by the cache", "search/hit_rate"),
 )
 NUMBERS = (
     ("relations a chain", "claims/per_chain"),

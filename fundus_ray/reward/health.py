@@ -64,7 +64,7 @@ def health_metrics(taken: Sequence[ScoredGroup]) -> Metrics:
 def cost_metrics(taken: Sequence[ScoredGroup]) -> Metrics:
     """What the step's scoring took, and what outages did.
 
-    search/hit_rate                 queries answered by the workers' caches / all queries
+    search/hit_rate                 queries and claims answered by the workers' caches / all
     search/failures                 searches and checks that failed (those refused by an open breaker do not count)
     search/retries                  further tries of groups whose search or checker was down
     search/breaker_open_share       groups given back while the worker's breaker was not closed

@@ -17,14 +17,19 @@ import time
 from dataclasses import dataclass, replace
 
 from fundus_ray.config import Config
+from fundus_ray.knowledge.records import Records
 from fundus_ray.knowledge.retriever import Retriever, SearchError
 from fundus_ray.knowledge.store import BuiltStore, open_store, records_of
 from fundus_ray.reward.breaker import FIRST_PAUSE_S, LONGEST_PAUSE_S, BreakerState, CircuitBreaker
+from fundus_ray.reward.checkers.checker import Checker, CheckerError
+from fundus_ray.reward.checkers.open import open_checker
 from fundus_ray.reward.evidence import EvidenceSearch, GuardedRetriever
+from fundus_ray.reward.plugin import load_plugin
 from fundus_ray.reward.rubric import Rubric, unscorable
+from fundus_ray.reward.verdicts import GuardedChecker
 from fundus_ray.types import RolloutGroup, ScoredGroup, ScoringCost
 
-DOWN = (SearchError,)  # what is our fault
+DOWN = (SearchError, CheckerError)  # what is our fault
 _WORST_LAST = (BreakerState.CLOSED, BreakerState.HALF_OPEN, BreakerState.OPEN)
 
 
@@ -61,14 +66,24 @@ class RewardWorker:
         self._told = (0, 0, 0)  # hits, misses and failures that groups given back have told of
 
     async def start(self) -> None:
-        """Open the store. Raises DataError, ConfigError, SearchError where it cannot be opened."""
+        """Open the store, and the checker and plug-in that the settings ask for. Raises DataError, ConfigError,
+        SearchError where one cannot be opened."""
+        limit_s, records = self._reward.timeout_s, records_of(self._config.knowledge)
+        search = CircuitBreaker(SearchError, doing="the search", limit_s=limit_s)
+        check = CircuitBreaker(CheckerError, doing="the check", limit_s=limit_s)
+        self._breakers = (search, check)
         self._retriever = await open_store(self._config.knowledge, self._built)
-        breaker = CircuitBreaker(SearchError, doing="the search", limit_s=self._reward.timeout_s)
-        self._breakers = (breaker,)
-        self._scorer = make_rubric(self._config, GuardedRetriever(self._retriever, breaker))
+        self._scorer = make_rubric(
+            self._config,
+            records=records,
+            retriever=GuardedRetriever(self._retriever, search),
+            checker=GuardedChecker(open_checker(self._config, records), check),
+        )
 
     async def close(self) -> None:
-        """Free connections."""
+        """Free connections, and stop what the checker runs."""
+        if self._scorer is not None:
+            await self._scorer.verdicts.checker.close()
         if self._retriever is not None:
             await self._retriever.close()
 
@@ -140,8 +155,9 @@ class RewardWorker:
         return unscorable(group, reason=reason, snapshot=self._rubric.snapshot, started_s=started_s)
 
     def _cost(self, course: _Course, *, outage: str) -> ScoringCost:
-        evidence = self._rubric.evidence
-        now = (evidence.hits, evidence.misses, sum(breaker.failed for breaker in self._breakers))
+        caches = (self._rubric.evidence, self._rubric.verdicts)
+        failed = sum(breaker.failed for breaker in self._breakers)
+        now = (sum(c.hits for c in caches), sum(c.misses for c in caches), failed)
         hits, misses, failures = (n - told for n, told in zip(now, self._told, strict=True))
         self._told = now
         return ScoringCost(
@@ -155,13 +171,13 @@ class RewardWorker:
         )
 
 
-def make_rubric(config: Config, retriever: Retriever) -> Rubric:
-    """The rubric that the settings ask for. Raises DataError where the user's records cannot be read."""
-    records = records_of(config.knowledge)
+def make_rubric(config: Config, *, records: Records, retriever: Retriever, checker: Checker) -> Rubric:
+    """The rubric that the settings ask for. Raises ConfigError where the plug-in cannot be used."""
     return Rubric(
         config.reward,
-        vocabulary=records.vocabulary,
         records=records,
         evidence=EvidenceSearch(retriever, top_k=config.knowledge.top_k),
+        checker=checker,
+        plugin=load_plugin(config.reward.plugin) if config.reward.plugin else None,
         drop_no_spread=config.loop.drop_no_spread,
     )

@@ -38,9 +38,9 @@ class Service:
 async def test_failures_in_a_row_open_it_and_then_nothing_is_asked() -> None:
     service = Service()
     await service.fail(FAILURES - 1)
-    assert service.breaker.state is BreakerState.CLOSED
+    assert service.breaker.state.value == BreakerState.CLOSED.value
     await service.fail(1)
-    assert service.breaker.state is BreakerState.OPEN
+    assert service.breaker.state.value == BreakerState.OPEN.value
     await service.fail(1000)
     assert service.calls == service.breaker.failed == FAILURES
     with pytest.raises(SearchError, match=r"host: no answer \(not asked again before a pause is over\)"):
@@ -54,20 +54,20 @@ async def test_a_success_between_failures_keeps_it_closed() -> None:
         service.down = False
         assert await service.ask() == "found"
         service.down = True
-    assert service.breaker.state is BreakerState.CLOSED
+    assert service.breaker.state.value == BreakerState.CLOSED.value
 
 
 async def test_after_the_pause_one_probe_goes_and_closes_it() -> None:
     service = Service()
     await service.fail()
     service.now += FIRST_PAUSE_S
-    assert service.breaker.state is BreakerState.HALF_OPEN
+    assert service.breaker.state.value == BreakerState.HALF_OPEN.value
     service.down = False
     answers = await asyncio.gather(*(service.ask() for _ in range(10)), return_exceptions=True)
     assert answers[0] == "found"
     assert all(isinstance(answer, SearchError) for answer in answers[1:])
     assert service.calls == FAILURES + 1
-    assert service.breaker.state is BreakerState.CLOSED
+    assert service.breaker.state.value == BreakerState.CLOSED.value
     assert (service.breaker.works, service.breaker.down_s) == (True, 0.0)
 
 
@@ -110,7 +110,7 @@ async def test_a_call_that_hangs_is_cut_off_and_counts_as_a_failure() -> None:
     for _ in range(FAILURES):
         with pytest.raises(SearchError, match=r"the search took longer than reward\.timeout_s=0\.01"):
             await service.breaker.call(asyncio.Event().wait)
-    assert service.breaker.state is BreakerState.OPEN
+    assert service.breaker.state.value == BreakerState.OPEN.value
 
 
 async def test_another_error_passes_through_and_counts_for_nothing() -> None:
