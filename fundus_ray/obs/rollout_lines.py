@@ -61,6 +61,7 @@ def scores(scored: ScoredGroup, item: ScoredRollout) -> dict[str, Any]:
         "trainable": scored.trainable,
         "drop_reason": scored.drop_reason,
         "outage": scored.cost.outage,
+        "held_s": scored.cost.held_s,
     }
 
 
