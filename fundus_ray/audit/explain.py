@@ -43,7 +43,7 @@ def printable(text: str) -> str:
 
 
 def _head(line: Mapping[str, Any], vocabulary: Vocabulary) -> str:
-    options = "  ".join(f"{letter}. {text}" for letter, text in zip(ascii_uppercase, line["options"], strict=False))
+    options = "; ".join(f"{letter}. {text}" for letter, text in zip(ascii_uppercase, line["options"], strict=False))
     annotated = line["gold_findings"]
     rows = [
         ("rollout", f"{line['id']} of policy version {line['policy']['step']}; sample {line['sample']}"),

@@ -112,7 +112,7 @@ def test_a_rollout_is_explained_with_its_marks_parts_claims_and_passages(file: P
     (line,) = find(read_groups(file), "17.0", path=file)
     text = explain(line.fields, load_vocabulary())
     assert "What is the most likely diagnosis?" in text
-    assert "A. normal  B. glaucoma" in text
+    assert "A. normal; B. glaucoma" in text
     assert "Findings: [+enlarged optic cup]. No [-drusen]. Conclusion: glaucoma." in text
     assert "0.900 (scored)" in text
     assert "grounding  does not apply" in text
