@@ -23,10 +23,11 @@ from fundus_ray.errors import ConfigError
 from fundus_ray.knowledge.records import Record, Records
 from fundus_ray.knowledge.retriever import Retriever
 from fundus_ray.knowledge.store import build_store, records_of
+from fundus_ray.reasoning.passage import relation_query, states
 from fundus_ray.runtime import start_readers
 from fundus_ray.sft.reader import train_reader
 from fundus_ray.traces.filter import NO_RECORD, REASONS, UNPARSEABLE, reject_reason
-from fundus_ray.traces.link import LinkedTrace, link, relation_query, relations_of, states
+from fundus_ray.traces.link import LinkedTrace, link, relations_of
 from fundus_ray.traces.reader import PROMPT_VERSION, candidates, finding_request, findings_of
 from fundus_ray.traces.store import TraceFolder
 from fundus_ray.types import Evidence, ImageRef, Modality, ModelReply, ModelRequest, Sample
