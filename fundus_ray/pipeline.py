@@ -34,6 +34,7 @@ from fundus_ray.obs.report import write_report
 from fundus_ray.obs.sinks import RunFolder, When
 from fundus_ray.obs.trace import Trace
 from fundus_ray.reasoning.prompt import build_prompt
+from fundus_ray.reward.plugin import load_plugin
 from fundus_ray.runtime import Actors, check_machine, start
 from fundus_ray.sft.warm_start import warm_start
 from fundus_ray.types import Prompt, Sampling, ScoredGroup
@@ -74,6 +75,8 @@ def run(config: Config, *, resume: Path | None = None) -> Path:
     cache_dir = Path(config.run.dir).resolve() / "cache"  # workers may run in another folder
     config = _with_absolute_paths(config)
     check_machine(config)
+    if config.reward.plugin:
+        load_plugin(config.reward.plugin)  # a mistake in it must not wait for the actors
     checkpoint = _checkpoint(resume) if resume else None
     began = time.perf_counter()
     _say("data: samples to learn from and samples held out")
@@ -320,7 +323,13 @@ def _with_absolute_paths(config: Config) -> Config:
         if (value := getattr(knowledge, key)) and (key, value) != ("embeddings", "minilm")
     }
     traces = str(Path(config.sft.traces).resolve()) if config.sft.traces else ""
-    return replace(config, knowledge=replace(knowledge, **found), sft=replace(config.sft, traces=traces))
+    judge = str(Path(config.reward.checker_model).resolve()) if config.reward.checker_model else ""
+    return replace(
+        config,
+        knowledge=replace(knowledge, **found),
+        sft=replace(config.sft, traces=traces),
+        reward=replace(config.reward, checker_model=judge),
+    )
 
 
 def _checkpoint(run_dir: Path) -> Checkpoint:
