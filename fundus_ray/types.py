@@ -198,7 +198,7 @@ class CheckedClaim:
 
     finding: str  # finding id
     label: str  # the vocabulary's label
-    supports: bool  # False: the chain says that the finding speaks against the label
+    supports: bool  # False: it speaks against the label. What is said of a finding's absence is turned round
     start: int  # the relation is rollout.text[start:end]
     end: int
     verdict: Verdict

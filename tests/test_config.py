@@ -188,7 +188,7 @@ def test_settings_just_inside_the_rules_are_taken(settings: list[str]) -> None:
         (["data.eval_fraction=0.1"], "data.eval_fraction has no effect with rendered data; set data.eval_samples"),
         (["rollout.gpu_memory_utilization=0.5"], "has no effect with rollout.gpus=0"),
         (["reward.custom=1"], "reward.custom has no effect with reward.plugin empty"),
-        (["reward.custom=0", "reward.plugin=m:f"], "has no effect with reward.plugin empty"),
+        (["reward.plugin=m:f", "reward.custom=0"], "reward.plugin has no effect with reward.custom=0"),
         (["reward.gpus=1"], "reward.gpus has no effect with reward.checker=record, which runs no model"),
         (["reward.consistency=0", "reward.gate_consistency=true"], "has no effect with reward.consistency=0"),
     ],

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 _GAP = r"\s\-/\u2010\u2011\u00a0"
@@ -67,7 +68,7 @@ class Matcher:
     def find(self, text: str) -> Iterator[tuple[str, int, int]]:
         """(key, start, end) of every phrase in the text, left to right."""
         for match in self._regex.finditer(text):
-            yield self._keys[normalise(match.group())], match.start(), match.end()
+            yield self._keys[_remembered(match.group())], match.start(), match.end()
 
     def exact(self, text: str) -> str | None:
         """The key whose phrase the whole text is, or None."""
@@ -78,6 +79,10 @@ def normalise(phrase: str) -> str:
     """Lower case, single spaces for gaps and hyphens, British spelling: equal for two writings of one phrase."""
     text = _GAPS.sub(" ", phrase).strip().lower()
     return _SPELLED.sub(_reference, text)
+
+
+# A text says the same few phrases again and again.
+_remembered = lru_cache(maxsize=8192)(normalise)
 
 
 def _reference(match: re.Match[str]) -> str:

@@ -25,15 +25,22 @@ ABBREVIATIONS_FILE = HERE / "abbreviations.yaml"
 # The same safe loader in C, where PyYAML was built with it: a tenth of the time for a hundred files.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
+_SINGULAR = ("is", "looks", "appears", "seems", "is not", "isn't")
+_PLURAL = ("are", "look", "appear", "seem", "are not", "aren't")
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One visible sign. `name` is how chains write it; `synonyms` are the other ways to read it."""
+    """One visible sign. `name` is how chains write it; `synonyms` are the other ways to read it.
+
+    `predicates` are clauses that state it ("disc is swollen") or, with "not" in them, deny it.
+    """
 
     id: str
     name: str
     synonyms: tuple[str, ...]
     hpo: str | None  # Human Phenotype Ontology id
+    predicates: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -96,7 +103,9 @@ def read_vocabulary(findings_file: Path, labels_file: Path, abbreviations_file: 
     return Vocabulary(
         findings=findings,
         labels=labels,
-        finding_matcher=_matcher({f.id: (f.name, *f.synonyms) for f in findings.values()}, file=findings_file),
+        finding_matcher=_matcher(
+            {f.id: (f.name, *f.synonyms, *f.predicates) for f in findings.values()}, file=findings_file
+        ),
         label_matcher=_label_matcher(labels, file=labels_file),
         abbreviations={} if abbreviations_file is None else _abbreviations(abbreviations_file),
     )
@@ -140,14 +149,27 @@ def _label_matcher(labels: Mapping[str, tuple[str, ...]], *, file: Path) -> Matc
 def _finding(row: Any, *, file: Path) -> Finding:
     if not isinstance(row, dict) or not isinstance(row.get("id"), str) or not isinstance(row.get("name"), str):
         raise DataError(f"{file}: every finding needs `id` and `name`, got {row!r}")
-    unknown = set(row) - {"id", "name", "synonyms", "hpo"}
+    unknown = set(row) - {"id", "name", "synonyms", "hpo", "predicates"}
     if unknown:
         raise DataError(f"{file}: finding {row['id']}: unknown key {sorted(unknown)[0]!r}")
     hpo = row.get("hpo")
     if hpo is not None and not re.fullmatch(r"HP:\d{7}", str(hpo)):
         raise DataError(f"{file}: finding {row['id']}: hpo must look like HP:0000000, got {hpo!r}")
     synonyms = strings(row.get("synonyms"), file=file, what=f"finding {row['id']}: synonyms")
-    return Finding(id=row["id"], name=row["name"], synonyms=synonyms, hpo=hpo)
+    predicates = _predicates(row.get("predicates", {}), file=file, finding=row["id"])
+    return Finding(id=row["id"], name=row["name"], synonyms=synonyms, hpo=hpo, predicates=predicates)
+
+
+def _predicates(nouns: Any, *, file: Path, finding: str) -> tuple[str, ...]:
+    """{veins: [twisted]} -> "veins are twisted", "veins look twisted", "veins are not twisted", ..."""
+    if not isinstance(nouns, dict):
+        raise DataError(f"{file}: finding {finding}: predicates must map a noun to its adjectives, got {nouns!r}")
+    phrases = []
+    for noun, adjectives in nouns.items():
+        verbs = _PLURAL if str(noun).endswith("s") else _SINGULAR
+        for adjective in strings(adjectives, file=file, what=f"finding {finding}: predicates of {noun}"):
+            phrases += [f"{noun} {verb} {adjective}" for verb in verbs]
+    return tuple(phrases)
 
 
 def _matcher(phrases_of: Mapping[str, tuple[str, ...]], *, file: Path) -> Matcher:

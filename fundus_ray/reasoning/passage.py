@@ -18,8 +18,9 @@ def passage_words(passage: Evidence) -> str:
 
 
 def states(passage: Evidence, *, finding: str, label: str, vocabulary: Vocabulary) -> bool:
-    """Whether the passage asserts the finding and names the label, each by any of its names."""
+    """Whether the passage speaks of the finding, as seen or as possible ("may show"), and names the label."""
     text = passage_words(passage)
-    return finding in read_chain(text, vocabulary).findings and any(
+    reading = read_chain(text, vocabulary)
+    return any(m.finding == finding for m in reading.asserted + reading.hedged) and any(
         key == label for key, _, _ in vocabulary.label_matcher.find(text)
     )

@@ -22,13 +22,23 @@ class Mention:
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """A stated link from a finding to a label: it speaks for the label or against it. text[start:end] holds both."""
+    """A stated link from a finding to a label. text[start:end] reaches from the one to the other.
+
+    The finding may be one that the text denies: "no drusen, which rules out AMD" has present=False, supports=False.
+    """
 
     finding: str
     label: str
-    supports: bool
+    supports: bool  # the finding (or its absence, where it is not present) speaks for the label, not against it
     start: int
     end: int
+    present: bool = True  # False: the text speaks of the absence of the finding
+
+    @property
+    def speaks_for(self) -> bool:
+        """Whether the text takes the finding for a sign of the label: what can be looked up in a book. That its absence
+        speaks against the label says the same as that its presence speaks for it."""
+        return self.supports == self.present
 
 
 @dataclass(frozen=True, slots=True)

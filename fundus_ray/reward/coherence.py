@@ -21,7 +21,7 @@ def coherence(
 
         ordered   = 0 if a finding is stated for the first time only after the conclusion, else 1
         leads     = 0 if the stated relations speak for labels, and none of them for one of `labels`, else 1
-        clashes   = findings both asserted and denied + (finding, label) pairs related both ways
+        clashes   = findings both asserted and denied + (finding, label) pairs said both for and against
         coherence = concluded x (ordered + leads) / 2 / (1 + clashes)
 
     `leads` is 1 where nothing is related, or the answer is no label. Examples, answer glaucoma: "Findings: enlarged
@@ -38,8 +38,8 @@ def coherence(
     spoken_for = {r.label for r in reading.relations if r.supports}
     leads = not spoken_for or not labels or bool(spoken_for & set(labels))
     both_ways = sorted(
-        {(r.finding, r.label) for r in reading.relations if r.supports}
-        & {(r.finding, r.label) for r in reading.relations if not r.supports}
+        {(r.finding, r.label) for r in reading.relations if r.speaks_for}
+        & {(r.finding, r.label) for r in reading.relations if not r.speaks_for}
     )
     reasons = []
     if not ordered:

@@ -6,6 +6,7 @@ In: what was read, later each relation's verdict. Out: the relations that count,
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from fundus_ray.reasoning.steps import Reading, Relation
 from fundus_ray.reward.part import Part
@@ -19,17 +20,12 @@ _NOT_ASKED = Part(None, ("knowledge does not apply: the question is not one of d
 def stated_relations(reading: Reading, *, max_claims: int) -> tuple[tuple[Relation, ...], int]:
     """The relations that count, in text order, and how many are stated beyond them.
 
-    Each (finding, label, for or against) counts once. The relation of an absent finding is turned round, so that all
+    Each (finding, label, for or against) counts once. What is said of a finding's absence is turned round, so that all
     are about the finding itself: "no new vessels, which speaks against proliferative retinopathy" says that new vessels
     speak for it. A finding that is only supposed, or both asserted and denied, gives no reason.
     """
-    asserted = set(reading.findings) - reading.contradictory
-    absent = {m.finding for m in reading.denied} - reading.contradictory
-    turned = (
-        r if r.finding in asserted else Relation(r.finding, r.label, not r.supports, r.start, r.end)
-        for r in reading.relations
-        if r.finding in asserted | absent
-    )
+    said = {m.finding for m in (*reading.asserted, *reading.denied)} - reading.contradictory
+    turned = (replace(r, supports=r.speaks_for, present=True) for r in reading.relations if r.finding in said)
     distinct = {(r.finding, r.label, r.supports): r for r in reversed(list(turned))}
     counted = sorted(distinct.values(), key=lambda r: (r.start, r.end))
     return tuple(counted[:max_claims]), len(counted[max_claims:])

@@ -117,9 +117,9 @@ def test_stating_a_relation_and_its_opposite_is_no_better_than_silence() -> None
 
 
 def test_the_relation_of_an_absent_finding_is_turned_round() -> None:
-    reading = reading_of(("neovascularisation", PDR, False), denied="neovascularisation")
-    ((relation,), _) = stated_relations(reading, max_claims=12)
-    assert (relation.finding, relation.supports) == ("neovascularisation", True)
+    text = "<think>There are no new vessels, which rules out proliferative diabetic retinopathy.</think>"
+    ((relation,), _) = stated_relations(read_chain(text, VOCABULARY), max_claims=12)
+    assert (relation.finding, relation.label, relation.supports) == ("neovascularisation", PDR, True)
 
 
 def test_a_finding_that_is_supposed_or_said_both_ways_gives_no_reason() -> None:

@@ -286,6 +286,35 @@ async def test_a_plug_in_that_raises_makes_the_group_unscorable_and_one_without_
         await rubric(index, plugin=Plugin("mine:absurd", absurd)).score_group(group(RIGHT))
 
 
+@pytest.mark.parametrize(
+    ("trick", "findings", "reasons"),
+    [
+        ("recite the textbook", "microaneurysms, hard exudates, cotton wool spots, dot and blot haemorrhages", "all"),
+        ("list everything", "all", "all"),
+        ("state no finding", "none", ""),
+        ("state no reason", "microaneurysms", ""),
+        ("relate to another disease", "microaneurysms", "Microaneurysms indicate glaucoma."),
+        ("speak against the own answer", "microaneurysms", "Microaneurysms speak against diabetic retinopathy."),
+        ("say both", "microaneurysms", "Microaneurysms indicate diabetic retinopathy. No microaneurysms are seen."),
+        ("only suppose", "possible microaneurysms", "These may suggest diabetic retinopathy."),
+    ],
+)
+async def test_no_trick_pays_more_than_saying_what_is_there_and_why(
+    index: Retriever, trick: str, findings: str, reasons: str
+) -> None:
+    names = [f.name for f in load_records().vocabulary.findings.values()]
+    findings = ", ".join(names) if findings == "all" else findings
+    if reasons == "all":
+        reasons = " ".join(f"The {name} indicate diabetic retinopathy." for name in findings.split(", "))
+    one = dataclasses.replace(SAMPLE, findings=("microaneurysm",))
+    chain = "<think>Findings: {}. {} Conclusion: diabetic retinopathy.</think><answer>B</answer>"
+    honest = chain.format("microaneurysms", "Microaneurysms indicate diabetic retinopathy.")
+    judge = rubric(index, accuracy=1, format=0.1, consistency=0.2, knowledge=0.2, coherence=0.2, grounding=0.5)
+    scored = (await judge.score_group(group(honest, chain.format(findings, reasons), sample=one))).scored
+    assert scored[0].total == 1.0
+    assert scored[1].total < 1.0, trick
+
+
 async def test_the_question_decides_which_parts_apply(index: Retriever) -> None:
     lesion = dataclasses.replace(
         SAMPLE,

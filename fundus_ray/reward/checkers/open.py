@@ -14,7 +14,9 @@ from fundus_ray.reward.checkers.checker import Checker
 from fundus_ray.reward.checkers.judge import JudgeChecker
 from fundus_ray.reward.checkers.record import RecordChecker
 
-JUDGE_MODEL_LEN = 4096  # the passages of a claim, the statement and the reply
+# Tokens of the judge's prompt and reply: the statement and the question, and each passage, of which passage_tokens is
+# only an estimate.
+_JUDGE_LEN, _QUESTION_LEN, _PASSAGE_FACTOR = 4096, 1024, 2
 
 
 def open_checker(config: Config, records: Records) -> Checker:
@@ -34,7 +36,8 @@ def open_checker(config: Config, records: Records) -> Checker:
     if reward.checker == "judge":
         from fundus_ray.policy.serve import ServedModel
 
-        length = max(JUDGE_MODEL_LEN, config.rollout.max_model_len)
+        passages = config.knowledge.top_k * config.knowledge.passage_tokens
+        length = max(_JUDGE_LEN, config.rollout.max_model_len, _QUESTION_LEN + _PASSAGE_FACTOR * passages)
         served = replace(config, rollout=replace(config.rollout, gpus=reward.gpus, max_model_len=length))
         model = ServedModel.start(served, model_path=reward.checker_model, name="judge")
         return JudgeChecker(model, vocabulary=vocabulary, limit_s=reward.timeout_s)

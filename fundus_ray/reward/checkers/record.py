@@ -69,7 +69,7 @@ class RecordChecker:
     def _relates(self, passage: Evidence, claim: Claim) -> set[bool]:
         """What the passage says of the pair: for, against, or nothing; a passage that says both says nothing."""
         relations = read_chain(passage_words(passage), self._vocabulary).relations
-        said = {r.supports for r in relations if (r.finding, r.label) == (claim.finding, claim.label)}
+        said = {r.speaks_for for r in relations if (r.finding, r.label) == (claim.finding, claim.label)}
         return said if len(said) == 1 else set()
 
     def _first_that_states(self, claim: Claim) -> Evidence | None:

@@ -16,6 +16,7 @@ from fundus_ray.knowledge.records import load_records
 from fundus_ray.reward.checkers.checker import CheckerError, Claim
 from fundus_ray.reward.checkers.judge import JudgeChecker, read_reply, request_of
 from fundus_ray.reward.checkers.open import open_checker
+from fundus_ray.runtime import WORKER_ENV
 from fundus_ray.types import Evidence, Modality, ModelReply, ModelRequest, Verdict
 
 RECORDS = load_records()
@@ -123,8 +124,10 @@ async def test_all_claims_are_asked_at_once_and_those_without_passages_not_at_al
 
 
 async def test_a_real_engine_answers_within_the_allowed_choices_and_its_failures_are_checker_errors(
-    tiny_policy: Path,
+    tiny_policy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for name, value in WORKER_ENV.items():  # as in the reward actors
+        monkeypatch.setenv(name, value)
     config = load(None, ["reward.checker=judge", f"reward.checker_model={tiny_policy}"])
     checker = open_checker(config, RECORDS)
     try:

@@ -11,11 +11,14 @@ import pytest
 import torch
 from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
 
+from fundus_ray.config import load
 from fundus_ray.errors import ConfigError
+from fundus_ray.knowledge.records import load_records
 from fundus_ray.knowledge.vocabulary import load_vocabulary
 from fundus_ray.reasoning.passage import passage_words
 from fundus_ray.reward.checkers.checker import CheckerError, Claim, sentence
 from fundus_ray.reward.checkers.nli import CONFIDENT, NliChecker
+from fundus_ray.reward.checkers.open import open_checker
 from fundus_ray.types import Evidence, Modality, Verdict
 
 VOCABULARY = load_vocabulary()
@@ -122,6 +125,13 @@ async def test_the_passage_that_is_surest_decides_and_is_named(checker: NliCheck
 async def test_a_claim_without_passages_is_not_found(checker: NliChecker) -> None:
     assert [f.verdict for f in await checker.check([claim(PAIRS[0])])] == [N]
     assert await checker.check([]) == []
+
+
+def test_the_settings_choose_the_checker(tmp_path: Path) -> None:
+    folder = save_model(tmp_path, outputs=OUTPUTS, train=False)
+    config = load(None, ["reward.checker=nli", f"reward.checker_model={folder}"])
+    assert open_checker(config, load_records()).name == "nli"
+    assert open_checker(load(), load_records()).name == "record"
 
 
 async def test_a_passage_longer_than_the_model_is_cut(checker: NliChecker) -> None:

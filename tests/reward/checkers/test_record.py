@@ -66,8 +66,7 @@ async def test_that_a_passage_names_both_is_no_relation() -> None:
 
 
 async def test_where_the_record_is_silent_a_passage_that_relates_them_decides() -> None:
-    # In the grammar of chains, which every reader of free text must understand as well.
-    related = passage("Findings: drusen. Supportive: drusen. Conclusion: diabetic retinopathy.", name="d#0")
+    related = passage("Drusen are typical of diabetic retinopathy.", name="d#0")
     for supports, verdict in ((True, S), (False, C)):
         (found,) = await RecordChecker(RECORDS).check([claim("drusen", DR, related, supports=supports)])
         assert (found.verdict, found.confidence, found.passage) == (verdict, BY_PASSAGE, related)

@@ -1,0 +1,293 @@
+"""Whether a mention is asserted, denied or doubted: one sweep over mentions and cues.
+
+In: spans of mentions, the prose and its marks (cues.py). Out: a `Polarity` for each span.
+
+A cue in front of a list holds for the whole of it: "no drusen, haemorrhages or exudates" denies three. Its scope ends
+with the sentence, at words such as "but", "with" and "which", where a new clause begins ("no drusen, the disc is
+swollen"), and at a comma or "and" once a verb has closed the list ("no drusen are seen, and ..."). "possible" and its
+like doubt the next finding and what "or" and "and" join to it. A cue behind ("drusen and exudates are absent") holds
+for the last finding before it and for what is joined to that one. A question doubts its findings, unless "yes" or "no"
+answers it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from enum import Enum
+
+from fundus_ray.reasoning.cues import Mark
+
+Span = tuple[str, int, int]  # key, start, end
+
+_FORWARD = {"deny", "deny_to_comma", "deny_twice", "deny_not", "untrue", "against"}
+_BACKWARD = {"deny_back", "ruled_out_by", "be_not", "nothing", "minus", "none"}
+_DOUBTS_BACK = {"hedge_back", "unlikely", "doubt"}
+_DOUBTS = {"hedge_next", "hedge", "hedge_if", "would", "link_suggest", "link_would", "shows_would", "query"}
+_ENDS = {"break", "contrast", "which", "given", "so"}
+_LINKS = {"link", "link_verb", "link_suggest", "link_would", "against", "shows", "shows_would"}
+_REACH = 80  # characters from a cue to the first finding that it can hold for
+_REACH_AT_ONCE = 16  # the same where the cue mostly looks back
+_FLIP = 24  # characters from a denial to a second one that undoes it ("not a case without")
+_ADJACENT = 3
+_CLAUSE_OVER = re.compile(
+    r"\s{0,3}(?:[.,;)\n]|\Z|(?:but|and|however|whereas|while|here|there|in\s{1,3}this|on\s{1,3}this|at\s{1,3}all)\b)",
+    re.ASCII | re.IGNORECASE,
+)
+_NOT = re.compile(r"\b(?:not|isn't|aren't)\b", re.ASCII | re.IGNORECASE)
+_NO_VERB = re.compile(r"(?:strongly\s|highly\s)?suggest(?:ive|ing)", re.ASCII)
+_RELATIVE = re.compile(r"\b(?:to|that|not)\s{1,2}\Z", re.ASCII | re.IGNORECASE)
+_PRONOUN = re.compile(r"\b(?:it|this|there|she|he|i|we)\s{1,2}\Z", re.ASCII | re.IGNORECASE)
+_BUT_NOT = re.compile(r"(?:but|yet)\s{1,2}(?:is\s|are\s|was\s|were\s|have\s)?(?:not|never)\b", re.ASCII | re.IGNORECASE)
+_GOES_ON = re.compile(r"\s{0,3}(?:and|or|nor|no|without)\b", re.ASCII | re.IGNORECASE)
+_ANSWER = re.compile(
+    r"[\s\"')-]{0,4}(?:(?P<yes>yes|present|definitely|indeed)|(?P<no>no|none|absent|not\s{1,3}(?:seen|present|really)))"
+    r"\s{0,3}(?:[.,;!\n<]|\Z)",
+    re.ASCII | re.IGNORECASE,
+)
+
+
+class Polarity(Enum):
+    """How a text means a mention."""
+
+    ASSERTED = "asserted"
+    DENIED = "denied"
+    HEDGED = "hedged"
+    UNLIKELY = "unlikely"  # of a finding: hedged; of a label: spoken against
+
+
+def polarities(
+    spans: Sequence[Span], prose: str, marks: Sequence[Mark], *, others: Sequence[Span] = ()
+) -> list[Polarity]:
+    """One for each of the spans, which stand in text order and do not overlap.
+
+    `others`: mentions of another sort, none at the place of a span; a cue may hold for them instead.
+    """
+    sweep = _Sweep(spans, prose)
+    i = 0
+    places = [(start, end, k) for k, (_, start, end) in enumerate(spans)]
+    places += [(start, start, None) for _, start, _ in others]
+    for start, end, k in sorted(places, key=lambda place: place[0]):
+        while i < len(marks) and marks[i].start < start:
+            sweep.cue(marks[i])
+            i += 1
+        sweep.mention(k) if k is not None else sweep.other()
+        while i < len(marks) and marks[i].start < end:  # a cue within a mention is part of its name
+            i += 1
+    for mark in marks[i:]:
+        sweep.cue(mark)
+    return sweep.found
+
+
+class _Sweep:
+    """Where the sweep stands: the scope that is open, and the list of mentions that a later cue may look back on."""
+
+    def __init__(self, spans: Sequence[Span], prose: str) -> None:
+        self._spans, self._prose = spans, prose
+        self.found = [Polarity.ASSERTED] * len(spans)
+        self._new_sentence(0)
+
+    def _new_sentence(self, first: int) -> None:
+        self._first = first  # mention of this sentence
+        self._next = first
+        self._list: list[tuple[int | None, str]] = []  # mentions in one list, and how each is joined to the one before
+        self._earlier: list[tuple[int | None, str]] = []  # the list before the last "but"
+        self._joint = "none"
+        self._verb = False  # since the last mention
+        self._confused = False  # "do not confuse" has been read, and its "with" has not
+        self._repeats = 0  # "no" said again after a comma
+        self._last: Mark | None = None
+        self._close()
+
+    def _close(self) -> None:
+        self._scope: Polarity | None = None
+        self._kind = ""
+        self._opened = 0
+        self._limit = 0
+        self._covered = 0  # mentions since the scope opened
+        self._armed = False
+
+    def _open(self, mark: Mark, scope: Polarity, *, reach: int = _REACH) -> None:
+        self._scope, self._kind, self._opened, self._limit = scope, mark.kind, mark.end, mark.end + reach
+        self._covered, self._armed = 0, True
+
+    def mention(self, k: int) -> None:
+        start = self._spans[k][1]
+        if self._scope is not None and self._armed and (self._covered or start <= self._limit):
+            self.found[k] = self._scope
+            self._covered += 1
+            if self._kind == "hedge_next":
+                self._armed = False
+        if _NOT.search(self._prose, start, self._spans[k][2]):  # "the disc is not swollen"
+            self.found[k] = Polarity.DENIED
+        self._listed(k)
+        self._next = k + 1
+
+    def other(self) -> None:
+        """A mention of the other sort."""
+        self._covered += self._scope is not None
+        self._listed(None)
+
+    def _listed(self, k: int | None) -> None:
+        if self._verb or self._joint == "none":
+            self._list = []
+        self._list.append((k, self._joint))
+        self._joint, self._verb = "none", False
+
+    def cue(self, mark: Mark) -> None:
+        """One mark, in text order with the mentions."""
+        kind = mark.kind
+        if kind in ("stop", "question"):
+            self._end_sentence(mark)
+        elif kind in ("comma", "open", "join"):
+            self._joined(mark)
+        elif kind in _FORWARD:
+            self._deny(mark)
+        elif kind in _BACKWARD:
+            self._deny_back(mark)
+        elif kind in _DOUBTS:
+            self._doubt(mark)
+        elif kind in _DOUBTS_BACK:
+            self._doubt_back(mark)
+        elif kind in _ENDS or kind == "sure":
+            self._end_scope(mark)
+        if kind == "verb" or kind in _LINKS:
+            self._predicate(mark)
+        self._confused = kind == "confuse" or self._confused
+        self._last = mark
+
+    def _end_sentence(self, mark: Mark) -> None:
+        answer = _ANSWER.match(self._prose, mark.end) if mark.kind == "question" else None
+        if mark.kind == "question":
+            meant = Polarity.HEDGED
+            if answer:
+                meant = Polarity.ASSERTED if answer.group("yes") else Polarity.DENIED
+            self.found[self._first : self._next] = [meant] * (self._next - self._first)
+        self._new_sentence(self._next)
+
+    def _end_scope(self, mark: Mark) -> None:
+        if mark.kind == "sure":
+            if self._scope is not Polarity.DENIED:
+                self._close()
+            return
+        if mark.kind != "which":
+            self._earlier, self._list = self._list, []
+        if mark.kind == "break" and self._confused:
+            self._open(mark, Polarity.DENIED)  # "do not confuse exudates with drusen"
+            self._confused = False
+        elif self._kind != "untrue" or self._covered:  # "it is not true that there are no drusen"
+            self._close()
+
+    def _predicate(self, mark: Mark) -> None:
+        """A verb, or a word of linking, which are predicates too."""
+        links = mark.kind in _LINKS and mark.kind != "against"
+        if links and self._scope is Polarity.DENIED and (self._follows_comma(mark) or self._has_subject(mark)):
+            self._close()
+        if self._kind == "hedge_next" and self._covered:
+            self._armed = False
+        self._verb = True
+
+    def _follows_comma(self, mark: Mark) -> bool:
+        last = self._last
+        return last is not None and last.kind in ("comma", "open", "which") and mark.start - last.end <= _ADJACENT
+
+    def _has_subject(self, mark: Mark) -> bool:
+        """Whether a verb of linking ends a denied subject: as in "drusen without haemorrhages suggest ...", not as in
+        "no drusen to suggest ..."."""
+        if not self._covered or mark.kind not in ("link_verb", "link_suggest"):
+            return False
+        word = self._prose[mark.start : mark.end].lower()
+        return not (_NO_VERB.match(word) or _RELATIVE.search(self._prose, max(0, mark.start - 6), mark.start))
+
+    def _joined(self, mark: Mark) -> None:
+        """A comma, "and", "or": the list goes on, or a new clause begins."""
+        is_or = mark.kind == "join" and self._prose[mark.start : mark.end].lower() in ("or", "nor", "/")
+        listed_and = mark.kind == "join" or self._prose[mark.start] in "aA"
+        if self._joint != "and":
+            self._joint = "and" if listed_and else "comma"
+        if self._scope is None:
+            return
+        if self._kind == "hedge_next":
+            if mark.kind == "join" and not self._verb:
+                self._armed = True
+            else:
+                self._close()
+            return
+        over = mark.kind == "open" or (self._covered and self._verb)
+        at_comma = mark.kind == "comma" and (
+            self._kind in ("hedge_if", "deny_to_comma")
+            or (self._kind == "deny_not" and not self._covered)
+            or (self._repeats and not self._more_to_come(mark))
+        )
+        if (over and not is_or) or at_comma:
+            self._close()
+
+    def _more_to_come(self, mark: Mark) -> bool:
+        """Whether the list after "no a, no b," goes on to be denied: "no a, no b, c or d"."""
+        return bool(_GOES_ON.match(self._prose, mark.end))
+
+    def _deny(self, mark: Mark) -> None:
+        undone = self._scope is Polarity.DENIED and not self._covered
+        near = mark.start - self._opened <= _FLIP and (self._last is None or self._last.kind != "comma")
+        if undone and ((mark.kind == "deny_twice" and near) or self._kind == "untrue"):
+            self._open(mark, Polarity.ASSERTED)
+            return
+        if self._scope is Polarity.HEDGED and not self._covered and mark.kind != "untrue":
+            return  # "may not be drusen", "if no drusen"
+        self._repeats += self._scope is Polarity.DENIED and bool(self._covered)
+        self._open(mark, Polarity.DENIED)
+
+    def _doubt(self, mark: Mark) -> None:
+        if mark.kind in ("would", "link_would"):
+            self._look_back(Polarity.HEDGED)
+        if mark.kind == "hedge_next" and self._near(mark) and _CLAUSE_OVER.match(self._prose, mark.end):
+            self._look_back(Polarity.HEDGED)  # "retinal tear suspected."
+            return
+        if self._scope is Polarity.DENIED and not (self._covered and mark.kind in ("hedge_next", "query", "hedge")):
+            return  # "no possible drusen", "no drusen to suggest"
+        self._open(mark if mark.kind != "query" else mark._replace(kind="hedge_next"), Polarity.HEDGED)
+
+    def _deny_back(self, mark: Mark) -> None:
+        if self._last is not None and self._last.kind == "break" and _BUT_NOT.match(self._prose, self._last.start):
+            self._list = self._earlier  # "drusen were looked for but not found"
+        if mark.kind in ("none", "minus") and not self._near(mark):
+            return
+        if mark.kind == "be_not" and not _CLAUSE_OVER.match(self._prose, mark.end):
+            self._deny(mark)
+        elif self._list and not self._of_a_pronoun(mark) and not self._follows_comma(mark._replace(kind="")):
+            self._look_back(Polarity.DENIED, commas=mark.kind == "nothing", doubted=mark.kind == "nothing")
+            self._list = []
+        elif self._list and self._last is not None and self._last.kind == "which":
+            self._look_back(Polarity.DENIED)
+        elif mark.kind in ("deny_back", "none"):
+            self._open(mark, Polarity.DENIED, reach=_REACH_AT_ONCE)
+
+    def _near(self, mark: Mark) -> bool:
+        """Whether a mention stands right before the mark."""
+        last = self._list[-1][0] if self._list else None
+        return last is not None and mark.start - self._spans[last][2] <= _ADJACENT
+
+    def _doubt_back(self, mark: Mark) -> None:
+        scope = Polarity.UNLIKELY if mark.kind == "unlikely" else Polarity.HEDGED
+        if self._list and not self._of_a_pronoun(mark) and not self._follows_comma(mark):
+            self._look_back(scope)
+        else:
+            self._open(mark, scope)
+
+    def _of_a_pronoun(self, mark: Mark) -> bool:
+        """Whether a cue that looks back has its own subject: "it is likely ..."."""
+        return bool(_PRONOUN.search(self._prose, max(0, mark.start - 8), mark.start))
+
+    def _look_back(self, polarity: Polarity, *, commas: bool = False, doubted: bool = False) -> None:
+        """Gives it to the last mention and to those joined to it, as far as no scope of their own holds for them.
+
+        `commas`: a comma joins as well as "and"; `doubted`: a doubt gives way ("check for drusen: none").
+        """
+        for k, joint in reversed(self._list):
+            if k is not None:
+                if self.found[k] is not Polarity.ASSERTED and not (doubted and self.found[k] is Polarity.HEDGED):
+                    return
+                self.found[k] = polarity
+            commas = commas or joint == "and"
+            if joint == "none" or not commas:
+                return
