@@ -144,6 +144,7 @@ def test_mistake_in_a_recipe_names_the_recipe(tmp_path: Path) -> None:
         (["data.source=photo"], "which data.source=photo has not; set it to 0"),
         (["policy.path=/does/not/exist"], "policy.path=/does/not/exist is not a checkpoint folder (no config.json)"),
         (["sft.steps=0"], "sft.steps=0 with policy.path=tiny"),
+        (["reward.hold_s=240"], "reward.hold_s=240 + reward.timeout_s=60 must be < loop.stall_s=300"),
         (["learner.correction=none"], "set learner.correction=tis or loop.async_ratio=0"),
         (["learner.updates_per_batch=33"], "learner.updates_per_batch=33 must be <= loop.groups_per_step=32"),
         (["rollout.max_tokens=512"], "rollout.max_tokens=512 must be < rollout.max_model_len=512"),
