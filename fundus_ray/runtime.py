@@ -270,7 +270,7 @@ def _adapt(config: Config, *, workers: _Workers, trace: Trace) -> Actors:
             limit_s=limit_s,
             trace=trace,
         ),
-        # The worker keeps reward.timeout_s itself and answers "unscorable"; this limit is for one that does not answer.
-        reward=RewardPool(workers.reward, limit_s=max(limit_s, 2 * config.reward.timeout_s), trace=trace),
+        # A worker gives a group back within reward.hold_s + reward.timeout_s, which is less (config/rules.py).
+        reward=RewardPool(workers.reward, limit_s=limit_s, trace=trace),
         learner=LearnerActor(workers.learner, limit_s=limit_s),
     )

@@ -79,7 +79,7 @@ def _score(line: Mapping[str, Any], vocabulary: Vocabulary) -> str:
         rows.append(f"recited       {_names(line['recited'], vocabulary)}: fits the answer, but is not on the image")
     reasons = _by_part(line["explanation"], line["parts"])
     for name, value in line["parts"].items():
-        rows.append(f"   {name:<11}{'does not apply' if value is None else f'{value:.3f}'}")
+        rows.append(f"   {name:<13}{'does not apply' if value is None else f'{value:.3f}'}")
         rows += [_wrapped("      - ", reason) for reason in reasons.pop(name, ())]
     rows += [_wrapped("   - ", reason) for reason in reasons.pop("", ())]
     return "\n".join(rows)

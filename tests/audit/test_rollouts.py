@@ -115,7 +115,7 @@ def test_a_rollout_is_explained_with_its_marks_parts_claims_and_passages(file: P
     assert "A. normal; B. glaucoma" in text
     assert "Findings: [+enlarged optic cup]. No [-drusen]. Conclusion: glaucoma." in text
     assert "0.900 (scored)" in text
-    assert "grounding  does not apply" in text
+    assert "grounding    does not apply" in text
     assert "enlarged optic cup speaks for glaucoma: supported (record, 0.90): ok" in text
     assert "Glaucoma (glaucoma-1, score 3.5): An enlarged cup is typical." in text
     assert "knowledge snapshot index-1" in text
