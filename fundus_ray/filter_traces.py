@@ -20,6 +20,7 @@ from fundus_ray.errors import DataError
 from fundus_ray.knowledge.passage import Passage
 from fundus_ray.knowledge.records import Records
 from fundus_ray.knowledge.store import read_corpus, records_of
+from fundus_ray.reasoning.passage import states
 from fundus_ray.traces.filter import (
     KEPT,
     NO_RECORD,
@@ -30,7 +31,7 @@ from fundus_ray.traces.filter import (
     UNPARSEABLE,
     reject_reason,
 )
-from fundus_ray.traces.link import Relation, label_records, states
+from fundus_ray.traces.link import Relation, label_records
 from fundus_ray.traces.reader import findings_of
 from fundus_ray.traces.show import readable
 from fundus_ray.traces.store import (

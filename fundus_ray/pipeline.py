@@ -33,8 +33,13 @@ from fundus_ray.first_policy import first_policy
 from fundus_ray.knowledge.store import BuiltStore, build_store, read_corpus, records_of
 from fundus_ray.obs.report import write_report
 from fundus_ray.obs.sinks import RunFolder, When
+from fundus_ray.obs.strict_json import read_lines
 from fundus_ray.obs.trace import Trace
 from fundus_ray.reasoning.prompt import build_prompt
+from fundus_ray.reward.alarms import alarms
+from fundus_ray.reward.parts import PARTS
+from fundus_ray.reward.plugin import load_plugin
+from fundus_ray.reward.rubric import CUSTOM
 from fundus_ray.runtime import Actors, check_machine, start
 from fundus_ray.types import Prompt, Sampling, ScoredGroup
 
@@ -74,6 +79,8 @@ def run(config: Config, *, resume: Path | None = None) -> Path:
     cache_dir = Path(config.run.dir).resolve() / "cache"  # workers may run in another folder
     config = _with_absolute_paths(config)
     check_machine(config)
+    if config.reward.plugin:
+        load_plugin(config.reward.plugin)  # a mistake in it must not wait for the actors
     checkpoint = _checkpoint(resume) if resume else None
     began = time.perf_counter()
     _say("data: samples to learn from and samples held out")
@@ -267,10 +274,15 @@ async def _save(job: _Job, actors: Actors, at: loop.Position) -> None:
 
 
 class _Progress:
-    """The loop's observer: to the run folder, and one line of progress on the screen."""
+    """The loop's observer: to the run folder, one line of progress on the screen, and each alarm once."""
 
     def __init__(self, job: _Job) -> None:
         self._folder = job.folder
+        reward = job.config.reward
+        parts = (*PARTS, CUSTOM) if reward.plugin else PARTS
+        self._paid = [part for part in parts if getattr(reward, part)]
+        self._history = list(read_lines(job.folder.path / "metrics.jsonl"))  # a resumed run's earlier steps
+        self._alarmed = {str(line["kind"]) for line in read_lines(job.folder.path / "alarms.jsonl")}
         self._bar = tqdm(total=job.config.loop.steps, initial=job.start.step, desc="RLVR", unit="update")
 
     def __enter__(self) -> _Progress:
@@ -285,6 +297,12 @@ class _Progress:
         shown = {"reward": "reward/total", "accuracy": "reward/accuracy", "lag": "lag/mean", "tok/s": "tokens_per_s"}
         self._bar.set_postfix({k: f"{metrics[v]:.3g}" for k, v in shown.items() if v in metrics}, refresh=False)
         self._bar.update()
+        self._history.append(metrics)
+        for alarm in alarms(self._history, paid=self._paid):
+            if alarm.kind not in self._alarmed:
+                self._alarmed.add(alarm.kind)
+                self._folder.log_alarm(step, kind=alarm.kind, text=alarm.text)
+                _say(f"alarm at update {step}, {alarm.kind}: {alarm.text}")
 
     def log_scored(self, step: int, groups: Sequence[ScoredGroup]) -> None:
         """All groups of the step."""
@@ -329,7 +347,13 @@ def _with_absolute_paths(config: Config) -> Config:
         if (value := getattr(knowledge, key)) and (key, value) != ("embeddings", "minilm")
     }
     traces = str(Path(config.sft.traces).resolve()) if config.sft.traces else ""
-    return replace(config, knowledge=replace(knowledge, **found), sft=replace(config.sft, traces=traces))
+    judge = str(Path(config.reward.checker_model).resolve()) if config.reward.checker_model else ""
+    return replace(
+        config,
+        knowledge=replace(knowledge, **found),
+        sft=replace(config.sft, traces=traces),
+        reward=replace(config.reward, checker_model=judge),
+    )
 
 
 def _checkpoint(run_dir: Path) -> Checkpoint:

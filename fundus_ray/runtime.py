@@ -140,7 +140,7 @@ def asked(config: Config) -> list[Ask]:
     return [
         *(Ask(f"rollout-{i}", rollout.cpus, rollout.gpus) for i in range(rollout.workers)),
         Ask("learner", learner.cpus, learner.gpus),
-        *(Ask(f"reward-{i}", reward.cpus, 0.0) for i in range(reward.workers)),
+        *(Ask(f"reward-{i}", reward.cpus, reward.gpus) for i in range(reward.workers)),
     ]
 
 
@@ -191,11 +191,12 @@ def _connect(config: Config, *, cpus: float) -> None:
 def check_machine(config: Config) -> None:
     """What can be known before anything slow: is the cluster's head there, has this machine the GPUs. Raises
     ConfigError."""
-    address, gpus = config.ray.address, max(config.rollout.gpus, config.learner.gpus)
+    address, gpus = config.ray.address, max(config.rollout.gpus, config.learner.gpus, config.reward.gpus)
     if address not in ("local", "auto"):
         _check_reachable(address)
     if address == "local" and gpus > 0 and not gpu_count():
-        key = "rollout.gpus" if config.rollout.gpus else "learner.gpus"
+        keys = {"rollout.gpus": config.rollout.gpus, "learner.gpus": config.learner.gpus}
+        key = next((name for name, asked_for in keys.items() if asked_for), "reward.gpus")
         raise ConfigError(
             f"{key}={gpus:g} but PyTorch sees no GPU on this machine; set it to 0, install the extra `gpu`, or join a "
             "cluster by ray.address"
@@ -269,7 +270,7 @@ def _adapt(config: Config, *, workers: _Workers, trace: Trace) -> Actors:
             limit_s=limit_s,
             trace=trace,
         ),
-        # The worker keeps reward.timeout_s itself and answers "unscorable"; this limit is for one that does not answer.
-        reward=RewardPool(workers.reward, limit_s=max(limit_s, 2 * config.reward.timeout_s), trace=trace),
+        # A worker gives a group back within reward.hold_s + reward.timeout_s, which is less (config/rules.py).
+        reward=RewardPool(workers.reward, limit_s=limit_s, trace=trace),
         learner=LearnerActor(workers.learner, limit_s=limit_s),
     )

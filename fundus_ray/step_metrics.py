@@ -11,9 +11,8 @@ from collections.abc import Mapping, Sequence
 
 from fundus_ray.learner.batch import completion_tokens
 from fundus_ray.obs.metrics import Histogram, Max, Mean, Metrics, Sum
+from fundus_ray.reward.health import cost_metrics, health_metrics
 from fundus_ray.types import DeliveryProof, RewardStatus, ScoredGroup, ScoredRollout, TrainBatch
-
-SAME_REWARD = 1e-9  # rewards closer than this are the same: a weighted mean of equal parts may round differently
 
 
 def step_metrics(
@@ -24,12 +23,15 @@ def step_metrics(
     proofs: Sequence[DeliveryProof],
     times: Mapping[str, float],
 ) -> dict[str, float]:
-    """All metrics of one step: rewards, lag, drops, delivery, the learner's own, and times (obs/step_times.py).
+    """All metrics of one step: rewards, their health and cost (reward/health.py), lag, drops, delivery, the learner's
+    own, and times (obs/step_times.py).
 
     `taken` holds the dropped groups too; `times` must hold "time/step". Where the learner reports a name that is made
     here, this one wins. `tokens_per_s` is trained completion tokens over the step's wall time.
     """
     metrics = reward_metrics(taken)
+    metrics.merge(health_metrics(taken))
+    metrics.merge(cost_metrics(taken))
     metrics.merge(lag_metrics(batch))
     metrics.merge(delivery_metrics(proofs))
     for reason, count in dropped(taken).items():
@@ -41,20 +43,18 @@ def step_metrics(
 def reward_metrics(taken: Sequence[ScoredGroup]) -> Metrics:
     """Means over every rollout that has a score, in trained and in dropped groups: drops must not flatter the reward.
 
-    reward/<part> leaves out rollouts to which the part does not apply. group/spread_share: scored groups whose rollouts
-    do not all have the same total, so that they teach something. completion/tokens_mean is over the same rollouts.
+    reward/<part> leaves out rollouts to which the part does not apply. completion/tokens_mean is over the same
+    rollouts.
     """
     metrics = Metrics()
     for group in taken:
         scored = [s for s in group.scored if s.status is not RewardStatus.UNSCORABLE]
         if not scored:
             continue
-        totals = [s.total for s in scored]
-        metrics.add("reward/total", Mean.of(totals))
+        metrics.add("reward/total", Mean.of(s.total for s in scored))
         metrics.add("reward/finding_count", Mean.of(float(len(s.findings)) for s in scored))
         metrics.add("completion/tokens_mean", Mean.of(float(len(s.rollout.token_ids)) for s in scored))
         metrics.add("completion/cut_share", Mean.of(float(s.rollout.finish_reason == "length") for s in scored))
-        metrics.add("group/spread_share", Mean.of([float(max(totals) - min(totals) > SAME_REWARD)]))
         _add_parts(metrics, scored)
     return metrics
 

@@ -184,6 +184,30 @@ class Evidence:
     query: str
 
 
+class Verdict(str, Enum):
+    """What the retrieved knowledge says of a stated relation."""
+
+    SUPPORTED = "supported"
+    CONTRADICTED = "contradicted"
+    NOT_FOUND = "not_found"  # knowledge says neither: no reason to pay, and none to punish
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedClaim:
+    """A relation that a chain states (the finding speaks for the label, or against it), after checking."""
+
+    finding: str  # finding id
+    label: str  # the vocabulary's label
+    supports: bool  # False: it speaks against the label. What is said of a finding's absence is turned round
+    start: int  # the relation is rollout.text[start:end]
+    end: int
+    verdict: Verdict
+    confidence: float  # of the verdict, in [0, 1]
+    checker: str  # "record" | "nli" | "judge"
+    passage_id: str  # of the passage that decided; "" where none did
+    why: str  # one readable line
+
+
 @dataclass(frozen=True, slots=True)
 class ScoredRollout:
     """A rollout with its score, the score's parts, and why.
@@ -197,9 +221,26 @@ class ScoredRollout:
     parts: dict[str, float | None]
     answer: tuple[str, ...] | None  # the option texts that the rollout chose; None = no readable answer
     findings: tuple[str, ...]  # finding ids asserted in the chain
+    claims: tuple[CheckedClaim, ...]  # relations that the chain states, those that count
     explanation: tuple[str, ...]  # one readable line for each reason
     evidence: tuple[Evidence, ...]
     snapshot: str  # id of the knowledge index that was used
+    # Stated findings that fit the chosen answer but are not annotated on the image; None where that is not known.
+    recited: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ScoringCost:
+    """What the scoring of a group took. The counts of cache and failures are of all that its worker did since it gave
+    back another group, so that they can be summed over groups."""
+
+    cache_hits: int = 0  # queries and claims answered without a search or check
+    cache_misses: int = 0
+    failures: int = 0  # searches and checks that failed
+    tries: int = 1  # of this group
+    held_s: float = 0.0  # from this group's first failure on
+    breaker: str = "closed"  # of search and checker, the worse: "closed" | "half-open" | "open"
+    outage: str = ""  # what became of a group whose search or checker stayed down: "" | "drop" | "mask"
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +253,7 @@ class ScoredGroup:
     drop_reason: str  # "" where trainable, else e.g. "unscorable", "no_spread"
     started_s: float
     finished_s: float
+    cost: ScoringCost = ScoringCost()
 
 
 @dataclass(frozen=True, slots=True)

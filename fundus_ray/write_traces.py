@@ -26,10 +26,11 @@ from fundus_ray.errors import ConfigError
 from fundus_ray.knowledge.records import Record, Records
 from fundus_ray.knowledge.retriever import Retriever
 from fundus_ray.knowledge.store import build_store, records_of
+from fundus_ray.reasoning.passage import relation_query, states
 from fundus_ray.runtime import start_readers
 from fundus_ray.sft.reader import train_reader
 from fundus_ray.traces.filter import NO_RECORD, UNPARSEABLE, reject_reason
-from fundus_ray.traces.link import LinkedTrace, label_records, link, relation_query, relations_of, states
+from fundus_ray.traces.link import LinkedTrace, label_records, link, relations_of
 from fundus_ray.traces.reader import PROMPT_VERSION, candidates, finding_request, findings_of
 from fundus_ray.traces.store import TraceFolder, subject
 from fundus_ray.types import Evidence, ImageRef, Modality, ModelReply, ModelRequest, Sample

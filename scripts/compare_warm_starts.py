@@ -19,9 +19,10 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+from compare_seeds import finished_run, interval
+
 from fundus_ray.config import load
 from fundus_ray.pipeline import run
-from scripts.compare_seeds import finished_run, interval
 
 KINDS = ("traces", "their answers", "all answers")
 

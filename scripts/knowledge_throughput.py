@@ -12,16 +12,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import socket
-import subprocess
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 
 import yaml
+from search_server import Server
 
 from fundus_ray.config import KnowledgeConfig
 from fundus_ray.knowledge.retriever import Retriever
@@ -30,7 +28,6 @@ from fundus_ray.reward.evidence import EvidenceSearch
 
 QUERIES = Path(__file__).parents[1] / "tests" / "knowledge" / "retrieval_queries.yaml"
 BATCH, TOP_K = 64, 2
-START_S = 60.0
 PATIENCE_S = 300.0  # the test server's answer to a whole batch
 
 Ask = Callable[[Sequence[str]], Awaitable[object]]
@@ -140,34 +137,12 @@ def server(url: str | None, folder: Path) -> Iterator[str]:
     if url:
         yield url
         return
-    spec = find_spec("noida_db")
-    if spec is None or spec.origin is None:
-        raise SystemExit("no package noida-db: install the extra `dev`, or give --url")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [str(Path(spec.origin).parent / "noida-db"), "start", "--only", "elasticsearch"]
-    command += ["--elasticsearch-port", str(port), "--data-dir", str(folder)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=folder)
+    own = Server(folder)
     try:
-        wait(port)
-        yield f"http://127.0.0.1:{port}"
+        own.wait()
+        yield own.url
     finally:
-        process.kill()
-        process.wait(10)
-
-
-def wait(port: int) -> None:
-    """Until something listens on the port."""
-    until = time.monotonic() + START_S
-    while time.monotonic() < until:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:
-            time.sleep(0.1)
-        else:
-            return
-    raise SystemExit(f"the test server did not answer within {START_S:g} s")
+        own.stop()
 
 
 if __name__ == "__main__":

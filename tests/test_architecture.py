@@ -29,7 +29,7 @@ LAYERS = (
     ("loop",),
     ("actors", "checkpoints"),
     ("runtime",),
-    ("read_image", "draft_record", "write_traces", "filter_traces"),
+    ("read_image", "draft_record", "write_traces", "filter_traces", "audit"),
     ("first_policy",),
     ("pipeline",),
     ("cli",),
@@ -37,9 +37,10 @@ LAYERS = (
 RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}
 WITHIN_A_LAYER = {("reasoning", "knowledge"), ("sft", "traces")}  # (importer, imported)
 NETWORK_LIBRARIES = {"torch", "torchvision", "transformers", "peft", "vllm"}
-MAY_IMPORT_NETWORK_LIBRARIES = {"policy", "sft", "learner", "knowledge/embedding.py"}  # folders, and one file
+# Folders, and single files.
+MAY_IMPORT_NETWORK_LIBRARIES = {"policy", "sft", "learner", "knowledge/embedding.py", "reward/checkers/nli.py"}
 MAY_IMPORT_RAY = {"actors.py", "runtime.py", "rollout/worker.py", "reward/worker.py", "learner/worker.py"}
-MAY_CATCH_EVERYTHING = {"cli/entry.py", *MAY_IMPORT_RAY}
+MAY_CATCH_EVERYTHING = {"cli/entry.py", "reward/plugin.py", *MAY_IMPORT_RAY}  # plugin.py: a user's code
 VAGUE_NAMES = {"utils", "util", "common", "base", "helpers", "misc"}
 MODULE_LINES, FUNCTION_LINES, CONFIG_FIELDS = 400, 60, 100
 

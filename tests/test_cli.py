@@ -25,7 +25,9 @@ TIMEOUT_S = 120
 def fundus_ray(*words: str | Path) -> subprocess.CompletedProcess[str]:
     """Run the command and wait for it."""
     command = [sys.executable, "-m", "fundus_ray.cli", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False, stdin=subprocess.DEVNULL
+    )
 
 
 def python(code: str) -> subprocess.CompletedProcess[str]:
@@ -46,7 +48,7 @@ except SystemExit:
 
 def test_help_lists_the_commands_in_pipeline_order() -> None:
     shown = re.findall(r"^    (\w+) ", fundus_ray("--help").stdout, flags=re.MULTILINE)
-    assert shown == ["data", "knowledge", "traces", "train", "generate", "report", "config"]
+    assert shown == ["data", "knowledge", "traces", "train", "generate", "report", "config", "reward"]
 
 
 @pytest.mark.parametrize(
@@ -89,6 +91,17 @@ def test_help_lists_the_commands_in_pipeline_order() -> None:
         ),
         (["train"], "--config configs/quickstart.yaml or --resume"),
         (["train", "--resume", "no/such/run"], "no/such/run is not a run folder"),
+        (["reward", "explain", "no/such.jsonl", "--id", "1.0"], "no/such.jsonl does not exist"),
+        (["reward", "rescore", "no/such.jsonl", "reward.formatt=1"], "did you mean reward.format?"),
+        (
+            ["reward", "score", "--modality", "mri", "--question", "Q", "--truth", "A"],
+            "--modality mri is not known; give one of cfp, oct, uwf",
+        ),
+        (
+            ["reward", "score", "--modality", "cfp", "--question", "Q", "--options", "x, y", "--truth", "A"],
+            "--options 'x, y' cannot be read",
+        ),
+        (["reward", "score", "--modality", "cfp", "--question", "Q", "--truth", "A"], "no chain on standard input"),
         (["data", "sheet", "--columns", "0", "--out", "x.png"], "at least 1 column"),
     ],
 )

@@ -147,6 +147,7 @@ def test_mistake_in_a_recipe_names_the_recipe(tmp_path: Path) -> None:
         (["traces.reader=/no/model"], "traces.reader=/no/model is not a checkpoint folder (no config.json)"),
         (["policy.path=reader"], "policy.path=reader, but traces.reader is empty"),
         (["policy.path=reader", "traces.reader=tiny", "sft.steps=0"], "must be warmed up; set sft.steps > 0"),
+        (["reward.hold_s=240"], "reward.hold_s=240 + reward.timeout_s=60 must be < loop.stall_s=300"),
         (["learner.correction=none"], "set learner.correction=tis or loop.async_ratio=0"),
         (["learner.updates_per_batch=33"], "learner.updates_per_batch=33 must be <= loop.groups_per_step=32"),
         (["rollout.max_tokens=512"], "rollout.max_tokens=512 must be < rollout.max_model_len=512"),
@@ -154,6 +155,10 @@ def test_mistake_in_a_recipe_names_the_recipe(tmp_path: Path) -> None:
             ["reward.accuracy=0", "reward.format=0", "reward.consistency=0", "reward.grounding=0"],
             "every reward weight is 0",
         ),
+        (["reward.plugin=my_rewards"], "reward.plugin=my_rewards must be module:function"),
+        (["reward.plugin=my-rewards:f"], "reward.plugin=my-rewards:f must be module:function"),
+        (["reward.checker=nli"], "reward.checker=nli needs a model, but reward.checker_model='' is not its folder"),
+        (["reward.checker=judge", "reward.checker_model=/none"], "reward.checker_model='/none' is not its folder"),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused_with_a_remedy(settings: list[str], said: str) -> None:
@@ -169,6 +174,9 @@ def test_settings_that_do_not_go_together_are_refused_with_a_remedy(settings: li
         ["learner.updates_per_batch=32"],
         ["rollout.max_tokens=495"],
         ["reward.accuracy=0"],
+        ["reward.plugin=my.rewards:f"],
+        ["reward.accuracy=0", "reward.format=0", "reward.consistency=0", "reward.grounding=0", "reward.plugin=m:f"],
+        ["reward.accuracy=0", "reward.format=0", "reward.consistency=0", "reward.grounding=0", "reward.knowledge=1"],
         ["policy.lora_rank=512", "data.image_px=1120", "rollout.max_model_len=1665"],
     ],
 )
@@ -183,6 +191,9 @@ def test_settings_just_inside_the_rules_are_taken(settings: list[str]) -> None:
         (["loop.async_ratio=0", "learner.correction=none", "learner.tis_cap=3"], "learner.tis_cap has no effect with"),
         (["data.eval_fraction=0.1"], "data.eval_fraction has no effect with rendered data; set data.eval_samples"),
         (["rollout.gpu_memory_utilization=0.5"], "has no effect with rollout.gpus=0"),
+        (["reward.custom=1"], "reward.custom has no effect with reward.plugin empty"),
+        (["reward.plugin=m:f", "reward.custom=0"], "reward.plugin has no effect with reward.custom=0"),
+        (["reward.gpus=1"], "reward.gpus has no effect with reward.checker=record, which runs no model"),
         (["reward.consistency=0", "reward.gate_consistency=true"], "has no effect with reward.consistency=0"),
     ],
 )

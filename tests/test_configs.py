@@ -25,14 +25,14 @@ DEFAULTS: dict[str, Any] = {key: value for key, _, value in documented_fields(Co
 
 
 def readme_commands(text: str) -> Iterator[list[str]]:
-    """The words of each command in the ```bash fences, without VARIABLE=value before it."""
+    """The words of each command in the ```bash fences, without VARIABLE=value before it and `< FILE` behind it."""
     for fence in re.findall(r"^```bash\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL):
         for line in fence.replace("\\\n", " ").splitlines():
             words = shlex.split(line, comments=True)
             while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
                 words = words[1:]
             if words:
-                yield words
+                yield words[: words.index("<")] if "<" in words else words
 
 
 COMMANDS = [words for page in (ROOT / "README.md",) for words in readme_commands(page.read_text())]

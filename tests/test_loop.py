@@ -102,6 +102,7 @@ class Judge:
                 parts={"accuracy": total, "grounding": None},
                 answer=None,
                 findings=("drusen",) * int(total),
+                claims=(),
                 explanation=(),
                 evidence=(),
                 snapshot="",
@@ -151,11 +152,16 @@ class Book:
         self.groups[step] = [g.group.prompt.group_id for g in groups]
 
 
+QUICK = ("reward.hold_s=0", "reward.timeout_s=1")  # so that loop.stall_s may be short
+
+
 class Run:
     """One call of `train` with everything at hand."""
 
     def __init__(self, *overrides: str, drop: Callable[[int], bool] = lambda _: False, step: int = 0) -> None:
-        self.config: Config = load(None, ["loop.groups_per_step=2", "loop.steps=4", "loop.stall_s=20", *overrides])
+        self.config: Config = load(
+            None, ["loop.groups_per_step=2", "loop.steps=4", "loop.stall_s=20", *QUICK, *overrides]
+        )
         self.engines, self.student, self.book, self.trace = Engines(), Student(step=step), Book(), Trace()
         self.engines.version = step
         self.parts = Parts(rollouts=self.engines, reward=Judge(drop=drop), learner=self.student)
@@ -206,7 +212,7 @@ async def test_step_logs_the_numbers_of_its_groups() -> None:
         "reward/total": 0.5,
         "reward/accuracy": 0.5,
         "reward/finding_count": 0.5,
-        "group/spread_share": 1.0,
+        "health/no_signal_share": 0.0,
         "completion/tokens_mean": 3.0,
         "completion/cut_share": 0.0,
         "lag/mean": 0.0,

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from fundus_ray.reward.health import health_metrics
 from fundus_ray.step_metrics import delivery_metrics, dropped, lag_metrics, reward_metrics, step_metrics
 from fundus_ray.types import (
     DeliveryProof,
@@ -57,6 +58,7 @@ def scored(
         parts={"accuracy": total, "grounding": grounding},
         answer=None,
         findings=("drusen", "pallor")[: tokens // 4],
+        claims=(),
         explanation=(),
         evidence=(),
         snapshot="",
@@ -119,7 +121,6 @@ def test_means_are_over_rollouts_of_dropped_groups_too_but_not_of_unscorable_one
             "reward/finding_count": 1.25,
             "completion/tokens_mean": 5.0,
             "completion/cut_share": 0.25,
-            "group/spread_share": 0.5,
         }
     )
 
@@ -130,8 +131,8 @@ def test_unparseable_rollouts_count_as_the_zero_that_they_are() -> None:
 
 
 def test_rounding_is_not_spread() -> None:
-    flat = reward_metrics([group(scored(0.3, None), scored(0.1 + 0.2, None))]).flat()
-    assert flat["group/spread_share"] == 0.0
+    flat = health_metrics([group(scored(0.3, None), scored(0.1 + 0.2, None))]).flat()
+    assert flat["health/no_signal_share"] == 1.0
 
 
 def test_lag_counts_rollouts_by_version() -> None:

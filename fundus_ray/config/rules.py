@@ -45,6 +45,13 @@ _IDLE = (
     ),
     _Idle(("data.eval_fraction",), "rendered data; set data.eval_samples instead", lambda c: c.data.source != "jsonl"),
     _Idle(("reward.gate_consistency",), "reward.consistency=0", lambda c: not c.reward.consistency),
+    _Idle(("reward.custom",), "reward.plugin empty", lambda c: not c.reward.plugin),
+    _Idle(("reward.plugin",), "reward.custom=0", lambda c: not c.reward.custom),
+    _Idle(
+        ("reward.checker_model", "reward.gpus"),
+        "reward.checker=record, which runs no model",
+        lambda c: c.reward.checker == "record",
+    ),
     _Idle(
         tuple(f"knowledge.{key}" for key in ("url", "index", "api_key_env", "ca_certs", "timeout_s", "retries")),
         "knowledge.store=embedded instead of elasticsearch",
@@ -65,7 +72,11 @@ _IDLE = (
         "sft.target=answers, which writes no chain",
         lambda c: c.sft.target == "answers",
     ),
-    _Idle(("rollout.gpu_memory_utilization",), "rollout.gpus=0", lambda c: not c.rollout.gpus),
+    _Idle(
+        ("rollout.gpu_memory_utilization",),
+        "rollout.gpus=0",
+        lambda c: not c.rollout.gpus and not (c.reward.checker == "judge" and c.reward.gpus),
+    ),
 )
 
 
@@ -157,6 +168,25 @@ def _check_models(c: Config) -> None:
         )
 
 
+def _check_reward(c: Config) -> None:
+    reward = c.reward
+    weights = (reward.accuracy, reward.format, reward.consistency, reward.knowledge, reward.coherence, reward.grounding)
+    if not any(weights) and not (reward.plugin and reward.custom):
+        raise ConfigError("every reward weight is 0: nothing can be learned; set reward.accuracy > 0")
+    if reward.plugin and not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*", reward.plugin):
+        raise ConfigError(f"reward.plugin={reward.plugin} must be module:function, as in my_rewards:counts_lesions")
+    if reward.checker != "record" and not (Path(reward.checker_model) / "config.json").is_file():
+        raise ConfigError(
+            f"reward.checker={reward.checker} needs a model, but reward.checker_model={reward.checker_model!r} is not "
+            "its folder (no config.json in it)"
+        )
+    if reward.hold_s + reward.timeout_s >= c.loop.stall_s:
+        raise ConfigError(
+            f"reward.hold_s={reward.hold_s:g} + reward.timeout_s={reward.timeout_s:g} must be < "
+            f"loop.stall_s={c.loop.stall_s:g}: the run would end while a group still waits for the search; lower them"
+        )
+
+
 def _check_rules(c: Config) -> None:
     _check_knowledge(c.knowledge)
     if c.data.image_px % 28:
@@ -200,5 +230,4 @@ def _check_rules(c: Config) -> None:
             f"rollout.max_model_len={c.rollout.max_model_len} does not hold the {image_tokens} tokens of an image of "
             f"data.image_px={c.data.image_px} and rollout.max_tokens={c.rollout.max_tokens}; set it higher"
         )
-    if not (c.reward.accuracy or c.reward.format or c.reward.consistency or c.reward.grounding):
-        raise ConfigError("every reward weight is 0: nothing can be learned; set reward.accuracy > 0")
+    _check_reward(c)

@@ -173,6 +173,7 @@ class RewardConfig:
 
     workers: int = _opt(1, "reward actors", low=1)
     cpus: float = _opt(0.0, "CPUs Ray sets aside for each", low=0.0)
+    gpus: float = _opt(0.0, "GPUs Ray sets aside for each, for the model of reward.checker=nli or judge", low=0.0)
     accuracy: float = _opt(1.0, "weight: the answer is right", low=0.0)
     format: float = _opt(0.1, "weight: the chain has the asked form", low=0.0)
     consistency: float = _opt(
@@ -181,8 +182,29 @@ class RewardConfig:
     grounding: float = _opt(
         0.5, "weight: findings agree with the image's annotated findings, where it has any", low=0.0
     )
+    knowledge: float = _opt(
+        0.0, "weight: the relations that the chain states (finding to disease) are borne out by knowledge", low=0.0
+    )
+    coherence: float = _opt(0.0, "weight: findings, reasons, conclusion and answer hang together", low=0.0)
+    custom: float = _opt(0.5, "weight: your own function, where reward.plugin names one", low=0.0)
+    plugin: str = _opt("", "your own part of the reward, as module:function; its signature is in reward/plugin.py")
     gate_consistency: bool = _opt(False, "pay consistency only where the answer is right")
-    timeout_s: float = _opt(60.0, "longest scoring of one group", above=0.0)
+    max_claims: int = _opt(12, "findings, and relations, of a chain that count; further ones count against it", low=1)
+    checker: str = _opt(
+        "record",
+        "who checks stated relations: knowledge records and passages, a cross-encoder for natural-language inference, "
+        "or a language model that vLLM serves",
+        choices=("record", "nli", "judge"),
+    )
+    checker_model: str = _opt("", "folder of the model of reward.checker=nli or judge")
+    timeout_s: float = _opt(60.0, "longest search, or check, of one group", above=0.0)
+    at_once: int = _opt(16, "groups that one actor scores at once; those that are held do not count", low=1)
+    hold_s: float = _opt(45.0, "a group waits this long for a search or checker that is down", low=0.0)
+    outage: str = _opt(
+        "drop",
+        "then drop: the group is not trained on; mask: it is, without the parts that need search or checker",
+        choices=("drop", "mask"),
+    )
 
 
 @dataclass

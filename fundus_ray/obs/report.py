@@ -5,12 +5,14 @@ In: a run folder, also one of a run that was stopped, had no learner step or no 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from fundus_ray.obs.curves import draw_curves
 from fundus_ray.obs.report_chains import chains_section, photo_section
+from fundus_ray.obs.report_health import health_section
+from fundus_ray.obs.report_table import table
 from fundus_ray.obs.run_record import (
     RunRecord,
     lag_counts,
@@ -59,6 +61,7 @@ def write_report(run_dir: Path) -> None:
         _stages(record),
         _traces(record),
         _asynchronous(record),
+        health_section(record),
         chains_section(record),
         photo_section(record),
         _go_on(record),
@@ -102,7 +105,7 @@ def _what_ran(record: RunRecord) -> str:
         rows.append(("packages", ", ".join(f"{name} {version}" for name, version in packages.items())))
     if record.versions:
         rows.append(("machine", f"{record.versions.get('platform')}, {record.versions.get('cpu_count')} CPUs"))
-    return "## What was run\n\n" + _table(("", ""), rows)
+    return "## What was run\n\n" + table(("", ""), rows)
 
 
 def _before_after(record: RunRecord) -> str:
@@ -121,9 +124,9 @@ def _before_after(record: RunRecord) -> str:
         rows.append((label, *(_plain(e.get(key)) if e else "-" for e in (record.before, record.after)), ""))
     failed = [_counts(e.get("failed", {})) if e else "-" for e in (record.before, record.after)]
     rows.append(("samples that could not be scored", *failed, ""))
-    table = _table(("", "before", "after", "change"), rows)
+    rendered = table(("", "before", "after", "change"), rows)
     legend = "\n\nIn brackets: 95 % intervals (shares: Wilson; finding F1: bootstrap over samples)."
-    return title + note + table + legend + _per_class(record)
+    return title + note + rendered + legend + _per_class(record)
 
 
 def _per_class(record: RunRecord) -> str:
@@ -137,7 +140,7 @@ def _per_class(record: RunRecord) -> str:
     if not rows:
         return ""
     header = ("answer", "sensitivity before", "after", "specificity before", "after", "samples")
-    return "\n\n" + _table(header, rows)
+    return "\n\n" + table(header, rows)
 
 
 def _stages(record: RunRecord) -> str:
@@ -145,7 +148,7 @@ def _stages(record: RunRecord) -> str:
         return "## Time by stage\n\nNo stage times were written."
     whole = sum(record.wall_s.values())
     rows = [(name, f"{seconds:.1f}", f"{seconds / whole:.0%}") for name, seconds in record.wall_s.items()]
-    return "## Time by stage\n\n" + _table(
+    return "## Time by stage\n\n" + table(
         ("stage", "wall seconds", "share"), [*rows, ("**total**", f"**{whole:.1f}**", "")]
     )
 
@@ -158,9 +161,9 @@ def _traces(record: RunRecord) -> str:
     if not written:
         return ""
     rows = [(name.replace("_", " "), n, f"{n / written:.0%}") for name, n in sorted(verdicts.items())]
-    table = _table(("verdict", "traces", "share"), rows)
+    verdict_rows = table(("verdict", "traces", "share"), rows)
     origin = f"Written by a model, filtered by knowledge; all of them in `{facts['folder']}`."
-    return f"## Reasoning traces\n\n{origin}\n\n{table}"
+    return f"## Reasoning traces\n\n{origin}\n\n{verdict_rows}"
 
 
 def _asynchronous(record: RunRecord) -> str:
@@ -188,7 +191,7 @@ def _asynchronous(record: RunRecord) -> str:
         "\n\nCeiling: (Tg + Tr + Tt + Ts) / max(Tg, Tr, Tt + Ts) of generation, reward, update and weight sync, summed "
         "over the run. Stages that share CPU cores slow one another down, which this figure does not see."
     )
-    return title + _table(("", ""), rows) + note
+    return title + table(("", ""), rows) + note
 
 
 def _go_on(record: RunRecord) -> str:
@@ -206,13 +209,6 @@ def _go_on(record: RunRecord) -> str:
             f"- Again, with one thing changed: `fundus-ray train --config {folder}/config.yaml loop.async_ratio=0`.",
         ]
     )
-
-
-def _table(header: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
-    def line(cells: Sequence[object]) -> str:
-        return "| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
-
-    return "\n".join([line(header), line(["---"] * len(header)), *(line(row) for row in rows)])
 
 
 def _config_value(record: RunRecord, key: str) -> str:

@@ -37,6 +37,7 @@ class RunRecord:
     change: Change | None  # of held-out accuracy
     wall_s: Mapping[str, float]
     facts: Mapping[str, Mapping[str, Any]]
+    alarms: Sequence[Mapping[str, Any]]  # alarms.jsonl, in order of step
     last_rollouts: Sequence[Mapping[str, Any]]  # of the last step that wrote any
 
 
@@ -67,6 +68,7 @@ def read_run(run_dir: Path) -> RunRecord:
         change=paired_change(rows["before"], rows["after"]) if rows["before"] and rows["after"] else None,
         wall_s=_json_or_none(run_dir / "stages.json") or {},
         facts=_json_or_none(run_dir / "facts.json") or {},
+        alarms=_lines_or_none(run_dir / "alarms.jsonl") or [],
         last_rollouts=list(read_lines(rollout_files[-1])) if rollout_files else [],
     )
 

@@ -5,6 +5,7 @@ In: records and metrics. Out, under DIR/NAME-YYYYMMDD-HHMMSS with DIR/latest poi
     config.yaml                    the resolved configuration          stages.json   wall seconds by stage
     versions.json                  interpreter, packages, commit       facts.json    facts by name
     metrics.jsonl, tensorboard/    one record a learner step
+    alarms.jsonl                   what was wrong with the reward, one record a kind, with the step that it began at
     rollouts/step-000001.jsonl     one scored rollout a line, with its evidence
     evaluation-before.json, evaluation-before-rows.jsonl; the same for `after`
 
@@ -57,6 +58,7 @@ class RunFolder:
         (path / "rollouts").mkdir(exist_ok=True)
         self._metrics = JsonLines(path / "metrics.jsonl")
         self._events = ScalarEvents(path / "tensorboard")
+        self._alarms = JsonLines(path / "alarms.jsonl")
         self._stages: dict[str, float] = _read_or_empty(path / "stages.json")
         self._facts: dict[str, dict[str, Any]] = _read_or_empty(path / "facts.json")
 
@@ -85,10 +87,8 @@ class RunFolder:
 
         Apart from `open`, so that a resume which fails before its actors run costs nothing of the old results.
         """
-        self._metrics.close()
-        kept = [line_of(r) for r in read_lines(self.path / "metrics.jsonl") if r["step"] <= upto_step]
-        write_text(self.path / "metrics.jsonl", "".join(line + "\n" for line in kept))
-        self._metrics = JsonLines(self.path / "metrics.jsonl")
+        self._metrics = _cut_lines(self._metrics, self.path / "metrics.jsonl", upto_step=upto_step)
+        self._alarms = _cut_lines(self._alarms, self.path / "alarms.jsonl", upto_step=upto_step)
         for file in (self.path / "rollouts").glob("step-*.jsonl"):
             if int(file.stem.removeprefix("step-")) > upto_step:
                 file.unlink()
@@ -136,6 +136,10 @@ class RunFolder:
         self._metrics.append({"step": step, "time": time.time(), **{k: float(v) for k, v in metrics.items()}})
         self._events.add(step, metrics)
 
+    def log_alarm(self, step: int, *, kind: str, text: str) -> None:
+        """Something that is wrong with the reward from this step on."""
+        self._alarms.append({"step": step, "kind": kind, "text": text})
+
     def log_scored(self, step: int, groups: Sequence[ScoredGroup]) -> None:
         """All groups that this step took, trained or dropped; one call a step, a second one replaces the first."""
         lines = [line_of(line) + "\n" for group in groups for line in rollout_lines(group)]
@@ -150,7 +154,16 @@ class RunFolder:
     def close(self) -> None:
         """Close the open files."""
         self._metrics.close()
+        self._alarms.close()
         self._events.close()
+
+
+def _cut_lines(lines: JsonLines, path: Path, *, upto_step: int) -> JsonLines:
+    """The file without the records after the step."""
+    lines.close()
+    kept = [line_of(record) + "\n" for record in read_lines(path) if record["step"] <= upto_step]
+    write_text(path, "".join(kept))
+    return JsonLines(path)
 
 
 def _make_new(parent: Path, stem: str) -> Path:

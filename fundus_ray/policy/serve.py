@@ -13,11 +13,12 @@ from typing import Any
 from PIL import Image
 from transformers import AutoProcessor
 from vllm import SamplingParams
+from vllm.exceptions import VLLMClientError, VLLMServerError
 from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 from vllm.v1.engine.async_llm import AsyncLLM
 
 from fundus_ray.config import Config
-from fundus_ray.errors import ConfigError
+from fundus_ray.errors import ConfigError, WorkerDiedError
 from fundus_ray.policy.engine_args import engine_args
 from fundus_ray.policy.generate import shut_down
 from fundus_ray.types import ModelReply, ModelRequest
@@ -56,7 +57,8 @@ class ServedModel:
         return cls(llm, processor=processor, name=name)
 
     async def complete(self, request: ModelRequest, *, pixels: Image.Image | None, limit_s: float) -> ModelReply:
-        """The reply. Raises TimeoutError after `limit_s` seconds; the request is then aborted."""
+        """The reply. Raises TimeoutError after `limit_s` seconds (the request is then aborted), ConfigError for a
+        request that does not fit, WorkerDiedError where the engine fails."""
         inputs: dict[str, Any] = {"prompt": self._prompt(request, with_image=pixels is not None)}
         if pixels is not None:
             inputs["multi_modal_data"] = {"image": pixels}
@@ -67,11 +69,13 @@ class ServedModel:
             async with asyncio.timeout(limit_s):
                 async for output in self._llm.generate(inputs, _sampling_params(request), name):
                     last = output
-        except ValueError as err:  # vLLM's word for a request that it cannot take
+        except (ValueError, VLLMClientError) as err:  # vLLM's words for a request that it cannot take
             raise ConfigError(
                 f"{self._name}: the request does not fit: {' '.join(str(err).split())[:200]}; set "
                 "rollout.max_model_len higher, to the prompt, its image and the reply together"
             ) from None
+        except VLLMServerError as err:
+            raise WorkerDiedError(f"{self._name}: its engine failed: {' '.join(str(err).split())[:200]}") from err
         assert last is not None
         (completion,) = last.outputs
         return ModelReply(text=completion.text, complete=completion.finish_reason == "stop")

@@ -1,7 +1,7 @@
 """Queries in, evidence out: one batched search for all that are new, a cache for the rest.
 
 The rollouts of a group, and of later groups about the same diseases, ask for much the same; a store is one snapshot
-that never changes, so the query alone is the key.
+that never changes, so the query alone is the key of a cache that belongs to one store.
 """
 
 from __future__ import annotations
@@ -10,9 +10,27 @@ from collections import OrderedDict
 from collections.abc import Sequence
 
 from fundus_ray.knowledge.retriever import Retriever
+from fundus_ray.reward.breaker import CircuitBreaker
 from fundus_ray.types import Evidence
 
 CACHED_QUERIES = 4096
+
+
+class GuardedRetriever:
+    """A store behind a circuit breaker."""
+
+    def __init__(self, retriever: Retriever, breaker: CircuitBreaker) -> None:
+        self.snapshot = retriever.snapshot
+        self._retriever = retriever
+        self._breaker = breaker
+
+    async def search(self, queries: Sequence[str], *, k: int) -> list[tuple[Evidence, ...]]:
+        """As Retriever.search. Raises SearchError also at once, while the breaker is open."""
+        return await self._breaker.call(lambda: self._retriever.search(queries, k=k))
+
+    async def close(self) -> None:
+        """Free connections."""
+        await self._retriever.close()
 
 
 class EvidenceSearch:

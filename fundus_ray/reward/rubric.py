@@ -2,74 +2,120 @@
 
     total = sum(weight x part) / sum(weight) over the parts that apply
 
-A rollout without a readable answer is UNPARSEABLE, the model's fault: total 0, its parts kept for the audit. Where the
-knowledge index fails it is our fault: the whole group is UNSCORABLE and not trainable, and its zeros mean nothing.
+    accuracy, format      outcome.py       the answer is right; the chain has the asked form
+    consistency           consistency.py   the findings support the chain's OWN answer
+    knowledge             knowledge.py     the stated relations are borne out (checkers/, verdicts.py)
+    coherence             coherence.py     findings, reasons, conclusion and answer hang together
+    grounding             grounding.py     the findings are on the image
+    custom                plugin.py        a user's own function, where one is configured
+
+What a part means for which question is the table in tasks.py. A rollout without a readable answer is UNPARSEABLE, the
+model's fault: total 0, its parts kept for the audit. Search and checkers that fail are our fault: their errors leave
+here, and what becomes of the group is the worker's decision.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 from fundus_ray.config import RewardConfig
 from fundus_ray.knowledge.records import Records
-from fundus_ray.knowledge.retriever import SearchError
-from fundus_ray.knowledge.vocabulary import Vocabulary
-from fundus_ray.reasoning.answer import choose
-from fundus_ray.reasoning.steps import Reading, read_chain
+from fundus_ray.reward.checkers.checker import Checker
 from fundus_ray.reward.evidence import EvidenceSearch
-from fundus_ray.reward.outcome import accuracy, well_formed
-from fundus_ray.reward.process import Part, consistency, grounding, stated_findings
-from fundus_ray.types import Evidence, RewardStatus, Rollout, RolloutGroup, Sample, ScoredGroup, ScoredRollout
+from fundus_ray.reward.health import recited
+from fundus_ray.reward.lookup import NOTHING_KNOWN, Known, Read, look_up, read_rollout
+from fundus_ray.reward.part import Part
+from fundus_ray.reward.parts import PARTS, PartScorer
+from fundus_ray.reward.plugin import Plugin, PluginFailedError
+from fundus_ray.reward.verdicts import Verdicts
+from fundus_ray.types import RewardStatus, RolloutGroup, Sample, ScoredGroup, ScoredRollout
 
-PARTS = ("accuracy", "format", "consistency", "grounding")
+CUSTOM = "custom"
 UNSCORABLE, NO_SPREAD, NO_PART = "unscorable", "no_spread", "no_part_applies"  # drop reasons
 _SAME_TOTAL = 1e-9
 
 
-@dataclass(frozen=True, slots=True)
-class _Read:
-    """What one rollout's chain says, and the query for evidence on it."""
-
-    rollout: Rollout
-    reading: Reading
-    answer: tuple[str, ...] | None
-    stated: tuple[str, ...]
-    query: str
-
-
 class Rubric:
-    """Weights, knowledge and evidence search. `evidence` counts how many queries its cache answered."""
+    """Weights, knowledge, evidence search and checker. `evidence` and `verdicts` count what their caches answered."""
 
     def __init__(
         self,
         config: RewardConfig,
         *,
-        vocabulary: Vocabulary,
         records: Records,
         evidence: EvidenceSearch,
+        checker: Checker,
+        plugin: Plugin | None = None,
         drop_no_spread: bool = False,
     ) -> None:
         self._config = config
-        self._vocabulary = vocabulary
+        self._vocabulary = records.vocabulary
         self._records = records
+        self._scorer = PartScorer(config, records)
+        self._plugin = plugin
         self._drop_no_spread = drop_no_spread
-        self._weights = {part: float(getattr(config, part)) for part in PARTS}
+        self._weights = {part: float(getattr(config, part)) for part in ((*PARTS, CUSTOM) if plugin else PARTS)}
         self.evidence = evidence
+        self.verdicts = Verdicts(checker)
         self.snapshot = evidence.snapshot
 
     async def score_group(self, group: RolloutGroup) -> ScoredGroup:
-        """Scores every rollout; the evidence for all of them is one batched search."""
+        """Scores every rollout; the evidence for all of them is one batched search, and new claims are checked in one
+        call. A plug-in that raises makes the group unscorable.
+
+        Raises SearchError, CheckerError where these are down, PluginValueError where the plug-in gives no reward.
+        """
         started_s, sample = time.time(), group.prompt.sample
-        reads = await asyncio.to_thread(lambda: [self._read(rollout, sample) for rollout in group.rollouts])
+        reads = await self._read(group)
+        known = await look_up(
+            reads, sample, evidence=self.evidence, verdicts=self.verdicts, vocabulary=self._vocabulary
+        )
         try:
-            found = await self.evidence.search([read.query for read in reads])
-        except SearchError as err:
+            custom = await self._custom(reads, known, sample)
+        except PluginFailedError as err:
             return unscorable(group, reason=str(err), snapshot=self.snapshot, started_s=started_s)
-        pairs = list(zip(reads, found, strict=True))
-        scored = await asyncio.to_thread(lambda: tuple(self._score(read, sample, evidence=e) for read, e in pairs))
+        return await self._scored(group, reads, known=known, custom=custom, masked="", started_s=started_s)
+
+    async def score_without_knowledge(self, group: RolloutGroup, reason: str) -> ScoredGroup:
+        """Scores by what needs neither search nor checker; the other parts, a plug-in's too, are masked: `reason`."""
+        started_s = time.time()
+        reads = await self._read(group)
+        known = [NOTHING_KNOWN] * len(reads)
+        custom = [Part(None, (f"custom does not count: {reason}",))] * len(reads)
+        return await self._scored(group, reads, known=known, custom=custom, masked=reason, started_s=started_s)
+
+    async def _read(self, group: RolloutGroup) -> list[Read]:
+        sample, most = group.prompt.sample, self._config.max_claims
+        return await asyncio.to_thread(
+            lambda: [
+                read_rollout(rollout, sample, max_claims=most, vocabulary=self._vocabulary)
+                for rollout in group.rollouts
+            ]
+        )
+
+    async def _custom(self, reads: Sequence[Read], known: Sequence[Known], sample: Sample) -> list[Part]:
+        if self._plugin is None:
+            return [Part(None, ())] * len(reads)
+        calls = [(read.rollout, sample, read.reading, k.evidence) for read, k in zip(reads, known, strict=True)]
+        values = await self._plugin.values(calls)
+        return [Part(value, (f"{self._plugin.setting} gives {value:.3g}",)) for value in values]
+
+    async def _scored(
+        self,
+        group: RolloutGroup,
+        reads: Sequence[Read],
+        *,
+        known: Sequence[Known],
+        custom: Sequence[Part],
+        masked: str,
+        started_s: float,
+    ) -> ScoredGroup:
+        sample, rows = group.prompt.sample, list(zip(reads, known, custom, strict=True))
+        scored = await asyncio.to_thread(
+            lambda: tuple(self._score(r, k, sample, custom=part, masked=masked) for r, k, part in rows)
+        )
         drop_reason = self._drop_reason(scored)
         return ScoredGroup(
             group=group,
@@ -80,46 +126,25 @@ class Rubric:
             finished_s=time.time(),
         )
 
-    def _read(self, rollout: Rollout, sample: Sample) -> _Read:
-        reading = read_chain(rollout.text, self._vocabulary)
-        answer, stated = choose(reading.answer, sample.options), stated_findings(reading)
-        query = " ".join([*(answer or ()), *(self._vocabulary.name(f) for f in stated)])
-        return _Read(rollout, reading, answer, stated, query)
-
-    def _score(self, read: _Read, sample: Sample, *, evidence: tuple[Evidence, ...]) -> ScoredRollout:
-        answer = read.answer
-        parts = self._parts(read.reading, answer, sample)
+    def _score(self, read: Read, known: Known, sample: Sample, *, custom: Part, masked: str) -> ScoredRollout:
+        every = {**self._scorer.parts(read, known, sample, masked=masked), CUSTOM: custom}
+        parts = {name: every[name] for name in self._weights}
+        own = [self._records.get(option, sample.modality) for option in read.answer or ()]
         return ScoredRollout(
             rollout=read.rollout,
-            status=RewardStatus.UNPARSEABLE if answer is None else RewardStatus.SCORED,
-            total=0.0 if answer is None else self._total(parts),
+            status=RewardStatus.UNPARSEABLE if read.answer is None else RewardStatus.SCORED,
+            total=0.0 if read.answer is None else self._total(parts),
             parts={name: part.value for name, part in parts.items()},
-            answer=answer,
+            answer=read.answer,
             findings=read.stated,
-            explanation=tuple(reason for part in parts.values() for reason in part.reasons),
-            evidence=evidence,
+            claims=known.claims,
+            explanation=tuple(f"{name}: {reason}" for name, part in parts.items() for reason in part.reasons),
+            evidence=known.evidence,
             snapshot=self.snapshot,
+            recited=recited(read.stated, own, annotated=sample.findings),
         )
 
-    def _parts(self, reading: Reading, answer: tuple[str, ...] | None, sample: Sample) -> dict[str, Part]:
-        return {
-            "accuracy": _accuracy(reading, answer, sample),
-            "format": Part(well_formed(reading), tuple(f"form: {problem}" for problem in reading.problems)),
-            "consistency": self._consistency(reading, answer, sample),
-            "grounding": grounding(stated_findings(reading), sample.findings, vocabulary=self._vocabulary),
-        }
-
-    def _consistency(self, reading: Reading, answer: tuple[str, ...] | None, sample: Sample) -> Part:
-        if answer is None:
-            return Part(None, ())
-        records = [self._records.get(option, sample.modality) for option in answer]
-        part = consistency(reading, answer=answer, records=records, vocabulary=self._vocabulary)
-        gated = self._config.gate_consistency and not accuracy(answer, sample.answer)
-        if gated and part.value is not None:
-            return Part(0.0, (*part.reasons, "consistency is paid only for right answers (reward.gate_consistency)"))
-        return part
-
-    def _total(self, parts: dict[str, Part]) -> float:
+    def _total(self, parts: Mapping[str, Part]) -> float:
         applying = [(self._weights[name], part.value) for name, part in parts.items() if part.value is not None]
         weight = sum(w for w, _ in applying)
         return sum(w * value for w, value in applying) / weight if weight else 0.0
@@ -143,6 +168,7 @@ def unscorable(group: RolloutGroup, *, reason: str, snapshot: str, started_s: fl
             parts=dict.fromkeys(PARTS),
             answer=None,
             findings=(),
+            claims=(),
             explanation=(f"not scored: {reason}",),
             evidence=(),
             snapshot=snapshot,
@@ -157,13 +183,3 @@ def unscorable(group: RolloutGroup, *, reason: str, snapshot: str, started_s: fl
         started_s=started_s,
         finished_s=time.time(),
     )
-
-
-def _accuracy(reading: Reading, answer: tuple[str, ...] | None, sample: Sample) -> Part:
-    right = ", ".join(sample.answer)
-    if answer is None:
-        said = "no answer" if reading.answer is None else f"answer {reading.answer[:40]!r}"
-        return Part(0.0, (f"{said} that can be read as an option; right is {right!r}",))
-    value = accuracy(answer, sample.answer)
-    verdict = "is right" if value else f"is wrong: right is {right!r}"
-    return Part(value, (f"answer {', '.join(answer)!r} {verdict}",))

@@ -12,13 +12,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from fundus_ray.knowledge.passage import Passage
 from fundus_ray.knowledge.records import Record, Records
 from fundus_ray.knowledge.vocabulary import Vocabulary
 from fundus_ray.reasoning.chain import compose, reasons
 from fundus_ray.reasoning.prompt import letter
-from fundus_ray.reasoning.steps import read_chain
-from fundus_ray.types import Evidence, Sample
+from fundus_ray.types import Sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,21 +56,6 @@ def relations_of(findings: Sequence[str], records: Sequence[Record]) -> list[tup
     for record in records:
         found += [(f, record.label, "supportive") for f in findings if f in record.supportive]
     return found
-
-
-def relation_query(finding: str, label: str, vocabulary: Vocabulary) -> str:
-    """What to search for."""
-    return f"{vocabulary.name(finding)} {label}"
-
-
-def states(passage: Evidence | Passage, *, finding: str, label: str, vocabulary: Vocabulary) -> bool:
-    """Whether the passage speaks of the finding, as seen or as possible ("may show"), and names the label, each by any
-    of its names."""
-    text = f"{passage.title}. {passage.section}. {passage.text}"
-    reading = read_chain(text, vocabulary)
-    return any(m.finding == finding for m in reading.asserted + reading.hedged) and any(
-        key == label for key, _, _ in vocabulary.label_matcher.find(text)
-    )
 
 
 def link(

@@ -72,6 +72,7 @@ def scored(group: RolloutGroup, *, status: RewardStatus = RewardStatus.SCORED, f
         parts={"format": form if readable else 0.0},
         answer=("glaucoma",) if readable else None,
         findings=("enlarged_cup",) if readable else (),
+        claims=(),
         explanation=(),
         evidence=(),
         snapshot="s",

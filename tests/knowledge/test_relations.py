@@ -13,7 +13,7 @@ from fundus_ray.config import Config, KnowledgeConfig
 from fundus_ray.knowledge.ingest import PASSAGES_DIR, ingest
 from fundus_ray.knowledge.records import Record, load_records
 from fundus_ray.knowledge.store import build_store
-from fundus_ray.traces.link import relation_query, states
+from fundus_ray.reasoning.passage import relation_query, states
 from fundus_ray.types import Modality
 
 RECORDS = load_records()

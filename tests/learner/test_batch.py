@@ -64,6 +64,7 @@ def group(
             parts={},
             answer=None,
             findings=(),
+            claims=(),
             explanation=(),
             evidence=(),
             snapshot="",

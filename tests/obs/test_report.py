@@ -110,7 +110,8 @@ def test_a_whole_run_is_reported(tmp_path: Path, make_group: MakeGroup) -> None:
     run = new_run(tmp_path)
     run.log_evaluation("before", result(0, 0, 1, 0))
     run.log_step(1, STEP_1)
-    run.log_step(2, STEP_2)
+    run.log_step(2, {**STEP_2, "claims/not_found": 0.25, "outage/held": 3.0, "health/with_accuracy_consistency": -0.5})
+    run.log_alarm(2, kind="outage", text="search was down; start it again")
     run.log_scored(2, [make_group([0.2, 0.9, 0.5], group_id=1), make_group([None], group_id=2)])
     run.log_evaluation("after", result(1, 0, 1, 1))
     run.write_facts("starts", {"publishes": 1, "proofs": 2})
@@ -144,6 +145,10 @@ def test_a_whole_run_is_reported(tmp_path: Path, make_group: MakeGroup) -> None:
     # generation 10 s x 0.5 + 30 s x 0.5, scoring 2, update 4, sync 2: 28 / 20
     assert "| ceiling of the speed-up by overlap | 1.40x |" in report
     assert "| kept | 3 | 75% |\n| wrong answer | 1 | 25% |" in report
+    assert "- **Alarm at update 2, outage:** search was down; start it again" in report
+    assert "| relations not found | 25.0% | 25.0% |" in report
+    assert "| correlation of consistency with accuracy | -0.50 | -0.50 |" in report
+    assert "groups held for the search: 3" in report
     assert "### Best: 0.900 (accuracy 1.00, format 1.00, grounding n/a)" in report
     assert "### Median: 0.500" in report
     assert "### Worst: 0.200" in report

@@ -111,6 +111,14 @@ def test_a_scored_rollout_is_written_with_all_that_its_score_rests_on(
     assert first["generate_s"] == 2.5
     assert first["evidence"][0]["excerpt"] == "An enlarged cup\nis typical."
     assert first["evidence"][0]["id"] == "glaucoma-1"
+    assert (first["id"], lines[1]["id"]) == ("4.0", "4.1")
+    assert (first["claims"], first["recited"], first["outage"], first["held_s"]) == ([], None, "", 0.0)
+    assert (first["task"], first["split"], first["patient_id"], first["image_px"]) == (
+        "diagnosis",
+        "train",
+        "p4",
+        [112, 112],
+    )
     assert first["snapshot"] == "index-1"
     assert first["worker"] == "rollout-0"
 
@@ -142,6 +150,8 @@ def test_resuming_drops_what_lies_after_the_checkpoint(tmp_path: Path, make_grou
         run.log_step(step, {"reward/total": step / 10, "loss": math.nan})
         run.log_scored(step, [make_group([0.5])])
     run.log_evaluation("after", Result([Row("a")]))
+    run.log_alarm(2, kind="outage", text="down")
+    run.log_alarm(3, kind="no signal", text="none")
     run.write_facts("rl", {"adapter_publishes": 4})
     run.write_facts("photo", {"text": "old"})
     with run.time_stage("rl"):
@@ -163,6 +173,7 @@ def test_resuming_drops_what_lies_after_the_checkpoint(tmp_path: Path, make_grou
     lines = list(read_lines(run.path / "metrics.jsonl"))
     assert [(line["step"], line["reward/total"]) for line in lines] == [(1, 0.1), (2, 0.2), (3, 0.9)]
     assert lines[0]["non_finite"] == {"loss": "nan"}
+    assert [line["kind"] for line in read_lines(run.path / "alarms.jsonl")] == ["outage"]
     assert sorted(p.name for p in (run.path / "rollouts").iterdir()) == ["step-000001.jsonl", "step-000002.jsonl"]
     assert [p.name for p in sorted(run.path.glob("evaluation-*.json"))] == ["evaluation-before.json"]
     assert dict(again.facts) == {"rl": {"adapter_publishes": 4}}

@@ -55,12 +55,12 @@ async def test_groups_are_scored_concurrently_and_counted(tmp_path: Path) -> Non
 
 async def test_running_out_of_time_is_unscorable_and_counted(tmp_path: Path) -> None:
     config = Config()
-    config.reward = dataclasses.replace(config.reward, timeout_s=1e-9)
+    config.reward = dataclasses.replace(config.reward, timeout_s=1e-9, hold_s=0.0)
     worker = await started(config, tmp_path)
     scored = await worker.score(make_group(*[CHAIN * 100] * 20))
     assert (scored.trainable, scored.drop_reason) == (False, "unscorable")
     assert scored.scored[0].status is RewardStatus.UNSCORABLE
-    assert scored.scored[0].explanation == ("not scored: scoring took longer than reward.timeout_s=1e-09",)
+    assert scored.scored[0].explanation == ("not scored: not done within reward.hold_s + reward.timeout_s = 1e-09 s",)
 
 
 async def test_evidence_follows_top_k_and_weights_the_configuration(tmp_path: Path) -> None:

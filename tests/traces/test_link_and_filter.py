@@ -10,8 +10,8 @@ from fundus_ray.knowledge.records import Record, load_records
 from fundus_ray.knowledge.vocabulary import load_vocabulary
 from fundus_ray.reasoning.steps import read_chain
 from fundus_ray.traces.filter import CONTRADICTING, UNCITED, UNPARSEABLE, UNSUPPORTED, WRONG_ANSWER, reject_reason
-from fundus_ray.traces.link import LinkedTrace, link, relations_of, states
-from fundus_ray.types import Evidence, ImageRef, Modality, Sample
+from fundus_ray.traces.link import LinkedTrace, link, relations_of
+from fundus_ray.types import ImageRef, Modality, Sample
 
 VOCABULARY, RECORDS = load_vocabulary(), load_records()
 DR = "diabetic retinopathy"
@@ -41,12 +41,6 @@ def records(sample: Sample = SAMPLE) -> list[Record]:
 
 def verdict(one: LinkedTrace, sample: Sample = SAMPLE) -> str:
     return reject_reason(one, sample, records=records(sample), vocabulary=VOCABULARY)
-
-
-def passage(text: str, *, title: str = "") -> Evidence:
-    return Evidence(
-        passage_id="x", title=title, section="", text=text, source="", url="", licence="", score=1, rank=1, query=""
-    )
 
 
 def test_a_trace_names_the_findings_why_they_matter_and_the_label() -> None:
@@ -117,22 +111,6 @@ def test_relations_are_of_every_label_with_required_findings_first() -> None:
         ("enlarged_cup", "glaucoma", "required"),
         ("hard_exudate", DR, "supportive"),
     ]
-
-
-@pytest.mark.parametrize(
-    ("text", "title", "said"),
-    [
-        ("Microaneurysms are the earliest sign of diabetic retinopathy.", "", True),
-        ("They are the earliest sign: MAs.", "Diabetic retinopathy", True),
-        ("Microaneurysms are small.", "", False),
-        ("In early diabetic retinopathy there are no microaneurysms.", "", False),
-        ("Diabetic retinopathy threatens sight.", "", False),
-    ],
-)
-def test_a_passage_states_a_relation_where_it_names_both_by_any_of_their_names(
-    text: str, title: str, said: bool
-) -> None:
-    assert states(passage(text, title=title), finding="microaneurysm", label=DR, vocabulary=VOCABULARY) is said
 
 
 def test_a_relation_without_a_passage_is_no_reason_and_the_finding_is_stated_all_the_same() -> None:

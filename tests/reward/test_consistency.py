@@ -1,7 +1,8 @@
-"""Process rewards by hand-computed numbers, and the ways to game them."""
+"""Consistency by hand-computed numbers, and the ways to game it."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import pytest
@@ -10,8 +11,11 @@ from fundus_ray.data.phantoms import FINDING_RATES
 from fundus_ray.knowledge.records import load_records
 from fundus_ray.knowledge.vocabulary import load_vocabulary
 from fundus_ray.reasoning.chain import compose
-from fundus_ray.reasoning.steps import read_chain
-from fundus_ray.reward.process import Part, conclusion_agrees, consistency, grounding, stated_findings
+from fundus_ray.reasoning.steps import Mention, read_chain
+from fundus_ray.reward.conclusion import conclusion_agrees
+from fundus_ray.reward.consistency import Expected, consistency, expected_of
+from fundus_ray.reward.grounding import grounding
+from fundus_ray.reward.part import Part, stated_findings
 from fundus_ray.types import Modality
 
 VOCABULARY = load_vocabulary()
@@ -25,9 +29,17 @@ DR, AMD, RVO, HTR = (
 ALL_NINE = tuple(VOCABULARY.findings)[:9]
 
 
-def judge(text: str, *answer: str, modality: Modality = Modality.CFP) -> Part:
-    records = [RECORDS.get(option, modality) for option in answer]
-    return consistency(read_chain(text, VOCABULARY), answer=answer, records=records, vocabulary=VOCABULARY)
+def judge(text: str, *answer: str, expected: Expected | None = None, max_claims: int = 12) -> Part:
+    records = [record for option in answer if (record := RECORDS.get(option, Modality.CFP)) is not None]
+    reading = read_chain(text, VOCABULARY)
+    return consistency(
+        reading,
+        answer=answer,
+        concluded=conclusion_agrees(reading.conclusion, answer=answer, vocabulary=VOCABULARY),
+        expected=expected or expected_of(records),
+        max_claims=max_claims,
+        vocabulary=VOCABULARY,
+    )
 
 
 def score(findings: Sequence[str], *answer: str) -> float:
@@ -164,33 +176,6 @@ def test_a_missing_conclusion_is_not_consistent() -> None:
     assert part.reasons[-1] == f"no conclusion but answer '{DR}': consistency 0"
 
 
-@pytest.mark.parametrize(
-    ("conclusion", "answer", "agrees"),
-    [
-        ("AMD", [AMD], True),
-        ("signs of age related macular degeneration", [AMD], True),
-        ("glaucoma and diabetic retinopathy", [DR, "glaucoma"], True),
-        ("glaucoma", [DR, "glaucoma"], False),
-        ("glaucoma, not AMD", ["glaucoma"], True),
-        ("Grade 2, moderate", ["grade 2, moderate"], True),
-        ("grade 2", ["grade 3"], False),
-        ("severe diabetic retinopathy", ["mild diabetic retinopathy"], False),
-        (None, ["glaucoma"], False),
-    ],
-)
-def test_conclusion_agrees_by_text_or_label(conclusion: str | None, answer: list[str], agrees: bool) -> None:
-    assert conclusion_agrees(conclusion, answer=answer, vocabulary=VOCABULARY) is agrees
-
-
-def test_without_a_record_consistency_does_not_apply() -> None:
-    text = "<think>Findings: drusen. Conclusion: squint.</think><answer>A</answer>"
-    part = judge(text, "squint")
-    assert part.value is None
-    assert part.reasons == ("consistency does not apply: no knowledge record of 'squint'",)
-    assert judge(text, "left eye", modality=Modality.OCT).value is None
-    assert judge(text, AMD, "squint").value is None
-
-
 def test_reasons_name_the_rule_and_each_required_finding() -> None:
     reasons = judge(
         "<think>Findings: hard exudates, enlarged cup. Conclusion: diabetic retinopathy.</think><answer>B</answer>", DR
@@ -203,31 +188,52 @@ def test_reasons_name_the_rule_and_each_required_finding() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("stated", "annotated", "value"),
-    [
-        (["drusen", "hard_exudate"], ["drusen", "enlarged_cup", "flame_haemorrhage"], 0.4),  # 2 x 1 / (2 + 3)
-        (["drusen"], ["drusen", "hard_exudate"], 2 / 3),
-        (["drusen"], ["drusen"], 1.0),
-        (["drusen"], [], 0.0),
-        ([], ["drusen"], 0.0),
-        ([], [], 1.0),
-        (["drusen", "drusen"], ["drusen"], 1.0),
-        (ALL_NINE, ["drusen"], 0.2),  # 2 x 1 / (9 + 1)
-    ],
-)
-def test_grounding_is_f1_by_hand(stated: list[str], annotated: list[str], value: float) -> None:
-    assert grounding(stated, annotated, vocabulary=VOCABULARY).value == pytest.approx(value)
-
-
-def test_grounding_says_what_was_missed_and_made_up() -> None:
-    part = grounding(["drusen", "hard_exudate"], ["drusen", "enlarged_cup"], vocabulary=VOCABULARY)
-    assert part.reasons == (
-        "on the image and stated: drusen",
-        "on the image but missed: enlarged optic cup",
-        "stated but not on the image: hard exudates",
+def test_listing_everything_pays_less_also_where_a_record_names_no_contradiction() -> None:
+    everything = sorted(VOCABULARY.findings, key=lambda f: f != "microaneurysm")  # the required one first
+    bare = Expected(
+        required=(frozenset({"microaneurysm"}),), supportive=frozenset(), contradicting=frozenset(), rules=()
     )
+    text = compose(findings=[VOCABULARY.name(f) for f in everything], conclusion=DR, letters=["A"])
+    listed = len(set(read_chain(text, VOCABULARY).findings))
+    assert listed > 100
+    part = judge(text, DR, expected=bare)
+    # 1 for, all beyond the first twelve against
+    assert part.value == pytest.approx(1 / (1 + 2 * (listed - 12)))
+    assert any(r.startswith("beyond the 12 findings that count (reward.max_claims)") for r in part.reasons)
+    assert judge(compose(findings=["microaneurysms"], conclusion=DR, letters=["A"]), DR, expected=bare).value == 1.0
 
 
-def test_an_image_without_annotation_has_no_grounding() -> None:
-    assert grounding(["drusen"], None, vocabulary=VOCABULARY).value is None
+def test_an_item_is_met_by_any_one_of_its_findings() -> None:
+    either = Expected(
+        required=(frozenset({"microaneurysm", "dot_blot_haemorrhage"}), frozenset({"hard_exudate"})),
+        supportive=frozenset(),
+        contradicting=frozenset(),
+        rules=(),
+    )
+    chain = "<think>Findings: {}. Conclusion: diabetic retinopathy.</think><answer>A</answer>"
+    both = judge(chain.format("dot and blot haemorrhages, hard exudates"), DR, expected=either)
+    assert both.value == 1.0
+    assert (
+        "required, any of dot and blot haemorrhages, microaneurysms: dot and blot haemorrhages stated" in both.reasons
+    )
+    # Two of one item do not meet the other.
+    one = judge(chain.format("microaneurysms, dot and blot haemorrhages"), DR, expected=either)
+    assert one.value == pytest.approx(0.6 * 0.5 + 0.4)
+
+
+def test_a_supposed_finding_is_not_stated() -> None:
+    reading = dataclasses.replace(
+        read_chain("<think>Findings: none. Conclusion: diabetic retinopathy.</think><answer>A</answer>", VOCABULARY),
+        hedged=(Mention("microaneurysm", 0, 1),),
+    )
+    record = RECORDS.get(DR, Modality.CFP)
+    assert record is not None
+    part = consistency(
+        reading,
+        answer=(DR,),
+        concluded=True,
+        expected=expected_of([record]),
+        max_claims=12,
+        vocabulary=VOCABULARY,
+    )
+    assert part.value == 0.0

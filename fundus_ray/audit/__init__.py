@@ -1,0 +1,1 @@
+"""Why a chain got its score: read scored rollouts, explain one, score one chain, score past ones again."""

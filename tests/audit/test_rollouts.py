@@ -1,0 +1,156 @@
+"""What a run wrote is read back, explained, and scored again."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fundus_ray.audit.explain import explain
+from fundus_ray.audit.lines import find, read_groups
+from fundus_ray.audit.rescore import comparison, rescore, write_rescored
+from fundus_ray.config import load
+from fundus_ray.errors import ConfigError, DataError
+from fundus_ray.knowledge.vocabulary import load_vocabulary
+from fundus_ray.obs.rollout_lines import group_of, rollout_lines
+from fundus_ray.obs.strict_json import line_of
+from fundus_ray.types import CheckedClaim, ScoredGroup, Verdict
+
+MakeGroup = Callable[..., ScoredGroup]
+TEXTS = (
+    "<think>Findings: enlarged optic cup. No drusen. Conclusion: glaucoma.</think><answer>B</answer>",
+    "<think>Findings: drusen. Conclusion: normal.</think><answer>A</answer>",
+    "no idea \x1b[2J",
+)
+
+
+def scored(make_group: MakeGroup, *, group_id: int, totals: list[float | None]) -> ScoredGroup:
+    """A group whose chains are TEXTS."""
+    made = make_group(totals, group_id=group_id)
+    sample = dataclasses.replace(made.group.prompt.sample, findings=("enlarged_cup",))
+    rollouts = tuple(dataclasses.replace(r, text=t) for r, t in zip(made.group.rollouts, TEXTS, strict=False))
+    group = dataclasses.replace(
+        made.group, rollouts=rollouts, prompt=dataclasses.replace(made.group.prompt, sample=sample)
+    )
+    claim = CheckedClaim("enlarged_cup", "glaucoma", True, 17, 36, Verdict.SUPPORTED, 0.9, "record", "glaucoma-1", "ok")
+    items = tuple(
+        dataclasses.replace(s, rollout=r, findings=("enlarged_cup",), claims=(claim,))
+        for s, r in zip(made.scored, rollouts, strict=True)
+    )
+    return dataclasses.replace(made, group=group, scored=items)
+
+
+@pytest.fixture
+def file(tmp_path: Path, make_group: MakeGroup) -> Path:
+    groups = [
+        scored(make_group, group_id=17, totals=[0.9, 0.1, 0.0]),
+        scored(make_group, group_id=18, totals=[None, None]),
+    ]
+    path = tmp_path / "step-000001.jsonl"
+    path.write_text("".join(line_of(line) + "\n" for group in groups for line in rollout_lines(group)))
+    return path
+
+
+def test_lines_hold_the_group_that_they_were_written_from(make_group: MakeGroup) -> None:
+    whole = scored(make_group, group_id=3, totals=[0.5, 0.25])
+    again = group_of([json.loads(line_of(line)) for line in rollout_lines(whole)])
+    assert again.prompt.sample == whole.group.prompt.sample
+    assert [r.text for r in again.rollouts] == list(TEXTS[:2])
+    assert again.policy == whole.group.policy
+    assert (again.prompt.group_id, again.prompt.seed) == (whole.group.prompt.group_id, whole.group.prompt.seed)
+
+
+def test_groups_and_rollouts_are_found_by_id_and_by_sample(file: Path) -> None:
+    groups = read_groups(file)
+    assert [len(group.lines) for group in groups] == [3, 2]
+    assert [line.where for line in find(groups, "17.1", path=file)] == [f"{file}:2"]
+    assert [line.fields["id"] for line in find(groups, "phantom-18", path=file)] == ["18.0", "18.1"]
+    assert len(read_groups(file.parent)) == 2
+
+
+@pytest.mark.parametrize(
+    ("wanted", "said"), [("17.9", "near are 17.0, 17.1, 17.2"), ("zzz", "ids go from 17.0 to 18.1")]
+)
+def test_an_id_that_is_not_there_names_those_near(file: Path, wanted: str, said: str) -> None:
+    with pytest.raises(DataError, match=f"holds no rollout '{wanted}'; {said}"):
+        find(read_groups(file), wanted, path=file)
+
+
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [
+        ('{"id":', ":6: not JSON"),
+        ("[]", ":6: not an object"),
+        ('{"id": "1.0"}', ":6: no 'gold_findings' in it"),
+    ],
+)
+def test_a_broken_line_is_named_by_file_and_line(file: Path, broken: str, said: str) -> None:
+    file.write_text(file.read_text() + broken + "\n")
+    with pytest.raises(DataError, match=f"{file}{said}"):
+        read_groups(file)
+
+
+def test_a_changed_line_is_named_too(file: Path) -> None:
+    lines = file.read_text().splitlines()
+    lines[1] = json.dumps({**json.loads(lines[1]), "modality": "MRI"})
+    file.write_text("\n".join(lines))
+    with pytest.raises(DataError, match=f"{file}:2: not a scored rollout: 'MRI'"):
+        read_groups(file)
+
+
+def test_missing_and_empty_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"gone\.jsonl does not exist"):
+        read_groups(tmp_path / "gone.jsonl")
+    with pytest.raises(DataError, match="holds no scored rollout"):
+        read_groups(tmp_path)
+
+
+def test_a_rollout_is_explained_with_its_marks_parts_claims_and_passages(file: Path) -> None:
+    (line,) = find(read_groups(file), "17.0", path=file)
+    text = explain(line.fields, load_vocabulary())
+    assert "What is the most likely diagnosis?" in text
+    assert "A. normal; B. glaucoma" in text
+    assert "Findings: [+enlarged optic cup]. No [-drusen]. Conclusion: glaucoma." in text
+    assert "0.900 (scored)" in text
+    assert "grounding    does not apply" in text
+    assert "enlarged optic cup speaks for glaucoma: supported (record, 0.90): ok" in text
+    assert "Glaucoma (glaucoma-1, score 3.5): An enlarged cup is typical." in text
+    assert "knowledge snapshot index-1" in text
+
+
+def test_what_a_model_wrote_cannot_steer_the_terminal(file: Path) -> None:
+    (line,) = find(read_groups(file), "17.2", path=file)
+    assert "\x1b" not in explain(line.fields, load_vocabulary())
+
+
+def test_rescoring_under_the_same_settings_changes_nothing_the_second_time(file: Path, tmp_path: Path) -> None:
+    config = load(None, [f"run.dir={tmp_path}"])
+    first = rescore(config, read_groups(file))
+    out = tmp_path / "again.jsonl"
+    write_rescored(first, out, source=file)
+    second = rescore(config, read_groups(out))
+    assert [json.loads(line_of(a)) for a in second.old] == [json.loads(line_of(b)) for b in second.new]
+    assert "Rank correlation of the totals (Spearman): 1.000, n = 5." in comparison(second)
+
+
+def test_other_weights_change_the_totals_and_the_table_says_so(file: Path, tmp_path: Path) -> None:
+    settings = [f"run.dir={tmp_path}", "reward.format=0", "reward.consistency=0", "reward.grounding=0"]
+    result = rescore(load(None, settings), read_groups(file))
+    assert [line["total"] for line in result.new] == [1.0, 0.0, 0.0, 1.0, 0.0]
+    assert [line["text"] for line in result.new] == [*TEXTS, *TEXTS[:2]]
+    table = comparison(result)
+    assert "| **total** | 0.333 | 0.333 | +0.000 | 3 | 3 |" in table
+    assert "2 rollouts had no score before" in table
+    assert "Knowledge differs: snapshots" in table
+
+
+def test_the_runs_own_record_is_not_replaced(file: Path, tmp_path: Path) -> None:
+    result = rescore(load(None, [f"run.dir={tmp_path}"]), read_groups(file))
+    for out, source in ((file, file), (file, file.parent)):
+        with pytest.raises(ConfigError, match="would replace the run's own record"):
+            write_rescored(result, out, source=source)
+    with pytest.raises(ConfigError, match="cannot be written"):
+        write_rescored(result, tmp_path / "no" / "x.jsonl", source=file)

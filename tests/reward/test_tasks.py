@@ -1,0 +1,250 @@
+"""What the process parts mean for each kind of question."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import pytest
+
+from fundus_ray.knowledge.records import load_records
+from fundus_ray.reasoning.answer import choose
+from fundus_ray.reasoning.steps import read_chain
+from fundus_ray.reward.consistency import consistency
+from fundus_ray.reward.tasks import TASKS, Against, Scope, asked_lesion, concludes, expected, rule_of
+from fundus_ray.types import ImageRef, Modality, Sample
+
+RECORDS = load_records()
+VOCABULARY = RECORDS.vocabulary
+YES_NO = ("Yes", "No")
+COUNTS = ("Not observed in the image", "<=5", "5-15", "15-25", "25-35", ">35")
+SIDES = ("Temporal side of the optic disc center", "Superior side of the optic disc center", COUNTS[0])
+ANY_MA = "Is there any Microaneurysm in the image?"
+
+
+def make(
+    task: str, question: str, options: Sequence[str], *, modality: Modality = Modality.CFP, right: str = ""
+) -> Sample:
+    return Sample(
+        id="s",
+        image=ImageRef("x.png", "0", 112, 112),
+        modality=modality,
+        question=question,
+        options=tuple(options),
+        answer=(right or options[0],),
+        task=task,
+        source="test",
+        split="train",
+        patient_id="p",
+    )
+
+
+def value(sample: Sample, findings: str, conclusion: str, letters: str) -> float | None:
+    """Consistency of a chain in the grammar."""
+    text = f"<think>Findings: {findings}. Conclusion: {conclusion}.</think><answer>{letters}</answer>"
+    reading, rule = read_chain(text, VOCABULARY), rule_of(sample, RECORDS)
+    answer = choose(reading.answer, sample.options)
+    assert answer is not None
+    asked_for = expected(rule, sample, answer=answer, records=RECORDS)
+    if isinstance(asked_for, str):
+        return None
+    return consistency(
+        reading,
+        answer=answer,
+        concluded=concludes(rule, sample, reading=reading, answer=answer, vocabulary=VOCABULARY),
+        expected=asked_for,
+        max_claims=12,
+        vocabulary=VOCABULARY,
+    ).value
+
+
+@pytest.mark.parametrize(
+    ("findings", "conclusion", "letter", "consistent"),
+    [
+        ("microaneurysms", "Yes", "A", 1.0),
+        ("microaneurysms, drusen", "microaneurysms are present", "A", 1.0),
+        ("hard exudates", "Yes", "A", 0.0),  # the chain does not state what it answers
+        ("no microaneurysms", "Yes", "A", 0.0),
+        ("none", "No", "B", 1.0),
+        ("no microaneurysms", "no microaneurysm", "B", 1.0),
+        ("hard exudates", "No", "B", 1.0),
+        ("microaneurysms", "No", "B", 0.0),
+        ("microaneurysms", "Yes", "B", 0.0),
+    ],
+)
+def test_a_question_about_one_lesion_is_consistent_where_the_chain_states_it_exactly_if_it_answers_yes(
+    findings: str, conclusion: str, letter: str, consistent: float
+) -> None:
+    assert value(make("lesion", ANY_MA, YES_NO), findings, conclusion, letter) == consistent
+
+
+def test_a_kind_of_the_lesion_is_the_lesion() -> None:
+    sample = make("lesion", "Is there any Haemorrhage in the image?", YES_NO)
+    assert value(sample, "flame haemorrhages", "Yes", "A") == 1.0
+    assert value(sample, "flame haemorrhages", "No", "B") == 0.0
+    assert value(sample, "vitreous haemorrhage", "No", "B") == 1.0
+
+
+@pytest.mark.parametrize(
+    ("findings", "conclusion", "letter", "consistent"),
+    [
+        ("microaneurysms", "5-15", "C", 1.0),
+        ("microaneurysms", "several microaneurysms", "C", 1.0),
+        ("microaneurysms", "25-35 microaneurysms", "C", 0.0),  # another option's range
+        ("none", "Not observed in the image", "A", 1.0),
+        ("microaneurysms", "Not observed in the image", "A", 0.0),
+        ("none", "5-15", "C", 0.0),
+    ],
+)
+def test_a_count_needs_the_lesion_unless_the_answer_denies_it(
+    findings: str, conclusion: str, letter: str, consistent: float
+) -> None:
+    sample = make("count", "How many Microaneurysm are there in the image?", COUNTS)
+    assert value(sample, findings, conclusion, letter) == consistent
+
+
+@pytest.mark.parametrize(
+    ("option", "bounds"),
+    [
+        ("<=5", (0, 5)),
+        ("5-15", (5, 15)),
+        ("5 to 15", (5, 15)),
+        (">35", (35, float("inf"))),
+        ("12", (12, 12)),
+        ("many", None),
+        (COUNTS[0], None),
+    ],
+)
+def test_the_range_of_a_count_is_read_from_the_option(option: str, bounds: tuple[float, float] | None) -> None:
+    sample = make("count", "How many Microaneurysm are there in the image?", [option])
+    asked_for = expected(TASKS["count"], sample, answer=[option], records=RECORDS)
+    assert not isinstance(asked_for, str)
+    assert asked_for.count == bounds
+
+
+def test_several_locations_say_that_the_lesion_is_there() -> None:
+    sample = make("location", "Where is the Hard exudate?", SIDES)
+    both = f"{SIDES[0]}, {SIDES[1]}"
+    assert value(sample, "hard exudates", both, "A,B") == 1.0
+    assert value(sample, "none", both, "A,B") == 0.0
+    assert value(sample, "hard exudates", SIDES[2], "C") == 0.0
+
+
+@pytest.mark.parametrize(
+    ("findings", "conclusion", "letter", "consistent"),
+    [
+        ("none", "normal", "B", 1.0),
+        ("drusen", "No", "B", 1.0),  # a few belong to age
+        ("hard exudates", "No", "B", 0.0),
+        ("hard exudates", "diabetic retinopathy", "A", 1.0),
+        ("none", "Yes", "A", 0.0),
+        ("hard exudates", "normal", "A", 0.0),
+    ],
+)
+def test_an_abnormal_image_needs_a_finding_that_a_normal_one_excludes(
+    findings: str, conclusion: str, letter: str, consistent: float
+) -> None:
+    sample = make("abnormality", "Is there any abnormality in the image?", YES_NO)
+    assert value(sample, findings, conclusion, letter) == consistent
+
+
+def test_naming_one_more_finding_cannot_hide_a_wrong_yes() -> None:
+    sample = make("lesion", ANY_MA, YES_NO)
+    others = [f for f in VOCABULARY.findings if f != "microaneurysm"][:11]
+    assert value(sample, ", ".join(map(VOCABULARY.name, others)), "Yes", "A") == 0.0
+
+
+def test_grades_and_several_diagnoses_are_held_against_their_records() -> None:
+    grades = ("No any diabetic retinopathy", "Severe nonproliferative diabetic retinopathy")
+    assert value(make("grading", "Which grade?", grades), "microaneurysms", grades[0], "A") == 0.0
+    assert value(make("grading", "Which grade?", grades), "none", grades[0], "A") == 1.0
+    several = make("diagnosis", "Which conditions?", ("diabetic retinopathy", "glaucoma", "No abnormality"))
+    both = "diabetic retinopathy, glaucoma"
+    assert value(several, "microaneurysms, enlarged cup", both, "A,B") == 1.0
+    assert value(several, "microaneurysms", both, "A,B") == pytest.approx(0.6 / 2 + 0.4)
+
+
+def test_what_kind_of_image_it_is_has_nothing_to_do_with_findings() -> None:
+    sample = make("modality", "Which modality?", ("Color fundus photography", "Optical coherence tomography"))
+    assert value(sample, "drusen", "Color fundus photography", "A") is None
+    rule = rule_of(sample, RECORDS)
+    assert (rule.knowledge, rule.grounding) == (False, Scope.NOTHING)
+
+
+@pytest.mark.parametrize(
+    ("question", "options", "against"),
+    [
+        ("What is it?", ("glaucoma", "squint"), Against.RECORDS),
+        (ANY_MA, YES_NO, Against.LESION),
+        ("Is it a left eye?", YES_NO, Against.NOTHING),
+        ("How sharp?", ("sharp", "blurred"), Against.NOTHING),
+    ],
+)
+def test_a_task_that_the_table_does_not_know_is_judged_by_its_options(
+    question: str, options: tuple[str, ...], against: Against
+) -> None:
+    assert rule_of(make("my own task", question, options), RECORDS).consistency is against
+
+
+def test_a_free_answer_is_judged_by_its_record() -> None:
+    sample = make("question", "What is it?", (), right="glaucoma")
+    assert rule_of(sample, RECORDS).consistency is Against.RECORDS
+
+
+@pytest.mark.parametrize("question", ["Is there any abnormality?", "Are there drusen or hard exudates?"])
+def test_a_question_that_names_no_finding_or_several_asks_for_no_lesion(question: str) -> None:
+    sample = make("lesion", question, YES_NO)
+    assert asked_lesion(sample, VOCABULARY) == frozenset()
+    assert value(sample, "drusen", "Yes", "A") is None
+
+
+def test_without_a_record_consistency_does_not_apply() -> None:
+    eyes = ("left eye", "right eye")
+    assert value(make("laterality", "Which eye?", eyes), "optic disc on the left", "left eye", "A") == 1.0
+    assert value(make("laterality", "Which eye?", eyes, modality=Modality.OCT), "none", "left eye", "A") is None
+    mixed = make("diagnosis", "Which?", ("glaucoma", "squint"))
+    answer = ("glaucoma", "squint")
+    said = expected(rule_of(mixed, RECORDS), mixed, answer=answer, records=RECORDS)
+    assert said == "consistency does not apply: no knowledge record of 'squint'"
+
+
+LESIONS = [
+    "Fibrous_proliferation",
+    "Haemorrhage",
+    "Hard_exudate",
+    "Intraretinal_Fluid",
+    "Intraretinal_hemorrhage",
+    "Microaneurysm",
+    "Neovascularization",
+    "Pigment_Epithelial_Detachment",
+    "Preretinal_hemorrhage",
+    "Soft_exudate",
+    "Subretinal_Fluid",
+    "Vitreous_hemorrhage",
+]
+
+
+@pytest.mark.parametrize("lesion", LESIONS)
+def test_every_lesion_that_funbench_asks_for_is_known(lesion: str) -> None:
+    name = lesion.replace("_", " ")
+    sample = make("lesion", f"Is there any {name} in the image?", YES_NO)
+    assert value(sample, name, f"{name} is present", "A") == 1.0
+    assert value(sample, f"no {name}", f"no {name}", "B") == 1.0
+    assert value(sample, f"no {name}", "Yes", "A") == 0.0
+
+
+def test_a_stated_number_must_be_the_answers() -> None:
+    sample = make("count", "How many Microaneurysm are there in the image?", COUNTS)
+    text = "<think>Findings: microaneurysms. Conclusion: 5-15.</think><answer>C</answer>"
+    reading = read_chain(text, VOCABULARY)
+    asked_for = expected(TASKS["count"], sample, answer=("5-15",), records=RECORDS)
+    assert not isinstance(asked_for, str)
+
+    def with_count(count: int | None) -> float | None:
+        counted = dataclasses.replace(reading, asserted=(dataclasses.replace(reading.asserted[0], count=count),))
+        return consistency(
+            counted, answer=("5-15",), concluded=True, expected=asked_for, max_claims=12, vocabulary=VOCABULARY
+        ).value
+
+    assert [with_count(n) for n in (None, 5, 12, 15)] == [1.0] * 4
+    assert [with_count(n) for n in (3, 40)] == [pytest.approx(1 / 3)] * 2  # 1 for, 1 against
