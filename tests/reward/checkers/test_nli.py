@@ -23,14 +23,14 @@ from fundus_ray.types import Evidence, Modality, Verdict
 
 VOCABULARY = load_vocabulary()
 S, C, N = Verdict.SUPPORTED, Verdict.CONTRADICTED, Verdict.NOT_FOUND
-PAIRS = tuple(itertools.product(("drusen", "microaneurysm", "cotton_wool_spot"), ("glaucoma", "diabetic retinopathy")))
+PAIRS = (("drusen", "glaucoma"), ("microaneurysm", "diabetic retinopathy"), ("cotton_wool_spot", "papilloedema"))
 # What a passage may say; the outputs stand in an order of their own, which the model's config names.
 OUTPUTS = {0: "contradiction", 1: "neutral", 2: "ENTAILMENT"}
 SAYS = {
     2: ("{f} mark {l}.", "In {l} one finds {f}.", "{f} are common in {l}."),
     0: ("{f} are never seen in {l}.", "In {l} there are no {f}.", "{f} are not found in {l}."),
 }
-STEPS = 300
+STEPS = 250
 
 
 def passage(text: str, *, name: str = "p#0") -> Evidence:
@@ -60,7 +60,7 @@ def save_model(folder: Path, *, outputs: dict[int, str], train: bool) -> Path:
         BertConfig(
             vocab_size=len(known),
             hidden_size=64,
-            num_hidden_layers=1,
+            num_hidden_layers=2,
             num_attention_heads=4,
             intermediate_size=128,
             max_position_embeddings=64,
@@ -72,7 +72,10 @@ def save_model(folder: Path, *, outputs: dict[int, str], train: bool) -> Path:
         )
     )
     if train:
-        optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
+        # Whether two names are the same is learned faster where their places say nothing.
+        torch.nn.init.zeros_(model.bert.embeddings.position_embeddings.weight)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+        schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.01, total_iters=STEPS)
         rng = random.Random(0)
         by_output = [[row for row in rows() if row[2] == output] for output in range(3)]
         for _ in range(STEPS):
@@ -82,6 +85,7 @@ def save_model(folder: Path, *, outputs: dict[int, str], train: bool) -> Path:
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
+            schedule.step()
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
@@ -103,19 +107,19 @@ async def test_a_claim_has_the_verdict_of_what_its_passage_says(checker: NliChec
         for form, supports in itertools.product(forms, (True, False)):
             claims.append(claim(pair, passage(said(pair, form)), supports=supports))
             verdicts.append(S if (output == 2) == supports else C)
-    found = await checker.check(claims)  # 72 pairs: more than one batch
+    found = await checker.check(claims)  # 36 pairs: more than one batch
     assert [f.verdict for f in found] == verdicts
     assert all(CONFIDENT <= f.confidence <= 1 for f in found)
 
 
 async def test_a_passage_about_something_else_decides_nothing(checker: NliChecker) -> None:
-    (asked, other) = PAIRS[0], PAIRS[3]
+    (asked, other) = PAIRS[0], PAIRS[1]
     (found,) = await checker.check([claim(asked, passage(said(other, SAYS[2][0])))])
     assert (found.verdict, found.passage) == (N, None)
 
 
 async def test_the_passage_that_is_surest_decides_and_is_named(checker: NliChecker) -> None:
-    asked, other = PAIRS[0], PAIRS[3]
+    asked, other = PAIRS[0], PAIRS[1]
     silent, speaks = passage(said(other, SAYS[2][0]), name="a#0"), passage(said(asked, SAYS[2][1]), name="b#1")
     (found,) = await checker.check([claim(asked, silent, speaks)])
     assert (found.verdict, found.passage) == (S, speaks)
