@@ -59,9 +59,8 @@ async def write_all(config: Config, out: Path) -> None:
     async def read(image: ImageRef, request: ModelRequest) -> ModelReply:
         record = records.get(label_of[image.path], samples[0].modality)
         assert record is not None
-        return ModelReply(
-            json.dumps({"findings": [records.vocabulary.name(f) for f in record.required]}), complete=True
-        )
+        needed = (*record.required, *(group[0] for group in record.any_of))
+        return ModelReply(json.dumps({"findings": [records.vocabulary.name(f) for f in needed]}), complete=True)
 
     retriever = await build_store(config.knowledge, folder=out.parent / "store")
     writer = TraceWriter(config, labels=samples[0].options, records=records, retriever=retriever, read=read)
