@@ -4,8 +4,9 @@
 
 In the first run the server stays away (reward.outage=mask: training goes on without what needs the search), in the
 second it comes back after some seconds (reward.outage=drop). A rollout is a zero because of the outage where it was
-trained on with a total of 0, but scored again with the embedded store, which was never down, it has more. The server is
-that of the tests (package noida-db). Ends with exit code 1 where there is such a zero or a run did not end well.
+trained on with a total of 0, though scored again with the embedded store, which was never down, it has more than 0 in a
+part that was not masked. The server is that of the tests (package noida-db). Ends with exit code 1 where there is such
+a zero or a run did not end well.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from search_server import Server
 
@@ -147,9 +149,16 @@ def judged(folder: Path, config: Config, *, problem: str) -> Result:
         updates=f"{steps} of {config.loop.steps}",
         groups=counts,
         rollouts=len(trained),
-        zeros=sum(old["total"] == 0 and (old["status"] == "unscorable" or new["total"] > 0) for old, new in trained),
+        zeros=sum(old["total"] == 0 and _earned_more(old, new, config) for old, new in trained),
         problem=problem,
     )
+
+
+def _earned_more(old: dict[str, Any], new: dict[str, Any], config: Config) -> bool:
+    if old["status"] == "unscorable":
+        return True  # a number that means nothing was trained on
+    paid = [part for part, value in old["parts"].items() if value is not None and getattr(config.reward, part)]
+    return bool(new["status"] == "scored" and any(new["parts"][part] for part in paid))
 
 
 def report(results: Sequence[Result]) -> str:

@@ -20,6 +20,7 @@ from fundus_ray.config import Config
 from fundus_ray.knowledge.records import Records
 from fundus_ray.knowledge.retriever import Retriever, SearchError
 from fundus_ray.knowledge.store import BuiltStore, open_store, records_of
+from fundus_ray.reasoning.steps import read_chain
 from fundus_ray.reward.breaker import FIRST_PAUSE_S, LONGEST_PAUSE_S, BreakerState, CircuitBreaker
 from fundus_ray.reward.checkers.checker import Checker, CheckerError
 from fundus_ray.reward.checkers.open import open_checker
@@ -72,6 +73,7 @@ class RewardWorker:
         search = CircuitBreaker(SearchError, doing="the search", limit_s=limit_s)
         check = CircuitBreaker(CheckerError, doing="the check", limit_s=limit_s)
         self._breakers = (search, check)
+        await asyncio.to_thread(read_chain, "No drusen.", records.vocabulary)  # compiles its patterns: seconds, once
         self._retriever = await open_store(self._config.knowledge, self._built)
         self._scorer = make_rubric(
             self._config,
