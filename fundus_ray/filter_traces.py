@@ -28,10 +28,11 @@ from fundus_ray.traces.filter import (
     REASONS,
     SAMPLE_CHANGED,
     SAMPLE_GONE,
+    STALE_REASON,
     UNPARSEABLE,
     reject_reason,
 )
-from fundus_ray.traces.link import Relation, label_records
+from fundus_ray.traces.link import Relation, label_records, relations_of
 from fundus_ray.traces.reader import findings_of
 from fundus_ray.traces.show import readable
 from fundus_ray.traces.store import (
@@ -80,7 +81,10 @@ class Judge:
             return UNPARSEABLE  # without findings because the reply could not be read, not because it names none
         standing = tuple(relation for relation in stored.trace.relations if self._states(relation))
         trace = replace(stored.trace, relations=standing)
-        return reject_reason(trace, sample, records=records, vocabulary=self._records.vocabulary)
+        reason = reject_reason(trace, sample, records=records, vocabulary=self._records.vocabulary)
+        roles = {(finding, label): role for finding, label, role in relations_of(trace.findings, records)}
+        stands = standing == stored.trace.relations and all(roles.get((r.finding, r.label)) == r.role for r in standing)
+        return reason or ("" if stands else STALE_REASON)
 
     def _said(self, stored: StoredTrace) -> tuple[str, ...] | None:
         return findings_of(ModelReply(stored.reply, complete=True), self._records.vocabulary)
@@ -111,6 +115,7 @@ def filter_traces(config: Config, *, folder: Path, show: int = 0) -> Filtered:
         before = list(stored_traces(folder))
         _check_data(before, samples, folder=folder)
         after = [replace(one, rejected=judge.verdict(one, samples.get(one.trace.sample_id))) for one in before]
+        _check_verdicts(after, folder=folder)
         write_verdicts(folder, [one.rejected for one in after], judged_with=corpus.snapshot)
         export_kept(folder, samples)
     return Filtered(
@@ -134,4 +139,13 @@ def _check_data(traces: Sequence[StoredTrace], samples: Mapping[str, Sample], *,
         raise DataError(
             f"{folder}: none of its {len(traces)} traces is of a training sample of this data (first: "
             f"{traces[0].trace.sample_id}); give the --config and data.* settings that they were made with"
+        )
+
+
+def _check_verdicts(traces: Sequence[StoredTrace], *, folder: Path) -> None:
+    """Phantoms of the same number have the same id, whatever the settings: then each of them has changed."""
+    if traces and all(one.rejected in (SAMPLE_GONE, SAMPLE_CHANGED) for one in traces):
+        raise DataError(
+            f"{folder}: not one of its {len(traces)} traces is of a training sample as this data has it (image, "
+            "modality, options and their order, answer); give the --config and data.* settings that they were made with"
         )

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fundus_ray.config import Config
+from fundus_ray.errors import DataError
 from fundus_ray.knowledge.records import Records
 from fundus_ray.sft.warm_start import warm_start
-from fundus_ray.traces.filter import verdict_table
+from fundus_ray.traces.filter import KEPT, verdict_table
 from fundus_ray.types import Sample
 from fundus_ray.write_traces import read_all, reader_model
 
@@ -46,7 +47,13 @@ def first_policy(
             folder = read_all(config, samples, reader=reader, records=records, cache_dir=cache_dir)
             traces, verdicts = folder.path, folder.counts()
             print(verdict_table(verdicts), flush=True)
+            if not verdicts.get(KEPT):
+                raise DataError(
+                    f"traces.reader={config.traces.reader}: none of its {len(samples)} traces passes the filter (they "
+                    f"are in {traces}); take a better reader, or give the labels records (knowledge.records_dir)"
+                )
         config = replace(config, sft=replace(config.sft, traces=str(traces)))
-    with stage("sft", f"policy version 0: warm start on {config.sft.target}"):
+    doing = f"warm start on {config.sft.target}" if learns else "policy.path as it is"
+    with stage("sft", f"policy version 0: {doing}"):
         model_path = warm_start(config, samples, records=records, cache_dir=cache_dir, reader=reader)
     return FirstPolicy(model_path=model_path, traces=traces, verdicts=verdicts)

@@ -254,7 +254,7 @@ def _check_same_base(folder: RunFolder, model_path: Path) -> None:
     if before is not None and before != str(model_path.resolve()):
         raise ConfigError(
             f"--resume {folder.path}: its policy stands on {before}, but these settings give {model_path}; leave "
-            "run.seed, data.*, sft.* and policy.* as they were"
+            "run.seed, data.*, traces.*, sft.* and policy.* as they were"
         )
 
 

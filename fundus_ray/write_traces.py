@@ -28,6 +28,7 @@ from fundus_ray.knowledge.retriever import Retriever
 from fundus_ray.knowledge.store import build_store, records_of
 from fundus_ray.reasoning.passage import relation_query, states
 from fundus_ray.runtime import start_readers
+from fundus_ray.sft.checkpoint import fingerprint
 from fundus_ray.sft.reader import train_reader
 from fundus_ray.traces.filter import NO_RECORD, UNPARSEABLE, reject_reason
 from fundus_ray.traces.link import LinkedTrace, label_records, link, relations_of
@@ -35,7 +36,7 @@ from fundus_ray.traces.reader import PROMPT_VERSION, candidates, finding_request
 from fundus_ray.traces.store import TraceFolder, subject
 from fundus_ray.types import Evidence, ImageRef, Modality, ModelReply, ModelRequest, Sample
 
-RECIPE_VERSION = 1  # part of the cache key: raise it whenever the same replies give other traces or verdicts
+RECIPE_VERSION = 1  # of made_with: raise it whenever the same replies give other traces or verdicts
 
 Reader = Callable[[ImageRef, ModelRequest], Awaitable[ModelReply]]
 
@@ -162,6 +163,9 @@ async def _generate(
     retriever = await build_store(config.knowledge, folder=cache_dir / "knowledge")
     made_with = {
         "reader": str(reader.resolve()),
+        "reader_files": fingerprint(reader),
+        "arithmetic": config.policy.dtype,
+        "recipe": RECIPE_VERSION,
         "snapshot": retriever.snapshot,
         "prompt": PROMPT_VERSION,
         "labels": labels,
@@ -184,9 +188,7 @@ async def _generate(
 
 def _key(made_with: Mapping[str, Any], samples: Sequence[Sample]) -> str:
     about = json.dumps([[sample.id, subject(sample)] for sample in samples])
-    return content_key(
-        recipe=RECIPE_VERSION, made_with=json.dumps(made_with, sort_keys=True), samples=content_key(samples=about)
-    )
+    return content_key(made_with=json.dumps(made_with, sort_keys=True), samples=content_key(samples=about))
 
 
 async def _write_all(writer: TraceWriter, samples: Sequence[Sample], *, folder: TraceFolder, at_once: int) -> None:

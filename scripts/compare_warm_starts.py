@@ -45,6 +45,11 @@ def main() -> None:
 def one_seed(recipe: Path, overrides: list[str], *, seed: int) -> dict[str, dict[str, Any]]:
     """Held-out evaluation by kind, each with `examples`: how many different ones it learned from."""
     shared = [*overrides, f"run.seed={seed}", "run.name=warm-start", "loop.steps=0", "evaluate.photo=false"]
+    config = load(recipe, shared)
+    if not config.traces.reader or config.sft.traces or config.sft.target != "traces":
+        raise SystemExit(
+            "a recipe whose traces a reader writes is needed: traces.reader set, sft.traces and target not"
+        )
     first = finished(recipe, shared)
     facts = json.loads((first / "facts.json").read_text())
     traces = facts["traces"]["folder"]

@@ -58,6 +58,16 @@ _IDLE = (
         lambda c: c.knowledge.store == "embedded",
     ),
     _Idle(
+        ("traces.passages", "traces.max_findings", "traces.max_tokens"),
+        "traces.reader empty, so that no trace is written",
+        lambda c: not c.traces.reader,
+    ),
+    _Idle(
+        ("sft.vision_warmup_steps",),
+        "policy.path=reader and a given traces.reader, whose vision tower has learned elsewhere",
+        lambda c: c.policy.path == "reader" and c.traces.reader not in ("", "tiny"),
+    ),
+    _Idle(
         ("traces.reader_samples", "traces.reader_steps"),
         "traces.reader other than tiny",
         lambda c: c.traces.reader != "tiny",

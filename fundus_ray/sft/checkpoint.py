@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from fundus_ray.data.cache import content_key
 from fundus_ray.policy.load import PolicyModel
 
 TRAINED = "v0"  # the folder's part that holds the checkpoint; beside it lies what it was made of
@@ -16,6 +17,13 @@ def save_policy(policy: PolicyModel, folder: Path) -> None:
     """A checkpoint that transformers and vLLM load."""
     policy.network.save_pretrained(folder)
     policy.processor.save_pretrained(folder)
+
+
+def fingerprint(folder: Path) -> str:
+    """Changes with the files of a checkpoint, by their names, sizes and times; fixed where there is no such folder."""
+    files = sorted(path for path in folder.glob("*") if path.is_file()) if folder.is_dir() else []
+    seen = [f"{path.name}:{path.stat().st_size}:{path.stat().st_mtime_ns}" for path in files]
+    return content_key(folder=str(folder.resolve()) if files else str(folder), files=",".join(seen))
 
 
 def trained_once(folder: Path, train: Callable[[Path], None]) -> Path:

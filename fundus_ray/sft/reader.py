@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from fundus_ray.config import Config
 from fundus_ray.data.cache import content_key
 from fundus_ray.data.phantoms import DISEASES, phantom_samples, seed_of, severities
@@ -52,6 +54,7 @@ def train_reader(config: Config, *, records: Records, cache_dir: Path) -> Path:
         samples=content_key(samples="".join(s.image.sha256 for s in samples)),
         steps=f"{config.traces.reader_steps}:{config.sft.vision_warmup_steps}:{config.sft.batch_size}",
         rate=str(config.sft.learning_rate),
+        arithmetic=f"{config.sft.bf16}:{config.policy.dtype}:{torch.__version__}",
     )
     return trained_once(
         cache_dir / f"reader-{key}",

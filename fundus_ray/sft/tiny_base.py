@@ -30,7 +30,7 @@ def make_base(
     words: Sequence[str] = (),
 ) -> None:
     """Write it to `folder`. `texts`: what else the tokenizer should know; `words`: what else is one token."""
-    names = _finding_names(samples, records)
+    names = finding_names(samples, records)
     side = (config.data.image_px, config.data.image_px)
     images = [read_pixels(s.image).resize(side) for s in samples[:STATISTICS_IMAGES]]
     pixels = np.stack([np.asarray(image) for image in images]) / 255.0
@@ -46,7 +46,7 @@ def make_base(
     )
 
 
-def _finding_names(samples: Sequence[Sample], records: Records) -> list[str]:
+def finding_names(samples: Sequence[Sample], records: Records) -> list[str]:
     """What chains about these samples may state: findings annotated on them, and those of their options' records."""
     asked = {(option, sample.modality) for sample in samples for option in sample.options}
     known = [r for r in (records.get(*key) for key in asked) if r is not None]

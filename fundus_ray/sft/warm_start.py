@@ -24,15 +24,15 @@ from fundus_ray.errors import DataError
 from fundus_ray.knowledge.records import Records
 from fundus_ray.policy.load import PolicyModel, load_policy
 from fundus_ray.sft.batch import SftExample, make_example
-from fundus_ray.sft.checkpoint import TRAINED, save_policy, trained_once
-from fundus_ray.sft.tiny_base import make_base
+from fundus_ray.sft.checkpoint import TRAINED, fingerprint, save_policy, trained_once
+from fundus_ray.sft.tiny_base import finding_names, make_base
 from fundus_ray.sft.train import train_on_examples
 from fundus_ray.sft.warmup import vision_warmup
 from fundus_ray.traces.store import kept_traces
 from fundus_ray.traces.writer import Trace, bare_answers, save_traces, write_traces
 from fundus_ray.types import Sample
 
-RECIPE_VERSION = 3  # part of the cache key: raise it whenever the same settings give other weights
+RECIPE_VERSION = 4  # part of the cache key: raise it whenever the same settings give other weights
 
 
 def warm_start(
@@ -48,7 +48,7 @@ def warm_start(
     if not config.sft.steps:
         return given
     traces = traces_of(config, samples, records=records)
-    folder = cache_dir / f"policy-{_key(config, samples, traces, given=given)}"
+    folder = cache_dir / f"policy-{_key(config, samples, traces, given=given, records=records)}"
     return trained_once(folder, lambda part: _train(config, samples, traces, given=given, records=records, folder=part))
 
 
@@ -65,9 +65,9 @@ def traces_of(config: Config, samples: Sequence[Sample], *, records: Records) ->
 def _written_traces(config: Config, samples: Sequence[Sample], *, records: Records) -> tuple[Trace, ...]:
     if config.sft.traces:
         by_id = {sample.id: sample for sample in samples}
-        found = tuple(
-            Trace(t.sample_id, t.text, t.findings, t.conclusion) for t in kept_traces(Path(config.sft.traces), by_id)
-        )
+        place = {sample.id: i for i, sample in enumerate(samples)}  # the order of writing depends on who was quicker
+        kept = sorted(kept_traces(Path(config.sft.traces), by_id), key=lambda trace: place[trace.sample_id])
+        found = tuple(Trace(t.sample_id, t.text, t.findings, t.conclusion) for t in kept)
         tqdm.write(f"   {len(found)} of {len(samples)} training samples have a kept trace in {config.sft.traces}")
         if not found:
             raise DataError(
@@ -106,9 +106,11 @@ def _train(
     examples = trace_examples(samples, traces, processor=policy.processor)
     folder.mkdir(parents=True, exist_ok=True)
     save_traces(traces, folder / "traces.jsonl")
+    by_id = {sample.id: sample for sample in samples}
+    shown = [by_id[trace.sample_id] for trace in traces]  # in the examples' order
     losses: dict[str, list[float]] = {}
     seconds: dict[str, float] = {}
-    for name, stage in _stages(config, policy, samples, examples=examples):
+    for name, stage in _stages(config, policy, shown, examples=examples):
         started = time.perf_counter()
         losses[name] = stage()
         seconds[name] = time.perf_counter() - started
@@ -131,14 +133,17 @@ def _stages(
     )
 
 
-def _key(config: Config, samples: Sequence[Sample], traces: Sequence[Trace], *, given: Path) -> str:
+def _key(config: Config, samples: Sequence[Sample], traces: Sequence[Trace], *, given: Path, records: Records) -> str:
+    asked = [[s.id, s.image.sha256, s.modality.value, s.question, list(s.options)] for s in samples]
+    made = config.policy.path if config.policy.path in ("tiny", "reader") else "given"
     return content_key(
         recipe=RECIPE_VERSION,
         seed=config.run.seed,
         sft=str(astuple(replace(config.sft, traces=""))),  # the traces themselves are below
-        policy=f"{given}:{config.policy.dtype}",
+        policy=f"{made}:{fingerprint(given)}:{config.policy.dtype}",
+        names=",".join(finding_names(samples, records)) if made == "tiny" else "",
         image_px=config.data.image_px,
-        samples=content_key(samples="".join(s.id + s.image.sha256 + s.question + "".join(s.options) for s in samples)),
-        traces=content_key(traces="".join(trace.text for trace in traces)),
+        samples=content_key(samples=json.dumps(asked)),
+        traces=content_key(traces=json.dumps([[trace.sample_id, trace.text] for trace in traces])),
         torch=torch.__version__,
     )

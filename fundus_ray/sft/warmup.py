@@ -32,6 +32,8 @@ def vision_warmup(
     Phantoms only: their masks are rendered again from the seeds in the samples' ids. Binary cross-entropy over
     [cells, findings]. Returns the loss of each step.
     """
+    if len(samples) != len(examples):
+        raise ValueError(f"{len(samples)} samples do not go with {len(examples)} examples: one each, in one order")
     sft = config.sft
     targets = torch.stack(
         [torch.from_numpy(finding_cells(s)) for s in tqdm(samples, desc="lesion maps", unit="image")]

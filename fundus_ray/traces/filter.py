@@ -21,18 +21,20 @@ CONTRADICTING, UNSUPPORTED, UNCITED = (
     "required_finding_not_seen",
     "required_finding_uncited",
 )
+STALE_REASON = "stale_reason"  # of traces judged again, as are the next three
 KEPT = "kept"  # in counts; the verdict itself is ""
-SAMPLE_GONE, SAMPLE_CHANGED, NO_REPLY = "sample_gone", "sample_changed", "no_reply"  # of traces judged again
+SAMPLE_GONE, SAMPLE_CHANGED, NO_REPLY = "sample_gone", "sample_changed", "no_reply"
 REASONS = {
     SAMPLE_GONE: "the data has no training sample of this id",
-    SAMPLE_CHANGED: "the sample has another image, answer or order of options than the trace was made for",
+    SAMPLE_CHANGED: "the sample has another image, modality, answer or order of options than the trace was made for",
     NO_RECORD: "the label has no knowledge record in this modality",
     NO_REPLY: "the label had no knowledge record when the trace was made, so the model was not asked",
     UNPARSEABLE: "the model's reply or the chain cannot be read",
     WRONG_ANSWER: "the chain's answer is not the label",
     CONTRADICTING: "a finding that speaks against the label is stated",
     UNSUPPORTED: "no finding that a label's record requires, alone or in a group, is stated",
-    UNCITED: "no passage was found that states a required finding together with its label",
+    UNCITED: "no passage is cited that states a required finding together with its label",
+    STALE_REASON: "a reason in the chain rests on a passage or on a role in the record that is no more",
 }
 
 

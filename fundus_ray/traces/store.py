@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 from fundus_ray.errors import ConfigError, DataError
 from fundus_ray.obs.strict_json import JsonLines, line_of, read_json, read_lines, write_json, write_text
 from fundus_ray.reasoning.prompt import build_prompt
-from fundus_ray.traces.filter import KEPT
+from fundus_ray.traces.filter import KEPT, NO_REPLY, SAMPLE_CHANGED, SAMPLE_GONE
 from fundus_ray.traces.link import LinkedTrace, Relation
 from fundus_ray.types import Sample
 
@@ -49,7 +49,7 @@ class TraceFolder:
             self._mark(made_with)
             self.verdicts: dict[str, str] = {}
             if (path / TRACES).is_file():
-                whole = list(read_lines(path / TRACES))
+                whole = self._standing_rows(made_with.get("snapshot"))
                 write_text(path / TRACES, _text(whole))  # without a line cut short
                 self.verdicts = {row["sample_id"]: row["rejected"] for row in whole}
             self._lines = JsonLines(path / TRACES)
@@ -66,6 +66,19 @@ class TraceFolder:
                     "take another --out"
                 )
         write_json(marker, made_with)
+
+    def _standing_rows(self, snapshot: str | None) -> list[Mapping[str, Any]]:
+        """All but those that a filter found to have no sample or no reply: they are to be written again."""
+        again = (SAMPLE_GONE, SAMPLE_CHANGED, NO_REPLY)
+        checked = zip(read_lines(self.path / TRACES), stored_traces(self.path), strict=True)
+        rows: list[Mapping[str, Any]] = [row for row, stored in checked if stored.rejected not in again]
+        other = next((row["judged_with"] for row in rows if row.get("judged_with", snapshot) != snapshot), None)
+        if other is not None:
+            raise ConfigError(
+                f"{self.path}: its traces were judged with knowledge snapshot {other} (fundus-ray traces filter), not "
+                f"{snapshot}; filter them again with the knowledge of this run"
+            )
+        return rows
 
     def add(self, trace: LinkedTrace, sample: Sample, *, rejected: str, reply: str) -> None:
         """One trace with its verdict and the model's own words; on disk when this returns."""
@@ -137,8 +150,9 @@ def write_verdicts(folder: Path, verdicts: Sequence[str], *, judged_with: str) -
 
 
 def export_kept(folder: Path, samples: Mapping[str, Sample]) -> int:
-    """Write the kept ones for other trainers, in the folder's order. Returns how many."""
-    kept = [(trace, samples[trace.sample_id]) for trace in kept_traces(folder, samples)]
+    """Write the kept ones for other trainers, in the samples' order. Returns how many."""
+    by_id = {trace.sample_id: trace for trace in kept_traces(folder, samples)}
+    kept = [(by_id[key], sample) for key, sample in samples.items() if key in by_id]
     chat = [{"messages": _messages(*one, mark=IMAGE_MARK), "images": [one[1].image.path]} for one in kept]
     write_text(folder / CHAT, _text(chat))
     part = folder / f".{PARQUET}.part"
@@ -168,7 +182,12 @@ def kept_traces(folder: Path, samples: Mapping[str, Sample]) -> Iterator[LinkedT
 
 def subject(sample: Sample) -> dict[str, Any]:
     """What a trace was written for, to be compared when it is used."""
-    return {"image": sample.image.sha256, "options": list(sample.options), "answer": list(sample.answer)}
+    return {
+        "image": sample.image.sha256,
+        "modality": sample.modality.value,
+        "options": list(sample.options),
+        "answer": list(sample.answer),
+    }
 
 
 def _trace(row: Mapping[str, Any]) -> LinkedTrace:

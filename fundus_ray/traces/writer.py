@@ -62,7 +62,10 @@ def bare_answers(traces: Iterable[Trace], samples: Sequence[Sample]) -> tuple[Tr
     by_id = {sample.id: sample for sample in samples}
     found = []
     for sample in (by_id[trace.sample_id] for trace in traces):
-        text = bare_answer([letter(sample.options.index(option)) for option in sample.answer])
+        letters = (
+            [letter(sample.options.index(option)) for option in sample.answer] if sample.options else sample.answer
+        )
+        text = bare_answer(letters)
         found.append(Trace(sample_id=sample.id, text=text, findings=(), conclusion=sample.answer))
     return tuple(found)
 

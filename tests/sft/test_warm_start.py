@@ -11,19 +11,20 @@ import numpy as np
 import pytest
 import torch
 
-from fundus_ray.config import load
+from fundus_ray.config import Config, load
 from fundus_ray.data.phantoms import FINDINGS, render
 from fundus_ray.errors import ConfigError, DataError
 from fundus_ray.knowledge.records import load_records
 from fundus_ray.policy.load import load_policy, load_processor
 from fundus_ray.sft.batch import SftExample, collate, make_example
+from fundus_ray.sft.tiny_base import make_base
 from fundus_ray.sft.train import endless_batches, train_on_examples
 from fundus_ray.sft.warm_start import traces_of, warm_start
 from fundus_ray.sft.warmup import finding_cells
 from fundus_ray.traces.link import LinkedTrace
 from fundus_ray.traces.store import TraceFolder
-from fundus_ray.traces.writer import Trace
-from fundus_ray.types import Sample
+from fundus_ray.traces.writer import Trace, bare_answers
+from fundus_ray.types import Modality, Sample
 
 RECORDS = load_records()
 TEXT = "<think>Findings: none. Conclusion: normal.</think><answer>A</answer>"
@@ -112,3 +113,46 @@ def test_generated_traces_take_the_place_of_simulated_ones(tmp_path: Path, sampl
     assert [(t.sample_id, t.text) for t in found] == [(samples[1].id, "kept")]
     with pytest.raises(DataError, match="no kept trace there is about a training sample of this run"):
         traces_of(config, samples[3:], records=RECORDS)
+
+
+def test_lesion_maps_go_with_the_images_that_have_a_trace_in_whatever_order_they_were_written(
+    tmp_path: Path, samples: tuple[Sample, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pairs: list[tuple[str, ...]] = []
+
+    def seen(config: Config, policy: object, shown: list[Sample], *, examples: list[SftExample]) -> list[float]:
+        pairs.append(tuple(s.id for s in shown))
+        own = [make_example(load_processor(base), s, trace=Trace(s.id, TEXT, (), ())).patches for s in shown]
+        assert all(torch.equal(mine, e.patches) for mine, e in zip(own, examples, strict=True))
+        return []
+
+    monkeypatch.setattr("fundus_ray.sft.warm_start.vision_warmup", seen)
+    base = tmp_path / "base"
+    make_base(load(), samples, records=RECORDS, folder=base)
+    folder = TraceFolder(tmp_path / "traces", made_with={})
+    for sample in (samples[5], samples[2]):
+        folder.add(LinkedTrace(sample.id, TEXT, (), sample.answer, (), "s"), sample, rejected="", reply="")
+    folder.close()
+    settings = [f"sft.traces={folder.path}", f"policy.path={base}", "sft.steps=1", "sft.batch_size=2"]
+    warm_start(load(None, settings), samples, records=RECORDS, cache_dir=tmp_path)
+    assert pairs == [(samples[2].id, samples[5].id)]
+
+
+def test_the_control_answers_in_the_samples_own_words_where_there_are_no_options(samples: tuple[Sample, ...]) -> None:
+    free = replace(samples[0], options=(), answer=("glaucoma",))
+    (trace,) = bare_answers([Trace(free.id, TEXT, (), ())], [free])
+    assert trace.text == "<think></think><answer>glaucoma</answer>"
+
+
+@pytest.mark.parametrize(
+    "settings", [["policy.path=reader", "traces.reader=tiny"], ["sft.target=answers"], ["sft.bf16=false"]]
+)
+def test_what_changes_the_weights_changes_the_key(
+    settings: list[str], samples: tuple[Sample, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Path] = []
+    monkeypatch.setattr("fundus_ray.sft.warm_start.trained_once", lambda folder, train: made.append(folder))
+    other = [replace(samples[0], modality=Modality.UWF), *samples[1:]]
+    for config, shown in ((load(), samples), (load(None, settings), samples), (load(), other)):
+        warm_start(config, shown, records=RECORDS, cache_dir=tmp_path, reader=tmp_path)
+    assert len(set(made)) == 3

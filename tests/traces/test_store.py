@@ -12,8 +12,9 @@ import pytest
 from fundus_ray.errors import ConfigError, DataError
 from fundus_ray.policy.load import load_processor, prompt_text
 from fundus_ray.reasoning.prompt import build_prompt
+from fundus_ray.traces.filter import NO_REPLY, SAMPLE_CHANGED, SAMPLE_GONE
 from fundus_ray.traces.link import LinkedTrace, Relation
-from fundus_ray.traces.store import TraceFolder, kept_traces
+from fundus_ray.traces.store import TraceFolder, kept_traces, write_verdicts
 from fundus_ray.types import Sample
 
 MADE_WITH = {"reader": "model", "snapshot": "snap"}
@@ -147,3 +148,33 @@ def test_a_trace_is_not_used_for_a_sample_that_only_has_its_id(
     other = replace(samples[0], **change)  # type: ignore[arg-type]
     with pytest.raises(DataError, match=r"traces\.jsonl:1: .* has another image, answer or order of options now"):
         list(kept_traces(tmp_path, {other.id: other}))
+
+
+def test_a_sample_that_a_filter_did_not_find_is_written_again(tmp_path: Path, samples: tuple[Sample, ...]) -> None:
+    folder = TraceFolder(tmp_path, made_with=MADE_WITH)
+    for sample, verdict in zip(samples, ("", SAMPLE_GONE, SAMPLE_CHANGED, NO_REPLY, "unparseable"), strict=False):
+        folder.add(replace(trace(sample), sample_id=sample.id), sample, rejected=verdict, reply="")
+    folder.close()
+    again = TraceFolder(tmp_path, made_with=MADE_WITH)
+    assert again.verdicts == {samples[0].id: "", samples[4].id: "unparseable"}
+    again.close()
+
+
+def test_traces_judged_by_other_knowledge_are_not_gone_on_with(tmp_path: Path, samples: tuple[Sample, ...]) -> None:
+    folder = TraceFolder(tmp_path, made_with=MADE_WITH)
+    folder.add(trace(samples[0]), samples[0], rejected="", reply="")
+    folder.close()
+    write_verdicts(tmp_path, [""], judged_with="newer")
+    with pytest.raises(ConfigError, match=r"judged with knowledge snapshot newer .* not snap; filter them again"):
+        TraceFolder(tmp_path, made_with=MADE_WITH)
+    write_verdicts(tmp_path, [""], judged_with="snap")
+    TraceFolder(tmp_path, made_with=MADE_WITH).close()
+
+
+def test_the_export_is_in_the_samples_order_whoever_answered_first(tmp_path: Path, samples: tuple[Sample, ...]) -> None:
+    folder = TraceFolder(tmp_path, made_with=MADE_WITH)
+    for sample in (samples[2], samples[0], samples[1]):
+        folder.add(replace(trace(sample), sample_id=sample.id), sample, rejected="", reply="")
+    folder.export(by_id(samples))
+    folder.close()
+    assert [row["id"] for row in pq.read_table(tmp_path / "kept.parquet").to_pylist()] == [s.id for s in samples[:3]]
