@@ -128,9 +128,15 @@ def filter_traces(config: Config, *, folder: Path, show: int = 0) -> Filtered:
         ),
         shown=tuple(
             readable(one, samples.get(one.trace.sample_id), passages=passages, vocabulary=records.vocabulary)
-            for one in after[:show]
+            for one in _spread(after, show)
         ),
     )
+
+
+def _spread(traces: Sequence[StoredTrace], count: int) -> list[StoredTrace]:
+    """So many of them, from all over the folder: its first lines are the quickest replies, which are the shortest."""
+    count = min(count, len(traces))
+    return [traces[i * len(traces) // count] for i in range(count)]
 
 
 def _check_data(traces: Sequence[StoredTrace], samples: Mapping[str, Sample], *, folder: Path) -> None:
