@@ -32,7 +32,7 @@ from fundus_ray.errors import FundusRayError
 from fundus_ray.obs.report_table import table
 from fundus_ray.pipeline import run
 
-RECIPE = Path(__file__).parents[1] / "configs" / "quickstart.yaml"
+RECIPE = Path(__file__).parents[1] / "configs" / "simulated.yaml"
 SHORT = (
     "data.train_samples=256",
     "data.eval_samples=8",
