@@ -113,9 +113,8 @@ def filter_traces(config: Config, *, folder: Path, show: int = 0) -> Filtered:
     judge = Judge(records, passages)
     with sole_writer(folder):
         before = list(stored_traces(folder))
-        _check_data(before, samples, folder=folder)
         after = [replace(one, rejected=judge.verdict(one, samples.get(one.trace.sample_id))) for one in before]
-        _check_verdicts(after, folder=folder)
+        _check_data(after, folder=folder)
         write_verdicts(folder, [one.rejected for one in after], judged_with=corpus.snapshot)
         export_kept(folder, samples)
     return Filtered(
@@ -139,19 +138,12 @@ def _spread(traces: Sequence[StoredTrace], count: int) -> list[StoredTrace]:
     return [traces[i * len(traces) // count] for i in range(count)]
 
 
-def _check_data(traces: Sequence[StoredTrace], samples: Mapping[str, Sample], *, folder: Path) -> None:
-    """Other data would turn every trace down."""
-    if traces and not any(one.trace.sample_id in samples for one in traces):
-        raise DataError(
-            f"{folder}: none of its {len(traces)} traces is of a training sample of this data (first: "
-            f"{traces[0].trace.sample_id}); give the --config and data.* settings that they were made with"
-        )
-
-
-def _check_verdicts(traces: Sequence[StoredTrace], *, folder: Path) -> None:
-    """Phantoms of the same number have the same id, whatever the settings: then each of them has changed."""
+def _check_data(traces: Sequence[StoredTrace], *, folder: Path) -> None:
+    """Other data would turn every trace down. Ids alone do not tell: phantoms of one number have one id, whatever the
+    settings."""
     if traces and all(one.rejected in (SAMPLE_GONE, SAMPLE_CHANGED) for one in traces):
         raise DataError(
-            f"{folder}: not one of its {len(traces)} traces is of a training sample as this data has it (image, "
-            "modality, options and their order, answer); give the --config and data.* settings that they were made with"
+            f"{folder}: none of its {len(traces)} traces is of a training sample of this data with the same image, "
+            f"modality, options in their order and answer (first: {traces[0].trace.sample_id}); give the --config and "
+            "data.* settings that they were made with"
         )

@@ -37,9 +37,8 @@ from fundus_ray.obs.strict_json import read_lines
 from fundus_ray.obs.trace import Trace
 from fundus_ray.reasoning.prompt import build_prompt
 from fundus_ray.reward.alarms import alarms
-from fundus_ray.reward.parts import PARTS
 from fundus_ray.reward.plugin import load_plugin
-from fundus_ray.reward.rubric import CUSTOM
+from fundus_ray.reward.rubric import weights
 from fundus_ray.runtime import Actors, check_machine, start
 from fundus_ray.types import Prompt, Sampling, ScoredGroup
 
@@ -279,8 +278,7 @@ class _Progress:
     def __init__(self, job: _Job) -> None:
         self._folder = job.folder
         reward = job.config.reward
-        parts = (*PARTS, CUSTOM) if reward.plugin else PARTS
-        self._paid = [part for part in parts if getattr(reward, part)]
+        self._paid = [part for part, weight in weights(reward, with_plugin=bool(reward.plugin)).items() if weight]
         self._history = list(read_lines(job.folder.path / "metrics.jsonl"))  # a resumed run's earlier steps
         self._alarmed = {str(line["kind"]) for line in read_lines(job.folder.path / "alarms.jsonl")}
         self._bar = tqdm(total=job.config.loop.steps, initial=job.start.step, desc="RLVR", unit="update")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from string import ascii_uppercase
 
 from fundus_ray.errors import DataError
@@ -19,6 +20,11 @@ def letter(i: int) -> str:
     if not 0 <= i < len(ascii_uppercase):
         raise IndexError(f"option {i} has no letter: at most {len(ascii_uppercase)} options")
     return ascii_uppercase[i]
+
+
+def answer_letters(answer: Sequence[str], options: Sequence[str]) -> list[str]:
+    """What stands between the answer tags: the letters of the chosen options, or a free-text answer as it is."""
+    return [letter(options.index(option)) for option in answer] if options else list(answer)
 
 
 def system_line(modality: Modality) -> str:

@@ -56,7 +56,7 @@ class Rubric:
         self._scorer = PartScorer(config, records)
         self._plugin = plugin
         self._drop_no_spread = drop_no_spread
-        self._weights = {part: float(getattr(config, part)) for part in ((*PARTS, CUSTOM) if plugin else PARTS)}
+        self._weights = weights(config, with_plugin=plugin is not None)
         self.evidence = evidence
         self.verdicts = Verdicts(checker)
         self.snapshot = evidence.snapshot
@@ -156,6 +156,11 @@ class Rubric:
                 return NO_PART  # its total would be a zero that it did not earn
         totals = [s.total for s in scored]
         return NO_SPREAD if self._drop_no_spread and max(totals) - min(totals) <= _SAME_TOTAL else ""
+
+
+def weights(config: RewardConfig, *, with_plugin: bool) -> dict[str, float]:
+    """The weight of each part that is scored."""
+    return {part: float(getattr(config, part)) for part in ((*PARTS, CUSTOM) if with_plugin else PARTS)}
 
 
 def unscorable(group: RolloutGroup, *, reason: str, snapshot: str, started_s: float) -> ScoredGroup:

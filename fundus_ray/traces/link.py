@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from fundus_ray.knowledge.records import Record, Records
 from fundus_ray.knowledge.vocabulary import Vocabulary
 from fundus_ray.reasoning.chain import compose, reasons
-from fundus_ray.reasoning.prompt import letter
+from fundus_ray.reasoning.prompt import answer_letters
 from fundus_ray.types import Sample
 
 
@@ -82,12 +82,11 @@ def link(
         list(dict.fromkeys(vocabulary.name(r.finding) for r in relations if r.role == role))
         for role in ("required", "supportive")
     )
-    letters = [letter(sample.options.index(option)) for option in sample.answer] if sample.options else sample.answer
     text = compose(
         findings=[vocabulary.name(f) for f in findings],
         reasons=reasons(required=required, supportive=supportive),
         conclusion=", ".join(sample.answer),
-        letters=letters,
+        letters=answer_letters(sample.answer, sample.options),
     )
     return LinkedTrace(
         sample_id=sample.id,

@@ -67,11 +67,10 @@ class TraceFolder:
                 )
         write_json(marker, made_with)
 
-    def _standing_rows(self, snapshot: str | None) -> list[Mapping[str, Any]]:
+    def _standing_rows(self, snapshot: str | None) -> list[dict[str, Any]]:
         """All but those that a filter found to have no sample or no reply: they are to be written again."""
         again = (SAMPLE_GONE, SAMPLE_CHANGED, NO_REPLY)
-        checked = zip(read_lines(self.path / TRACES), stored_traces(self.path), strict=True)
-        rows: list[Mapping[str, Any]] = [row for row, stored in checked if stored.rejected not in again]
+        rows = [row for row, stored in _checked_rows(self.path) if stored.rejected not in again]
         other = next((row["judged_with"] for row in rows if row.get("judged_with", snapshot) != snapshot), None)
         if other is not None:
             raise ConfigError(
@@ -132,12 +131,18 @@ def check_folder(folder: Path) -> None:
 
 def stored_traces(folder: Path) -> Iterator[StoredTrace]:
     """Every trace, in the folder's order. Raises DataError where the folder is none, or a line is broken."""
+    return (stored for _, stored in _checked_rows(folder))
+
+
+def _checked_rows(folder: Path) -> Iterator[tuple[dict[str, Any], StoredTrace]]:
+    """Each line as it is, and what it says."""
     check_folder(folder)
     for number, row in enumerate(read_lines(folder / TRACES), start=1):
         try:
-            yield StoredTrace(trace=_trace(row), about=row["about"], rejected=row["rejected"], reply=row["reply"])
+            stored = StoredTrace(trace=_trace(row), about=row["about"], rejected=row["rejected"], reply=row["reply"])
         except (KeyError, TypeError) as err:
             raise DataError(f"{folder / TRACES}:{number}: not a trace: {err!r}") from None
+        yield row, stored
 
 
 def write_verdicts(folder: Path, verdicts: Sequence[str], *, judged_with: str) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 from fundus_ray.knowledge.records import Records
 from fundus_ray.knowledge.vocabulary import Vocabulary
 from fundus_ray.reasoning.chain import bare_answer, compose
-from fundus_ray.reasoning.prompt import letter
+from fundus_ray.reasoning.prompt import answer_letters
 from fundus_ray.types import Sample
 
 
@@ -62,10 +62,7 @@ def bare_answers(traces: Iterable[Trace], samples: Sequence[Sample]) -> tuple[Tr
     by_id = {sample.id: sample for sample in samples}
     found = []
     for sample in (by_id[trace.sample_id] for trace in traces):
-        letters = (
-            [letter(sample.options.index(option)) for option in sample.answer] if sample.options else sample.answer
-        )
-        text = bare_answer(letters)
+        text = bare_answer(answer_letters(sample.answer, sample.options))
         found.append(Trace(sample_id=sample.id, text=text, findings=(), conclusion=sample.answer))
     return tuple(found)
 
@@ -94,7 +91,7 @@ def _write(
     text = compose(
         findings=[vocabulary.name(f) for f in seen],
         conclusion=", ".join(chosen),
-        letters=[letter(sample.options.index(option)) for option in chosen],
+        letters=answer_letters(chosen, sample.options),
     )
     return Trace(sample_id=sample.id, text=text, findings=seen, conclusion=chosen)
 
