@@ -57,6 +57,7 @@ _IDLE = (
         "knowledge.store=embedded instead of elasticsearch",
         lambda c: c.knowledge.store == "embedded",
     ),
+    _Idle(("knowledge.share_seed",), "knowledge.share=1, which draws nothing", lambda c: c.knowledge.share == 1),
     _Idle(
         ("traces.passages", "traces.max_findings", "traces.max_tokens"),
         "traces.reader empty, so that no trace is written",

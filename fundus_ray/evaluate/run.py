@@ -104,6 +104,7 @@ async def _read(
         answer=item.answer,
         correct=accuracy(item.answer, sample.answer) == 1.0,
         findings=item.findings,
+        recited=item.recited,
         well_formed=item.parts["format"] == 1.0,
         status=item.status.value,
         total=item.total,

@@ -25,6 +25,7 @@ from fundus_ray.knowledge.passage import Passage
 from fundus_ray.knowledge.query import words_of
 from fundus_ray.knowledge.records import Records, load_records
 from fundus_ray.knowledge.retriever import Retriever
+from fundus_ray.knowledge.share import drawn, share_of_records
 from fundus_ray.knowledge.snapshot import snapshot_id
 
 if TYPE_CHECKING:
@@ -50,17 +51,21 @@ class BuiltStore:
 
 
 def records_of(config: KnowledgeConfig) -> Records:
-    """The shipped records and the user's; their vocabulary is that of queries. Raises DataError naming the file."""
-    return load_records(Path(config.records_dir) if config.records_dir else None)
+    """The shipped records and the user's, or knowledge.share of them; their vocabulary, always whole, is that of
+    queries. Raises DataError naming the file."""
+    records = load_records(Path(config.records_dir) if config.records_dir else None)
+    return share_of_records(records, share=config.share, seed=config.share_seed) if config.share < 1 else records
 
 
 def read_corpus(config: KnowledgeConfig) -> Corpus:
-    """Passages and their snapshot id. Raises DataError, ConfigError where the settings name what is not there."""
+    """Passages, all or knowledge.share of them, and their snapshot id. Raises DataError, ConfigError where the settings
+    name what is not there."""
     read, records = ingest(config), records_of(config)
-    passages = sorted(read.passages, key=lambda passage: passage.id)
-    if config.passages_dir and not any(passage.id.startswith("user/") for passage in passages):
+    if config.passages_dir and not any(passage.id.startswith("user/") for passage in read.passages):
         why = f": {read.problems[0]}" if read.problems else ""
         raise DataError(f"knowledge.passages_dir={config.passages_dir} gives no passage{why}")
+    kept = drawn((passage.id for passage in read.passages), share=config.share, seed=config.share_seed)
+    passages = sorted((passage for passage in read.passages if passage.id in kept), key=lambda passage: passage.id)
     wordless = [passage.id for passage in passages if not words_of(passage.text)]
     return Corpus(
         passages=tuple(passage for passage in passages if words_of(passage.text)),

@@ -30,6 +30,7 @@ EVALUATION_ROWS = (
     ("finding F1", "finding_f1"),
     ("finding recall", "finding_recall"),
     ("finding precision", "finding_precision"),
+    ("recital rate", "recital_rate"),
     ("well-formed chains", "format_rate"),
 )
 SHOWN_CONFIG = (
@@ -125,7 +126,10 @@ def _before_after(record: RunRecord) -> str:
     failed = [_counts(e.get("failed", {})) if e else "-" for e in (record.before, record.after)]
     rows.append(("samples that could not be scored", *failed, ""))
     rendered = table(("", "before", "after", "change"), rows)
-    legend = "\n\nIn brackets: 95 % intervals (shares: Wilson; finding F1: bootstrap over samples)."
+    legend = (
+        "\n\nIn brackets: 95 % intervals (shares: Wilson; finding F1, recital rate: bootstrap over samples). Recital "
+        "rate: of the stated findings, those that fit the chain's own answer but are not on the image."
+    )
     return title + note + rendered + legend + _per_class(record)
 
 

@@ -7,6 +7,7 @@ from fundus_ray.evaluate.metrics import (
     class_scores,
     finding_f1_interval,
     finding_scores,
+    recital_rate,
     summarise,
     wilson_interval,
 )
@@ -20,6 +21,7 @@ def row(
     *,
     gold_findings: tuple[str, ...] | None = None,
     findings: tuple[str, ...] = (),
+    recited: tuple[str, ...] | None = None,
     task: str = "diagnosis",
     options: tuple[str, ...] = OPTIONS,
     well_formed: bool = True,
@@ -37,6 +39,7 @@ def row(
         answer=answer,
         correct=answer == (gold,),
         findings=findings,
+        recited=recited,
         well_formed=well_formed,
         status="scored",
         total=0.0,
@@ -149,3 +152,22 @@ def test_nothing_scored_gives_none_and_not_zero() -> None:
     result = summarise([], failed={"unscorable": 4})
     assert (result.accuracy, result.accuracy_low, result.format_rate, result.finding_f1) == (None, None, None, None)
     assert result.n == 0
+
+
+def test_the_recital_rate_is_recited_over_stated_findings_of_the_samples_where_it_can_be_told() -> None:
+    rows = [
+        row("AMD", "AMD", findings=("drusen", "hard_exudate"), recited=("hard_exudate",)),
+        row("AMD", "AMD", findings=("drusen",), recited=()),
+        row("AMD", "AMD", findings=("drusen", "a", "b"), recited=None),  # not annotated
+        row("normal", "normal", recited=()),
+    ]
+    rate, low, high = recital_rate(rows)
+    assert rate == pytest.approx(1 / 3)
+    # resamples range from the second row alone (0) to the first alone (1 / 2)
+    assert (low, high) == (0.0, 0.5)
+    result = summarise(rows, failed={})
+    assert (result.recital_rate, result.recital_rate_low, result.recital_rate_high) == (rate, low, high)
+
+
+def test_chains_without_a_finding_have_no_recital_rate() -> None:
+    assert recital_rate([row("normal", "normal", recited=()), row("AMD", "AMD", findings=("drusen",))]) == (None,) * 3

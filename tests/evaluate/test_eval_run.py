@@ -76,6 +76,7 @@ def scored(group: RolloutGroup, *, status: RewardStatus = RewardStatus.SCORED, f
         explanation=(),
         evidence=(),
         snapshot="s",
+        recited=("enlarged_cup",) if "b" in group.prompt.sample.id else (),
     )
     return ScoredGroup(group=group, scored=(item,), trainable=True, drop_reason="", started_s=1, finished_s=2)
 
@@ -101,6 +102,7 @@ async def test_every_sample_is_read_once_and_rows_keep_the_samples_order() -> No
     assert result.accuracy == pytest.approx(2 / 3)
     # b has no finding, but one is asserted: tp 2, fp 1
     assert result.finding_precision == pytest.approx(2 / 3)
+    assert [r.recited for r in result.rows] == [(), ("enlarged_cup",), ()]
     assert (result.n, dict(result.failed)) == (3, {})
 
 
