@@ -161,7 +161,7 @@ async def _with_actors(job: _Job, *, model_path: Path, store: BuiltStore) -> boo
             _write_what_runs(folder, config)
         folder.add_stage_seconds("start", time.perf_counter() - began)
         _count_start(folder, proofs=len(first_proofs))
-        if not job.checkpoint:
+        if config.evaluate.before and not job.checkpoint:
             await _evaluate(job, actors, when="before")
         stop = asyncio.Event()
         with folder.time_stage("rl"), _orderly_stop(stop), _Progress(job) as progress:

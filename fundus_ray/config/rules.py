@@ -83,6 +83,7 @@ _IDLE = (
         "sft.target=answers, which writes no chain",
         lambda c: c.sft.target == "answers",
     ),
+    _Idle(("evaluate.before",), "evaluate.samples=0, which evaluates nothing", lambda c: not c.evaluate.samples),
     _Idle(
         ("rollout.gpu_memory_utilization",),
         "rollout.gpus=0",

@@ -257,6 +257,7 @@ class EvaluateConfig:
     """Held-out evaluation before and after RL."""
 
     samples: int = _opt(512, "held-out samples to use; 0 = no evaluation", low=0)
+    before: bool = _opt(True, "also before RL; leave it out where another run has evaluated the same policy")
     photo: bool = _opt(True, "at the end also read scikit-image's CC0 photograph and print the chain")
 
 

@@ -1,0 +1,233 @@
+"""The ablation's table, picture and README section. In: the held-out rows of every arm and seed. Out: files."""
+
+from __future__ import annotations
+
+import shutil
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+from numpy.typing import NDArray
+
+from fundus_ray.evaluate.metrics import EvalRow, finding_f1_interval, finding_scores, recital_rate, share_with_interval
+from fundus_ray.obs.curves import BLUE, GREEN, GREY, ORANGE, TEXT_GREY
+from fundus_ray.obs.report_table import table
+
+DRAWS = 2000  # of the paired bootstrap
+BEGIN, END = "<!-- made by scripts/ablation.sh -->", "<!-- end of scripts/ablation.sh -->"
+PICTURE = "scripts/ablation.png"
+COLOURS = {"traces": BLUE, "answers": ORANGE, "gaps": GREEN}
+
+
+@dataclass(frozen=True, slots=True)
+class ArmResult:
+    """One arm: its name, its warm start's name, and the rows of each seed in one order over all arms."""
+
+    name: str
+    start: str
+    rows: list[list[EvalRow]]
+    trained: bool
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A metric over all seeds' rows with its 95 % interval over samples, and each seed's own; None = not defined."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    seeds: tuple[float | None, ...]
+
+
+Interval = tuple[float | None, float | None, float | None]  # value, low, high
+
+
+def accuracy(rows: Sequence[EvalRow]) -> Interval:
+    """Wilson's interval."""
+    return share_with_interval([row.correct for row in rows])
+
+
+def f1(rows: Sequence[EvalRow]) -> Interval:
+    """Micro-averaged; bootstrapped. Not defined where no chain states a finding: it would be zero by construction."""
+    if not any(row.findings for row in rows):
+        return None, None, None
+    return finding_scores(rows).f1, *finding_f1_interval(rows)
+
+
+METRICS: dict[str, Callable[[Sequence[EvalRow]], Interval]] = {
+    "accuracy": accuracy,
+    "finding F1": f1,
+    "recital rate": recital_rate,
+}
+
+
+def estimate(result: ArmResult, metric: str) -> Estimate:
+    """Over all seeds, and of each."""
+    measure = METRICS[metric]
+    value, low, high = measure([row for rows in result.rows for row in rows])
+    return Estimate(value, low, high, seeds=tuple(measure(rows)[0] for rows in result.rows))
+
+
+def paired_difference(a: ArmResult, b: ArmResult, metric: str) -> tuple[float, float, float] | None:
+    """(a - b, low, high): the metric over all seeds' rows, 95 % percentile bootstrap over the samples that both read;
+    None where it is not defined for one of them."""
+    one, other = _counts(a, metric), _counts(b, metric)
+    if not one[:, 1].sum() or not other[:, 1].sum():
+        return None
+    rng, n = np.random.default_rng(0), len(one)
+    draws = np.array([rng.multinomial(n, np.full(n, 1 / n)) for _ in range(DRAWS)])
+    steps = _ratio(draws @ one) - _ratio(draws @ other)
+    low, high = np.nanquantile(steps, [0.025, 0.975])
+    return float(_ratio(one.sum(axis=0)) - _ratio(other.sum(axis=0))), float(low), float(high)
+
+
+def _ratio(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(sums[..., 0] / sums[..., 1])
+
+
+def _counts(result: ArmResult, metric: str) -> NDArray[np.float64]:
+    """[samples, 2]: what of each sample goes above and below the line of the metric."""
+    rows = [row for seed_rows in result.rows for row in seed_rows]
+    if metric == "accuracy":
+        return np.array([(row.correct, 1) for row in rows], dtype=float)
+    if metric == "recital rate":
+        return np.array(
+            [(0, 0) if row.recited is None else (len(row.recited), len(row.findings)) for row in rows], dtype=float
+        )
+    if not any(row.findings for row in rows):
+        return np.zeros((len(rows), 2))
+    pairs = [(set(row.findings), set(row.gold_findings or ())) for row in rows]
+    return np.array([(2 * len(said & true), len(said) + len(true)) for said, true in pairs], dtype=float)
+
+
+def write_report(
+    results: Sequence[ArmResult], kept: Sequence[dict[float, float]], *, folder: Path, updates: int, rollouts: int
+) -> str:
+    """Both files; returns the Markdown."""
+    folder.mkdir(parents=True, exist_ok=True)
+    seeds, n = len(results[0].rows), sum(len(rows) for rows in results[0].rows)
+    text = "\n\n".join(
+        [
+            f"{seeds} seeds, n = {n:,} held-out phantoms in all, {updates} updates on {rollouts:,} rollouts in every "
+            "arm. Each cell: all seeds together [95 % interval over samples], then each seed.",
+            _arms_table(results),
+            "Differences on the same samples (paired bootstrap over samples; an interval without 0 is in bold):",
+            _differences_table(results),
+            "Share of the training images that keep a trace, by size of the knowledge base (the same replies of the "
+            "model, linked, cited and filtered anew; median, then each seed): " + _kept_line(kept),
+        ]
+    )
+    (folder / "ablation.md").write_text(text + "\n")
+    draw(results, folder / "ablation.png")
+    return text
+
+
+def _arms_table(results: Sequence[ArmResult]) -> str:
+    rows = [(r.name, *(_cell(estimate(r, metric)) for metric in METRICS)) for r in results]
+    return table(("warm start, then RLVR", *METRICS), rows)
+
+
+def _cell(e: Estimate) -> str:
+    if e.value is None or e.low is None or e.high is None:
+        return "-"
+    seeds = " ".join("-" if value is None else f"{value:.3f}" for value in e.seeds)
+    return f"{e.value:.3f} [{e.low:.3f}, {e.high:.3f}]; {seeds}"
+
+
+def _differences_table(results: Sequence[ArmResult]) -> str:
+    """Every trained arm against the outcome reward alone from the same warm start; that one against its warm start."""
+    rows = []
+    for start in COLOURS:
+        arms = [r for r in results if r.start == start]
+        before, outcome = arms[0], arms[1]
+        for arm, base in ((outcome, before), *((arm, outcome) for arm in arms[2:])):
+            cells = [_difference(paired_difference(arm, base, metric)) for metric in METRICS]
+            rows.append((f"{arm.name} - {base.name}", *cells))
+    rows.append(_grounding_row(results))
+    return table(("points", *METRICS), rows)
+
+
+def _grounding_row(results: Sequence[ArmResult]) -> tuple[str, ...]:
+    grounded, *rest = [r for r in results if r.start == "gaps" and r.trained][1:]
+    without = next(r for r in rest if r.share == 1)
+    cells = [_difference(paired_difference(grounded, without, metric)) for metric in METRICS]
+    return (f"{grounded.name} - {without.name}", *cells)
+
+
+def _difference(found: tuple[float, float, float] | None) -> str:
+    if found is None:
+        return "-"
+    step, low, high = (100 * value for value in found)
+    cell = f"{step:+.1f} [{low:+.1f}, {high:+.1f}]"
+    return f"**{cell}**" if low > 0 or high < 0 else cell
+
+
+def _kept_line(kept: Sequence[dict[float, float]]) -> str:
+    cells = []
+    for share in sorted(kept[0]):
+        values = [seed[share] for seed in kept]
+        each = " ".join(f"{value:.0%}" for value in values)
+        cells.append(f"{share:.0%} of knowledge: {statistics.median(values):.0%} ({each})")
+    return "; ".join(cells) + "."
+
+
+def draw(results: Sequence[ArmResult], path: Path) -> None:
+    """A panel a metric, a line an arm: the point over all seeds with its interval, small points for the seeds."""
+    figure = Figure(figsize=(14, 0.42 * len(results) + 1.9), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(1, len(METRICS), sharey=True)
+    for axes, metric in zip(panels, METRICS, strict=True):
+        _draw_panel(axes, results, metric)
+    panels[0].set_yticks(range(len(results)), [r.name for r in results])
+    panels[0].invert_yaxis()
+    figure.suptitle("What is worth what: held-out results by warm start and reward", x=0.01, ha="left", weight="bold")
+    figure.supxlabel(
+        "Large: all seeds, with the 95 % interval over samples (hollow, and dotted on: the warm start, before RLVR). "
+        "Small: each seed.",
+        fontsize=9,
+        color=TEXT_GREY,
+    )
+    figure.savefig(path)
+
+
+def _draw_panel(axes: Axes, results: Sequence[ArmResult], metric: str) -> None:
+    better = "lower" if metric == "recital rate" else "higher"
+    axes.set_title(f"{metric} ({better} is better)", fontsize=10)
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.grid(axis="x", color=GREY, alpha=0.4)
+    axes.spines[["top", "right"]].set_visible(False)
+    for place, r in enumerate(results):
+        e, colour = estimate(r, metric), COLOURS[r.start]
+        if e.value is None or e.low is None or e.high is None:
+            axes.text(0.02, place, "states no finding", transform=axes.get_yaxis_transform(), va="center", fontsize=8)
+            continue
+        axes.plot([e.low, e.high], [place, place], color=colour, linewidth=2)
+        axes.plot(e.value, place, "o", color=colour, markerfacecolor=colour if r.trained else "white", markersize=8)
+        seeds = [value for value in e.seeds if value is not None]
+        axes.plot(seeds, [place + 0.25] * len(seeds), ".", color=colour, markersize=4)
+        if not r.trained:
+            last = max(i for i, other in enumerate(results) if other.start == r.start)
+            axes.plot([e.value, e.value], [place, last], ":", color=colour, linewidth=1)
+    for place in range(1, len(results)):
+        if results[place].start != results[place - 1].start:
+            axes.axhline(place - 0.5, color=GREY, linewidth=0.8)
+
+
+def write_to_readme(text: str, *, picture: Path, root: Path) -> None:
+    """Between its two marks in README.md; raises ValueError where they are not there."""
+    readme = root / "README.md"
+    old = readme.read_text()
+    if old.count(BEGIN) != 1 or old.count(END) != 1:
+        raise ValueError(f"{readme} must hold {BEGIN!r} and {END!r} once each")
+    head, rest = old.split(BEGIN)
+    shutil.copyfile(picture, root / PICTURE)
+    section = f"{BEGIN}\n\n![held-out accuracy, finding F1 and recital rate by arm]({PICTURE})\n\n{text}\n\n"
+    readme.write_text(head + section + END + rest.split(END)[1])
