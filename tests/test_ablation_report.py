@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from ablation import ARMS, RECIPES, drawn
+from ablation_report import BEGIN, END, ArmResult, estimate, paired_difference, write_report, write_to_readme
+
+from fundus_ray.config import load
+from fundus_ray.evaluate.metrics import EvalRow
+
+
+def row(right: bool, *, said: str = "", there: str = "", recited: str = "") -> EvalRow:
+    return EvalRow(
+        sample="s",
+        image="i.png",
+        task="diagnosis",
+        question="q",
+        options=("a", "b"),
+        gold_answer=("a",),
+        gold_findings=tuple(there),
+        text="t",
+        answer=("a",) if right else ("b",),
+        correct=right,
+        findings=tuple(said),
+        recited=tuple(recited),
+        well_formed=True,
+        status="scored",
+        total=0.0,
+        parts={},
+        policy_step=0,
+        policy_sha256="x",
+    )
+
+
+def arm(name: str, *seeds: list[EvalRow], start: str = "traces", trained: bool = True, share: float = 1.0) -> ArmResult:
+    return ArmResult(name, start, list(seeds), trained=trained, share=share)
+
+
+def test_an_estimate_is_over_all_rows_and_of_each_seed() -> None:
+    two = arm("x", [row(True), row(True)], [row(False), row(True)])
+    found = estimate(two, "accuracy")
+    assert (found.value, found.seeds) == (0.75, (1.0, 0.5))
+    assert estimate(two, "finding F1").value is None  # no chain states a finding
+
+
+def test_a_paired_difference_on_equal_rows_is_zero_without_any_doubt() -> None:
+    rows = [row(True, said="m", there="m"), row(False, said="mh", there="m", recited="h"), row(True)]
+    for metric in ("accuracy", "finding F1", "recital rate"):
+        assert paired_difference(arm("x", rows), arm("y", rows), metric) == (0.0, 0.0, 0.0)
+
+
+def test_paired_differences_are_those_of_the_pooled_rows() -> None:
+    one = arm("x", [row(True, said="m", there="m")] * 3 + [row(True, said="mh", there="m", recited="h")])
+    other = arm("y", [row(False, said="h", there="m")] * 4)
+    # accuracy 1 and 0; F1 of x: 2 x 4 / (5 + 4), of y 0; recital 1 / 5 and 0
+    steps = {m: paired_difference(one, other, m) for m in ("accuracy", "finding F1", "recital rate")}
+    assert steps["accuracy"] == (1.0, 1.0, 1.0)
+    f1, recital = steps["finding F1"], steps["recital rate"]
+    assert f1 is not None
+    assert recital is not None
+    assert f1[0] == pytest.approx(8 / 9)
+    assert recital[0] == pytest.approx(1 / 5)
+    assert recital[1] == 0.0 < recital[0] < recital[2] <= 0.5  # at most every sample is the one that recites one of two
+
+
+def test_an_arm_that_states_no_finding_has_no_difference_in_f1() -> None:
+    silent, other = arm("x", [row(True, there="m")]), arm("y", [row(True, said="m", there="m")])
+    assert paired_difference(silent, other, "finding F1") is None
+    assert paired_difference(silent, other, "recital rate") is None
+
+
+def results() -> list[ArmResult]:
+    rows = [row(True, said="m", there="m"), row(False, said="h", there="m", recited="h")]
+    silent = [row(True, there="m"), row(False, there="m")]
+    return [
+        ArmResult(a.name, a.start, [silent if a.start == "answers" else rows], trained=bool(a.reward), share=a.share)
+        for a in ARMS
+    ]
+
+
+def test_the_report_has_a_line_for_every_arm_and_every_comparison_and_a_picture(tmp_path: Path) -> None:
+    kept = [{0.1: 0.05, 1.0: 0.6}]
+    text = write_report(results(), kept, folder=tmp_path, updates=2, rollouts=64)
+    assert (tmp_path / "ablation.md").read_text() == text + "\n"
+    assert (tmp_path / "ablation.png").stat().st_size > 10_000
+    lines = text.splitlines()
+    for a in ARMS:
+        assert any(line.startswith(f"| {a.name} |") for line in lines)
+    assert "| answers, outcome reward - answers | +0.0 [+0.0, +0.0] | - | - |" in lines
+    with_grounding = "gaps, process with grounding - gaps, process without grounding, 100% of knowledge"
+    assert any(line.startswith(f"| {with_grounding} |") for line in lines)
+    assert "10% of knowledge: 5% (5%)" in text
+
+
+def test_the_readme_section_is_replaced_between_its_marks(tmp_path: Path) -> None:
+    picture = tmp_path / "new.png"
+    picture.write_bytes(b"picture")
+    (tmp_path / "scripts").mkdir()
+    (tmp_path / "README.md").write_text(f"head\n{BEGIN}\nold\n{END}\ntail\n")
+    write_to_readme("new", picture=picture, root=tmp_path)
+    text = (tmp_path / "README.md").read_text()
+    assert text.startswith(f"head\n{BEGIN}\n")
+    assert text.endswith(f"new\n\n{END}\ntail\n")
+    assert "old" not in text
+    assert (tmp_path / "scripts" / "ablation.png").read_bytes() == b"picture"
+
+
+def test_a_readme_without_the_marks_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("no marks")
+    with pytest.raises(ValueError, match="must hold"):
+        write_to_readme("new", picture=tmp_path / "p.png", root=tmp_path)
+    assert (tmp_path / "README.md").read_text() == "no marks"
+
+
+@pytest.mark.parametrize("settings", [[*a.reward, *drawn(a.share, seed=1)] for a in ARMS], ids=[a.name for a in ARMS])
+def test_every_arm_is_a_configuration_that_is_allowed(settings: list[str]) -> None:
+    load(RECIPES["quickstart"], settings)
