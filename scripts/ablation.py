@@ -45,6 +45,7 @@ from fundus_ray.write_traces import Reader, TraceWriter
 ROOT = Path(__file__).parents[1]
 RECIPES = {name: ROOT / "configs" / f"{name}.yaml" for name in ("quickstart", "simulated")}
 UPDATES = 25
+LEARNING_RATE = 0.003  # three times the recipes': few updates must show what a reward leads to
 SHARES = (0.1, 0.25, 0.5, 1.0)
 MODALITY = Modality.CFP  # of every phantom
 
@@ -139,6 +140,7 @@ def trained(arm: Arm, starts: dict[str, Path], *, seed: int, overrides: Sequence
     """The run folder of RLVR from the arm's warm start under its reward."""
     settings = [
         f"loop.steps={UPDATES}",
+        f"learner.learning_rate={LEARNING_RATE}",
         *(setting for setting in overrides if not setting.startswith("sft.")),  # of the warm starts
         f"policy.path={facts(starts[arm.start])['policy']['base']}",
         "sft.steps=0",
