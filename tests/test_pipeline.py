@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -139,13 +140,18 @@ def wait_for_an_update(latest: Path, *, before: Path) -> None:
     raise AssertionError(f"no update within 240 s: {latest.resolve()}")
 
 
-def test_a_killed_engine_ends_the_run_with_an_error_that_names_it(runs: Path) -> None:
+def test_a_killed_engine_ends_the_run_with_an_error_that_names_it_and_says_where_to_go_on(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     killer = threading.Thread(target=kill_an_engine_during_rl, args=(runs / "latest",), daemon=True)
     killer.start()
     with pytest.raises(WorkerDiedError, match=r"rollout-\d (died|failed) while "):
-        run(config_in(runs, "run.name=killed", "loop.steps=200", "loop.checkpoint_every=0", "evaluate.samples=0"))
+        run(config_in(runs, "run.name=killed", "loop.steps=200", "loop.checkpoint_every=1", "evaluate.samples=0"))
     killer.join(timeout=10)
     assert not killer.is_alive()
+    saved = max(int(folder.name.removeprefix("step-")) for folder in (runs / "latest" / "checkpoints").iterdir())
+    said = rf"the last checkpoint is that of update {saved}; .* fundus-ray train --resume {(runs / 'latest').resolve()}"
+    assert re.search(said, capsys.readouterr().out)
 
 
 def kill_an_engine_during_rl(latest: Path) -> None:
