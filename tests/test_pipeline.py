@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -19,9 +18,12 @@ from typing import Any
 import psutil
 import pytest
 
+from fundus_ray.checkpoints import write_checkpoint
 from fundus_ray.config import Config, load
 from fundus_ray.errors import WorkerDiedError
-from fundus_ray.pipeline import run
+from fundus_ray.loop import Position
+from fundus_ray.obs.sinks import RunFolder
+from fundus_ray.pipeline import _after_a_failure, run
 from fundus_ray.read_image import generate_once
 
 SMALL = [
@@ -149,9 +151,26 @@ def test_a_killed_engine_ends_the_run_with_an_error_that_names_it_and_says_where
         run(config_in(runs, "run.name=killed", "loop.steps=200", "loop.checkpoint_every=1", "evaluate.samples=0"))
     killer.join(timeout=10)
     assert not killer.is_alive()
-    saved = max(int(folder.name.removeprefix("step-")) for folder in (runs / "latest" / "checkpoints").iterdir())
-    said = rf"the last checkpoint is that of update {saved}; .* fundus-ray train --resume {(runs / 'latest').resolve()}"
-    assert re.search(said, capsys.readouterr().out)
+    assert f"go on with: fundus-ray train --resume {(runs / 'latest').resolve()}" in capsys.readouterr().out
+
+
+async def test_a_failed_run_says_which_checkpoint_there_is_to_go_on_from(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = RunFolder.create(tmp_path, name="run")
+    folder.write_config(config_in(tmp_path))
+    _after_a_failure(folder)
+    assert "== no checkpoint was written" in capsys.readouterr().out
+
+    async def save(_: str) -> None:
+        pass
+
+    await write_checkpoint(folder.path, Position(step=20, group_id=99), save=save)
+    _after_a_failure(folder)
+    folder.close()
+    resume = f"fundus-ray train --resume {folder.path}\n"
+    assert f"== the last checkpoint is that of update 20; once mended, go on with: {resume}" in capsys.readouterr().out
+    assert (folder.path / "report.md").is_file()
 
 
 def kill_an_engine_during_rl(latest: Path) -> None:
