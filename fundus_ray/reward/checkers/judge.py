@@ -40,8 +40,8 @@ class Served(Protocol):
 
 
 class JudgeChecker:
-    """Claims without a passage are NOT_FOUND without asking, with confidence 1. Else the confidence is the model's
-    probability of the verdict among the allowed ones (`_probability`); no model is calibrated by being asked."""
+    """Claims without a passage are NOT_FOUND without asking, with confidence 1. Else the confidence is the model's own
+    probability of the verdict among the allowed ones (`_probability`), which need not be calibrated."""
 
     name = "judge"
 
@@ -113,15 +113,15 @@ def read_reply(reply: ModelReply, claim: Claim) -> CheckedVerdict:
 
 
 def _probability(reply: ModelReply) -> float:
-    """The product over the tokens that spell the verdict (those with letters, between the first colon and the comma)
-    of their probabilities, each among the tokens that the schema allows in its place. The same word in other tokens is
-    not added, so it is no more than the verdict's probability. 1 where the model tells of no tokens.
+    """Of the verdict's first token (the first with a letter after the colon) among the tokens that the schema allows
+    there. The verdicts differ in their first letter, so the rest is only spelling. Other tokens that begin the same
+    word are not added: it is no more than the verdict's probability. 1 where the model tells of no tokens.
 
-    Example: P(`supp`) = 0.6 and P(`orted`) = 0.9 give 0.54.
+    Example: `supp` has 0.6, `su` 0.1, `contr` 0.2, `not` 0.1: 0.6 (the verdict itself has 0.7).
     """
-    said, logprob = "", 0.0
-    for text, value in reply.tokens:
-        if ":" in said and "," not in said and any(letter.isalpha() for letter in text):
-            logprob += value
+    said = ""
+    for text, logprob in reply.tokens:
+        if ":" in said and any(letter.isalpha() for letter in text):
+            return min(1.0, math.exp(logprob))
         said += text
-    return min(1.0, math.exp(logprob))
+    return 1.0
