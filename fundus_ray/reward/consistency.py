@@ -99,11 +99,9 @@ def consistency(
     said_of = {item: item & set(stated) for item in expected.required}
     favour = set(stated) & ({f for item in expected.required for f in item} | expected.supportive)
     problems = _problems(reading, expected, stated, max_claims=max_claims, vocabulary=vocabulary)
-    against = sum(count for count, _ in problems)
+    agreement = _agreement(min(len(favour), max_claims), sum(count for count, _ in problems))
     recall = sum(map(bool, said_of.values())) / len(said_of) if said_of else 1.0
     backed = float(bool(favour) or not (expected.required or expected.supportive))
-    counted = min(len(favour), max_claims)
-    agreement = counted / (counted + CONTRADICTION_WEIGHT * against) if counted or against else 1.0
     supportive = favour & expected.supportive
     reasons = [
         *sorted(_item_line(item, said, vocabulary) for item, said in said_of.items()),
@@ -111,6 +109,10 @@ def consistency(
         *(line for _, line in problems),
     ]
     return Part((REQUIRED_SHARE * recall + BACKED_SHARE * backed) * agreement, (*expected.rules, *reasons))
+
+
+def _agreement(favour: int, against: int) -> float:
+    return favour / (favour + CONTRADICTION_WEIGHT * against) if favour or against else 1.0
 
 
 def _item_line(item: frozenset[str], said: frozenset[str], vocabulary: Vocabulary) -> str:
