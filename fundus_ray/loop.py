@@ -212,7 +212,7 @@ def _stalled(taken: Sequence[ScoredGroup], *, count: int, trainable: int, stall_
         said += f"; the last was {lost[-1].scored[0].explanation[0]}"
     down = [g for g in taken if g.cost.outage == "drop"]
     if down:
-        since = time.strftime("%F %T", time.localtime(min(g.finished_s - g.cost.held_s for g in down)))
+        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(min(g.finished_s - g.cost.held_s for g in down)))
         said += (
             f"; search or checker is down since {since}, {len(down)} groups were dropped for it: start it again and go "
             "on from the checkpoint; to live through a longer outage set loop.stall_s higher, or reward.outage=mask"
