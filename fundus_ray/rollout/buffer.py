@@ -74,15 +74,16 @@ class SlotBuffer:
         """
         try:
             async with asyncio.timeout(self._stall_s):
-                while self._error is None and not (self._queue and self._queue[0].done()):
+                while not self._ready:
                     self._changed.clear()
                     await self._changed.wait()
         except TimeoutError:
-            awaited = self._queue[0].get_name() if self._queue else "a prompt to be admitted"
-            raise WorkerDiedError(
-                f"nothing arrived for {self._stall_s:g} s (loop.stall_s) while waiting for {awaited}; "
-                f"{self.unfinished} of {len(self._queue)} groups in the buffer are unfinished"
-            ) from None
+            if not self._ready:  # else it was this process that stood still
+                awaited = self._queue[0].get_name() if self._queue else "a prompt to be admitted"
+                raise WorkerDiedError(
+                    f"nothing arrived for {self._stall_s:g} s (loop.stall_s) while waiting for {awaited}; "
+                    f"{self.unfinished} of {len(self._queue)} groups in the buffer are unfinished"
+                ) from None
         if self._error is not None:
             raise self._error
         return self._queue.popleft().result()
@@ -104,6 +105,10 @@ class SlotBuffer:
     def unfinished(self) -> int:
         """Groups that are being written or scored."""
         return sum(not task.done() for task in self._queue)
+
+    @property
+    def _ready(self) -> bool:
+        return self._error is not None or bool(self._queue and self._queue[0].done())
 
     async def close(self) -> None:
         """Cancel what is under way and wait until it has ended. Raises WorkerDiedError where it does not in stall_s."""
