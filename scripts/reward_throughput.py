@@ -83,9 +83,7 @@ def make_groups(count: int) -> list[RolloutGroup]:
             names = [finding.name for finding in named]
             letter = "ABCD"[chosen]
             texts.append(compose(findings=names, reasons=[reason], conclusion=options[chosen], letters=[letter]))
-        groups.append(
-            chain_group(number, texts, options=options, answer=options[0], findings=on_image, tokens=TOKENS)
-        )
+        groups.append(chain_group(number, texts, options=options, answer=options[0], findings=on_image, tokens=TOKENS))
     return groups
 
 
