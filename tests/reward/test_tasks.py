@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
+import yaml
 
 from fundus_ray.knowledge.records import load_records
 from fundus_ray.reasoning.answer import choose
@@ -19,6 +21,7 @@ VOCABULARY = RECORDS.vocabulary
 YES_NO = ("Yes", "No")
 COUNTS = ("Not observed in the image", "<=5", "5-15", "15-25", "25-35", ">35")
 SIDES = ("Temporal side of the optic disc center", "Superior side of the optic disc center", COUNTS[0])
+LESIONS = yaml.safe_load((Path(__file__).parents[1] / "funbench_lesions.yaml").read_text(encoding="utf-8"))
 ANY_MA = "Is there any Microaneurysm in the image?"
 ANY_ABNORMALITY = "Is there any abnormality in the image?"
 ANATOMY = (
@@ -252,22 +255,6 @@ def test_without_a_record_consistency_does_not_apply() -> None:
     answer = ("glaucoma", "squint")
     said = expected(rule_of(mixed, RECORDS), mixed, answer=answer, records=RECORDS)
     assert said == "consistency does not apply: no knowledge record of 'squint'"
-
-
-LESIONS = [
-    "Fibrous_proliferation",
-    "Haemorrhage",
-    "Hard_exudate",
-    "Intraretinal_Fluid",
-    "Intraretinal_hemorrhage",
-    "Microaneurysm",
-    "Neovascularization",
-    "Pigment_Epithelial_Detachment",
-    "Preretinal_hemorrhage",
-    "Soft_exudate",
-    "Subretinal_Fluid",
-    "Vitreous_hemorrhage",
-]
 
 
 @pytest.mark.parametrize("lesion", LESIONS)
