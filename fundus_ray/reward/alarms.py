@@ -60,9 +60,7 @@ def _outage(last: Metrics) -> Iterator[Alarm]:
 def _fall(history: Sequence[Metrics]) -> Iterator[Alarm]:
     """The policy breaks within a few updates: no window of steps is waited for."""
     start, now = history[:WINDOW], history[-SUDDEN:]
-    remedy = (
-        "start again from a checkpoint before it (checkpoints/) with a lower learner.learning_rate or learner.grad_clip"
-    )
+    remedy = "start anew with a lower learner.learning_rate or learner.grad_clip"
     first, last = _mean(start, "reward/format"), _mean(now, "reward/format")
     if last < LOST * first:
         yield Alarm(
