@@ -7,14 +7,16 @@ from collections.abc import Sequence
 
 _LETTER = re.compile(r"\(?([A-Za-z])\)?[.:)]?", re.ASCII)
 _LETTER_AND_TEXT = re.compile(r"(?:\(([A-Za-z])\)[.:]?|([A-Za-z])[.:)])\s+(\S.*)", re.ASCII | re.DOTALL)
+_LETTER_JOINT = re.compile(r"\s*(?:,?\s*\band\b|[,;/&])\s*", re.IGNORECASE)
 
 
 def choose(answer_text: str | None, options: Sequence[str]) -> tuple[str, ...] | None:
     """The chosen option texts, in the options' order; None where nothing can be read.
 
-    Reads `B`, `b`, `(B)`, `B.`, `B. glaucoma`, `A,D`, and exact option text (letter case and blanks aside). None for a
-    letter out of range and where letter and text disagree. A single letter is a letter even where an option's text
-    is that letter. Without options (free text) the answer is the text itself.
+    Reads `B`, `b`, `(B)`, `B.`, `B. glaucoma`, `A,D`, and exact option text (letter case and blanks aside). Letters
+    alone may also be joined by `and`, `;`, `/` or `&`. None for a letter out of range and where letter and text
+    disagree. A single letter is a letter even where an option's text is that letter. Without options (free text) the
+    answer is the text itself.
     """
     text = _tidy(answer_text or "")
     if not text:
@@ -22,10 +24,15 @@ def choose(answer_text: str | None, options: Sequence[str]) -> tuple[str, ...] |
     if not options:
         return (text,)
     whole = _one(text, options)
-    chosen = {whole} if whole is not None else {_one(_tidy(item), options) for item in text.split(",")}
+    chosen = {whole} if whole is not None else {_one(item, options) for item in _items(text)}
     if None in chosen:
         return None
     return tuple(option for i, option in enumerate(options) if i in chosen)
+
+
+def _items(text: str) -> list[str]:
+    letters = _LETTER_JOINT.split(text)
+    return letters if all(map(_LETTER.fullmatch, letters)) else [_tidy(item) for item in text.split(",")]
 
 
 def _one(text: str, options: Sequence[str]) -> int | None:

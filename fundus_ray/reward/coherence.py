@@ -32,8 +32,9 @@ def coherence(
     is `consistency`'s matter.
     """
     if not concluded:
-        said = f"the conclusion {reading.conclusion!r}" if reading.conclusion else "no conclusion"
-        return Part(0.0, (f"coherence 0: {said} is not the answer {', '.join(answer)!r}",))
+        said, own = reading.conclusion, ", ".join(answer)
+        why = f"the conclusion {said!r} is not the answer {own!r}" if said else "there is no conclusion"
+        return Part(0.0, (f"coherence 0: {why}",))
     ordered = reading.findings_first is not False
     # Not speaks_for: where a finding is said to be absent, the absence is the reason.
     spoken_for = {r.label for r in reading.relations if r.supports}

@@ -7,24 +7,35 @@ from collections.abc import Collection, Sequence
 
 from fundus_ray.knowledge.matcher import normalise
 from fundus_ray.knowledge.vocabulary import Vocabulary
+from fundus_ray.reasoning.cues import marks
+from fundus_ray.reasoning.polarity import Polarity, polarities
+from fundus_ray.reasoning.relations import PLACE_LABELS
 from fundus_ray.reasoning.steps import first_sentence, labels_in, read_chain
 
 YES, NO = "yes", "no"
 NORMAL = "normal"  # the label of a healthy eye
 
+_AGAINST = (Polarity.DENIED, Polarity.UNLIKELY)
 _LIST_JOINT = re.compile(r"[,;/]|\band\b")
 _FIRST_WORD = re.compile(r"\W*(\w+)")
-_ABNORMAL = re.compile(r"\b(?:abnormal|abnormality|diseased|disease)\b", re.IGNORECASE)
+_ABNORMAL = re.compile(
+    r"(?P<nothing>\bnothing\s+(?:\w+\s+){0,6}?)?\b(?:abnormal|abnormality|abnormalities|diseased|disease)\b",
+    re.IGNORECASE,
+)
 
 
 def conclusion_agrees(conclusion: str | None, *, answer: Sequence[str], vocabulary: Vocabulary) -> bool:
-    """Whether the conclusion names exactly the chosen options, by their text or by the labels that it does not deny."""
+    """Whether the conclusion names exactly the chosen options, by their text or by the labels that it does not deny.
+
+    Where no option is a place, neither is what the conclusion names: "glaucoma of the left eye" is glaucoma."""
     if conclusion is None:
         return False
     if _items([conclusion]) == _items(answer):
         return True
+    chosen = {vocabulary.label(option) for option in answer}
+    named = labels_in(conclusion, vocabulary)
     # An option that is no label stays None here, which no conclusion's labels equal.
-    return labels_in(conclusion, vocabulary) == {vocabulary.label(option) for option in answer}
+    return chosen == (named if chosen & PLACE_LABELS else named - PLACE_LABELS)
 
 
 def yes_or_no(answer: Sequence[str]) -> str | None:
@@ -46,15 +57,29 @@ def concludes_lesion(conclusion: str | None, *, answer: str, asked: Collection[s
 
 
 def concludes_abnormality(conclusion: str | None, *, answer: str, vocabulary: Vocabulary) -> bool:
-    """The same for the question whether anything is abnormal: a label other than normal is a YES."""
+    """The same for the question whether anything is abnormal: a disease that is not denied is a YES, else what is said
+    of "normal", "abnormal" and the like, each denied or not; where these differ, it is neither."""
     if conclusion is None:
         return False
     if (word := _leading_word(conclusion)) is not None:
         return word == answer
-    labels = labels_in(conclusion, vocabulary)
-    if labels:
-        return answer == (NO if labels == {NORMAL} else YES)
-    return answer == YES and _ABNORMAL.search(conclusion) is not None
+    if labels_in(conclusion, vocabulary) - PLACE_LABELS - {NORMAL}:
+        return answer == YES
+    return _said_of_the_eye(conclusion, vocabulary) == {answer}
+
+
+def _said_of_the_eye(conclusion: str, vocabulary: Vocabulary) -> set[str]:
+    """YES for each word that calls the eye abnormal or denies that it is normal; NO the other way round."""
+    labels = list(vocabulary.label_matcher.find(conclusion))
+    # "disease" in a label's name says nothing of other diseases.
+    words = [
+        m for m in _ABNORMAL.finditer(conclusion) if not any(start <= m.end() - 1 < end for _, start, end in labels)
+    ]
+    spans = [(NO, start, end) for key, start, end in labels if key == NORMAL]
+    spans = sorted(spans + [(YES, m.start(), m.end()) for m in words if not m["nothing"]], key=lambda span: span[1])
+    denied = [polarity in _AGAINST for polarity in polarities(spans, conclusion, marks(conclusion))]
+    said = {{YES: NO, NO: YES}[word] if no else word for (word, _, _), no in zip(spans, denied, strict=True)}
+    return said | {NO for m in words if m["nothing"]}
 
 
 def _leading_word(conclusion: str) -> str | None:

@@ -6,10 +6,9 @@ In: what was read, later each relation's verdict. Out: the relations that count,
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from fundus_ray.reasoning.steps import Reading, Relation
-from fundus_ray.reward.part import Part
+from fundus_ray.reward.part import Part, stated_findings
 from fundus_ray.types import CheckedClaim, Verdict
 
 NEUTRAL = 0.5  # of a chain about whose relations knowledge says nothing
@@ -20,13 +19,12 @@ _NOT_ASKED = Part(None, ("knowledge does not apply: the question is not one of d
 def stated_relations(reading: Reading, *, max_claims: int) -> tuple[tuple[Relation, ...], int]:
     """The relations that count, in text order, and how many are stated beyond them.
 
-    Each (finding, label, for or against) counts once. What is said of a finding's absence is turned round, so that all
-    are about the finding itself: "no new vessels, which speaks against proliferative retinopathy" says that new vessels
-    speak for it. A finding that is only supposed, or both asserted and denied, gives no reason.
+    Each (finding, label, for or against) counts once. Only a finding that the chain states of the image gives a reason:
+    not one that it denies, supposes, or both asserts and denies.
     """
-    said = {m.finding for m in (*reading.asserted, *reading.denied)} - reading.contradictory
-    turned = (replace(r, supports=r.speaks_for, present=True) for r in reading.relations if r.finding in said)
-    distinct = {(r.finding, r.label, r.supports): r for r in reversed(list(turned))}
+    stated = set(stated_findings(reading))
+    reasons = [r for r in reading.relations if r.present and r.finding in stated]
+    distinct = {(r.finding, r.label, r.supports): r for r in reversed(reasons)}
     counted = sorted(distinct.values(), key=lambda r: (r.start, r.end))
     return tuple(counted[:max_claims]), len(counted[max_claims:])
 
@@ -49,7 +47,9 @@ def knowledge(claims: Sequence[CheckedClaim], *, beyond: int, applies: bool, nam
     not. What a chain writes never decides whether the part applies, so it cannot choose by what it is measured.
 
     What it cannot see: a true relation of a finding that the image does not show is true all the same. It states the
-    finding, which costs in `grounding`, and in `consistency` where it speaks against the answer.
+    finding, which costs in `grounding`, and in `consistency` where it speaks against the answer. A denial costs in
+    neither, so a reason from a finding's absence ("no enlarged cup, which argues against glaucoma") does not count: one
+    such sentence at the end of any chain would earn 1. To rule out a disease honestly neither pays nor costs.
     """
     if not applies:
         return _NOT_ASKED

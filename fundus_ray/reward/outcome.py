@@ -20,5 +20,11 @@ def well_formed(reading: Reading) -> float:
     return float(reading.well_formed)
 
 
+def problems_of_form(reading: Reading) -> tuple[str, ...]:
+    """Why it is 0. What is wrong with the chain's sense, which `problems` names after these, costs in other parts: one
+    line for each finding both asserted and denied."""
+    return reading.problems[: len(reading.problems) - len(reading.contradictory)]
+
+
 def _tidy(text: str) -> str:
     return " ".join(text.split()).casefold()

@@ -10,7 +10,7 @@ from fundus_ray.reward.consistency import consistency
 from fundus_ray.reward.grounding import grounding, lesion_grounding
 from fundus_ray.reward.knowledge import knowledge
 from fundus_ray.reward.lookup import Known, Read
-from fundus_ray.reward.outcome import accuracy, well_formed
+from fundus_ray.reward.outcome import accuracy, problems_of_form, well_formed
 from fundus_ray.reward.part import Part
 from fundus_ray.reward.tasks import Scope, TaskRule, asked_lesion, concludes, expected, rule_of
 from fundus_ray.types import CheckedClaim, Sample
@@ -34,7 +34,7 @@ class PartScorer:
         )
         return {
             "accuracy": _accuracy(read.reading, read.answer, sample),
-            "format": Part(well_formed(read.reading), read.reading.problems),
+            "format": Part(well_formed(read.reading), problems_of_form(read.reading)),
             "consistency": self._consistency(read, sample, rule=rule, concluded=concluded),
             "knowledge": self._knowledge(read, known, rule=rule, masked=masked),
             "coherence": self._coherence(read, concluded=concluded),

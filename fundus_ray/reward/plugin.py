@@ -3,21 +3,24 @@
     def my_reward(rollout: Rollout, sample: Sample, reading: Reading, evidence: Sequence[Evidence]) -> float: ...
 
 or `async def` with the same arguments. `reading` is what the chain says (reasoning/reading.py), `evidence` the passages
-found for it; the value is in [0, 1]. The module is one that Python finds on every machine: installed, in PYTHONPATH, or
+found for it; the value is a number in [0, 1], no bool. Types may be left out; those that are written are checked at the
+start. The module is one that Python finds on every machine: installed, in PYTHONPATH, or
 in the folder where the run was started.
 """
 
 from __future__ import annotations
 
 import asyncio
+import builtins
 import importlib
 import inspect
 import math
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_origin
 
 from fundus_ray.errors import ConfigError, FundusRayError
 from fundus_ray.reasoning.steps import Reading
@@ -26,7 +29,7 @@ from fundus_ray.types import Evidence, Rollout, Sample
 Args = tuple[Rollout, Sample, Reading, Sequence[Evidence]]
 RewardFunction = Callable[[Rollout, Sample, Reading, Sequence[Evidence]], float | Awaitable[float]]
 
-_ARGUMENTS = ("rollout", "sample", "reading", "evidence")
+_ARGUMENTS = {"rollout": Rollout, "sample": Sample, "reading": Reading, "evidence": tuple}  # what each is at a call
 _SIGNATURE = "(rollout: Rollout, sample: Sample, reading: Reading, evidence: Sequence[Evidence]) -> float"
 
 
@@ -86,7 +89,7 @@ class Plugin:
         return PluginFailedError(f"reward.plugin={self.setting} raised {type(err).__name__} on {where}: {text}")
 
     def _checked(self, value: object, args: Args) -> float:
-        number = float(value) if isinstance(value, (int, float)) else math.nan
+        number = math.nan if isinstance(value, bool) or not isinstance(value, Real) else float(value)
         if not 0 <= number <= 1:
             raise PluginValueError(
                 f"reward.plugin={self.setting} gave {value!r} on sample {args[1].id}, rollout with seed "
@@ -115,22 +118,51 @@ def load_plugin(setting: str) -> Plugin:
             f"{' '.join(str(err).split())[:200]}"
         ) from err
     function = getattr(module, name, None)
-    if not callable(function):
+    if not callable(function) or inspect.isclass(function):
         what = "there is no such function" if function is None else f"it is a {type(function).__name__}, not a function"
+        what = "it is a class, not a function" if inspect.isclass(function) else what
         raise ConfigError(f"reward.plugin={setting}: {what} in {module.__file__}")
-    _check_signature(function, setting)
+    wrong = _wrong_with(function)
+    if wrong:
+        raise ConfigError(f"reward.plugin={setting}: {wrong}; it must be {name}{_SIGNATURE}")
     return Plugin(setting, cast(RewardFunction, function))
 
 
-def _check_signature(function: Callable[..., Any], setting: str) -> None:
-    def wrong(why: str) -> ConfigError:
-        return ConfigError(f"reward.plugin={setting}: {why}; it must be {setting.partition(':')[2]}{_SIGNATURE}")
-
+def _wrong_with(function: Callable[..., Any]) -> str:
+    """Why it cannot be a reward, by its signature; "" where it can."""
+    if inspect.iscoroutinefunction(type(function).__call__):
+        return "it is an object with an async __call__, not an async function"
     try:
-        signature = inspect.signature(function)
-        signature.bind(*_ARGUMENTS)
+        signature = _signature(function)
+        bound = signature.bind(*_ARGUMENTS).arguments
     except (TypeError, ValueError) as err:
-        raise wrong(f"the function cannot be called with four arguments ({err})") from None
-    given = inspect.get_annotations(cast(Any, function)).get("return", float)
-    if given not in (float, int, "float", "int"):
-        raise wrong(f"the function says that it returns {getattr(given, '__name__', given)}")
+        return f"the function cannot be called with four arguments ({err})"
+    for name, argument in bound.items():
+        if name in _ARGUMENTS and name != argument:
+            return f"the function takes {name} in the place of {argument if isinstance(argument, str) else argument[0]}"
+        written = _class_of(signature.parameters[name].annotation)
+        if isinstance(argument, str) and written and not issubclass(_ARGUMENTS[argument], written):
+            return f"the function says that {name} is {written.__name__}"
+    returned = _class_of(signature.return_annotation)
+    if returned and (returned is bool or not issubclass(returned, Real)):
+        return f"the function says that it returns {returned.__name__}"
+    return ""
+
+
+def _signature(function: Callable[..., Any]) -> inspect.Signature:
+    """With its annotations as objects, or as texts where one of them names what is imported for type checkers alone."""
+    try:
+        return inspect.signature(function, eval_str=True)
+    except (NameError, AttributeError, SyntaxError, TypeError):
+        return inspect.signature(function)
+
+
+def _class_of(annotation: object) -> type | None:
+    """The class that an annotation names; None where there is none, or it names no single class."""
+    if isinstance(annotation, str):
+        annotation = getattr(builtins, annotation, None)
+    elif annotation is None:
+        annotation = type(None)
+    annotation = get_origin(annotation) or annotation
+    anything = annotation in (inspect.Signature.empty, Any) or getattr(annotation, "_is_protocol", False)
+    return annotation if isinstance(annotation, type) and not anything else None

@@ -14,6 +14,7 @@ from enum import Enum
 from fundus_ray.knowledge.matcher import normalise
 from fundus_ray.knowledge.records import Record, Records
 from fundus_ray.knowledge.vocabulary import Vocabulary
+from fundus_ray.reasoning.answer import choose
 from fundus_ray.reasoning.steps import Reading
 from fundus_ray.reward.conclusion import (
     NO,
@@ -126,9 +127,11 @@ def expected(rule: TaskRule, sample: Sample, *, answer: Sequence[str], records: 
 def concludes(
     rule: TaskRule, sample: Sample, *, reading: Reading, answer: Sequence[str], vocabulary: Vocabulary
 ) -> bool:
-    """Whether the chain's conclusion is its answer: by its words, its labels, or, for questions about a lesion or an
-    abnormality, by saying that it is there or not."""
+    """Whether the chain's conclusion is its answer: by its letters, its words, its labels, or, for questions about a
+    lesion or an abnormality, by saying that it is there or not."""
     said, word = reading.conclusion, yes_or_no(answer)
+    if sample.options and set(choose(said, sample.options) or ()) == set(answer):
+        return True
     if word and rule.consistency is Against.LESION:
         return concludes_lesion(said, answer=word, asked=asked_lesion(sample, vocabulary), vocabulary=vocabulary)
     if word and rule.consistency is Against.ABNORMALITY:

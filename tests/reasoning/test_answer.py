@@ -33,14 +33,35 @@ def test_one_option_in_every_writing(text: str) -> None:
     assert choose(text, OPTIONS) == ("glaucoma",)
 
 
-@pytest.mark.parametrize("text", ["A,B", "B,A", "a, b", "(A), (B)", "A,B,A", "A. normal, B. glaucoma", "normal, B"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("A,B", "B,A", "a, b", "(A), (B)", "A,B,A", "A. normal, B. glaucoma", "normal, B"),
+        *("A and B", "B and A", "a AND b", "A, and B", "(A) and (B)", "A. & B.", "A & B"),
+        *("A;B", "B; A", "A/B", "A / B"),
+    ],
+)
 def test_several_options_come_in_the_options_order(text: str) -> None:
     assert choose(text, OPTIONS) == ("normal", "glaucoma")
 
 
 @pytest.mark.parametrize(
     "text",
-    [None, "", "  ", "D", "A,D", "A. glaucoma", "B glaucoma", "AB", "glau", "A or B", "B, maybe", "A,", "?", "é"],
+    [
+        *(None, "", "  ", "D", "A,D", "A. glaucoma", "B glaucoma", "AB", "glau", "A or B", "B, maybe", "A,", "?", "é"),
+        *(
+            "A and D",
+            "A/D",
+            "A and",
+            "and",
+            "AandB",
+            "A and and B",
+            "A;;B",
+            "A; glaucoma",
+            "normal and glaucoma",
+            "A + B",
+        ),
+    ],
 )
 def test_what_is_unclear_or_out_of_range_is_none(text: str | None) -> None:
     assert choose(text, OPTIONS) is None
@@ -49,6 +70,11 @@ def test_what_is_unclear_or_out_of_range_is_none(text: str | None) -> None:
 def test_an_option_with_a_comma_is_read_whole() -> None:
     assert choose("Macular degeneration, dry", OPTIONS) == (OPTIONS[2],)
     assert choose("C. macular  degeneration, dry", OPTIONS) == (OPTIONS[2],)
+
+
+def test_all_of_three_letters_are_read_and_an_option_with_a_joint_is_read_whole() -> None:
+    assert choose("A, B, and C", OPTIONS) == OPTIONS
+    assert choose("A/B", ("A/B", "c")) == ("A/B",)
 
 
 def test_a_letter_is_a_letter_even_where_an_option_is_called_so() -> None:

@@ -99,3 +99,5 @@ def test_reasons_can_be_read() -> None:
     assert judge(read_chain(CHAIN, VOCABULARY), DR).reasons == (
         "coherence 0: the conclusion 'glaucoma' is not the answer 'diabetic retinopathy'",
     )
+    without = read_chain("<think>Findings: enlarged cup.</think><answer>A</answer>", VOCABULARY)
+    assert judge(without, GLAUCOMA).reasons == ("coherence 0: there is no conclusion",)

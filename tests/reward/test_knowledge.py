@@ -16,7 +16,7 @@ from fundus_ray.types import CheckedClaim, Verdict
 
 VOCABULARY = load_vocabulary()
 S, C, N = Verdict.SUPPORTED, Verdict.CONTRADICTED, Verdict.NOT_FOUND
-DR, PDR = "diabetic retinopathy", "proliferative diabetic retinopathy"
+DR = "diabetic retinopathy"
 
 
 def judge(verdicts: Sequence[Verdict], *, beyond: int = 0, applies: bool = True) -> Part:
@@ -116,10 +116,31 @@ def test_stating_a_relation_and_its_opposite_is_no_better_than_silence() -> None
     assert value([S, C]) == value([])
 
 
-def test_the_relation_of_an_absent_finding_is_turned_round() -> None:
-    text = "<think>There are no new vessels, which rules out proliferative diabetic retinopathy.</think>"
-    ((relation,), _) = stated_relations(read_chain(text, VOCABULARY), max_claims=12)
-    assert (relation.finding, relation.label, relation.supports) == ("neovascularisation", PDR, True)
+@pytest.mark.parametrize(
+    "denial",
+    [
+        "There is no enlarged cup, which argues against glaucoma.",
+        "There are no microaneurysms, which argues against diabetic retinopathy.",
+        "There is no enlarged cup, which supports diabetic retinopathy.",
+        "There are no new vessels, which rules out proliferative diabetic retinopathy.",
+    ],
+)
+@pytest.mark.parametrize("answer", ["diabetic retinopathy", "glaucoma", "normal"])
+def test_a_denied_finding_gives_no_reason_whatever_the_answer(denial: str, answer: str) -> None:
+    chain = f"<think>Findings: hard exudates. {denial} Conclusion: {answer}.</think><answer>A</answer>"
+    reading = read_chain(chain, VOCABULARY)
+    assert reading.relations  # the relation is read, but does not count
+    assert stated_relations(reading, max_claims=12) == ((), 0)
+
+
+def test_a_true_denial_does_not_make_up_for_a_false_reason() -> None:
+    chain = (
+        "<think>Findings: enlarged cup. Enlarged cup indicates diabetic retinopathy. There are no microaneurysms, "
+        "which argues against hypertensive retinopathy. Conclusion: diabetic retinopathy.</think><answer>A</answer>"
+    )
+    relations, _ = stated_relations(read_chain(chain, VOCABULARY), max_claims=12)
+    assert [(r.finding, r.label, r.supports) for r in relations] == [("enlarged_cup", DR, True)]
+    assert (value([C]), value([C, S])) == (0.0, 0.5)  # 0 / 1, and what the denial would have made of it: 1 / 2
 
 
 def test_a_finding_that_is_supposed_or_said_both_ways_gives_no_reason() -> None:

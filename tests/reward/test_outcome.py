@@ -6,7 +6,7 @@ import pytest
 
 from fundus_ray.knowledge.vocabulary import load_vocabulary
 from fundus_ray.reasoning.steps import read_chain
-from fundus_ray.reward.outcome import accuracy, well_formed
+from fundus_ray.reward.outcome import accuracy, problems_of_form, well_formed
 
 
 @pytest.mark.parametrize(
@@ -31,3 +31,10 @@ def test_form_is_paid_only_whole() -> None:
     good = "<think>Findings: none. Conclusion: normal.</think><answer>A</answer>"
     assert well_formed(read_chain(good, load_vocabulary())) == 1.0
     assert well_formed(read_chain(good + "!", load_vocabulary())) == 0.0
+
+
+def test_format_names_what_is_wrong_with_the_form_alone() -> None:
+    both = "<think>Findings: drusen. No drusen. Conclusion: normal.</think><answer>A</answer>"
+    assert "both asserted and denied: drusen" in read_chain(both, load_vocabulary()).problems
+    assert problems_of_form(read_chain(both, load_vocabulary())) == ()
+    assert problems_of_form(read_chain(both + "!", load_vocabulary())) == ("text after </answer>",)

@@ -33,7 +33,11 @@ SAMPLE = Sample(
 MODULE = """
     import asyncio
     import threading
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
+    from fractions import Fraction
+    from typing import Any
+
+    import numpy as np
 
     from fundus_ray.reasoning.reading import Reading
     from fundus_ray.types import Evidence, Rollout, Sample
@@ -49,6 +53,59 @@ MODULE = """
         return float(sample.answer == ("normal",))
 
     def untyped(rollout, sample, reading, evidence):
+        return 1
+
+    def of_other_names(r, s, *rest):
+        return np.float32(0.5)
+
+    def half_typed(rollout: Any, sample: object, reading, evidence: Iterable[Evidence]) -> np.floating:
+        return np.float64(0.25)
+
+    def for_type_checkers(rollout: "Rollout", sample: "OnlyForTypeCheckers", reading, evidence) -> "float":
+        return Fraction(1, 8)
+
+    class Callable:
+        def __init__(self, value: float = 0.5) -> None:
+            self.value = value
+
+        def __call__(self, rollout: Rollout, sample: Sample, reading: Reading, evidence: Sequence[Evidence]) -> float:
+            return self.value
+
+    class AsyncCallable:
+        async def __call__(self, rollout, sample, reading, evidence) -> float:
+            return 0.5
+
+    class FourFields:
+        def __init__(self, rollout, sample, reading, evidence) -> None:
+            pass
+
+    an_object, async_object = Callable(), AsyncCallable()
+
+    def swapped(sample, rollout, reading, evidence):
+        return 0.5
+
+    def swapped_and_typed(rollout: Rollout, sample: Sample, evidence: Sequence[Evidence], reading: Reading) -> float:
+        return 0.5
+
+    def types_swapped(a: Sample, b: Rollout, c: Reading, d: Sequence[Evidence]) -> float:
+        return 0.5
+
+    def an_int(rollout: int, sample: Sample, reading: Reading, evidence: Sequence[Evidence]) -> float:
+        return 0.5
+
+    def a_text_in_quotes(rollout, sample: "OnlyForTypeCheckers", reading: "str", evidence) -> float:
+        return 0.5
+
+    def a_dict(rollout, sample, reading, evidence: dict[str, Evidence]) -> float:
+        return 0.5
+
+    def says_bool(rollout, sample, reading, evidence) -> bool:
+        return True
+
+    def says_nothing(rollout, sample, reading, evidence) -> None:
+        return None
+
+    def a_bool(rollout, sample, reading, evidence):
         return True
 
     def too_high(rollout, sample, reading, evidence) -> float:
@@ -118,13 +175,24 @@ async def test_an_async_function_is_awaited() -> None:
     assert await load_plugin("my_rewards:slow").values([call(), (rollout, wrong, reading, evidence)]) == [1.0, 0.0]
 
 
-async def test_a_function_without_types_is_taken() -> None:
-    assert await load_plugin("my_rewards:untyped").values([call()]) == [1.0]
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("untyped", 1.0), ("of_other_names", 0.5), ("half_typed", 0.25), ("for_type_checkers", 0.125), ("an_object", 0.5)],
+)
+async def test_a_function_with_few_types_other_names_or_other_numbers_is_taken(name: str, value: float) -> None:
+    assert await load_plugin(f"my_rewards:{name}").values([call()]) == [value]
 
 
 @pytest.mark.parametrize(
     ("name", "gave"),
-    [("too_high", "1.5"), ("negative", "-0.001"), ("not_finite", "nan"), ("infinite", "inf"), ("text", "'0.5'")],
+    [
+        ("too_high", "1.5"),
+        ("negative", "-0.001"),
+        ("not_finite", "nan"),
+        ("infinite", "inf"),
+        ("text", "'0.5'"),
+        ("a_bool", "True"),
+    ],
 )
 async def test_what_is_no_reward_is_named_with_the_function_sample_and_rollout(name: str, gave: str) -> None:
     with pytest.raises(PluginValueError) as caught:
@@ -156,6 +224,19 @@ async def test_what_it_raises_is_named_with_the_function_sample_and_rollout(name
         ("my_error:f", "importing my_error raised ZeroDivisionError: division by zero"),
         ("my_rewards:three", "cannot be called with four arguments (too many positional arguments)"),
         ("my_rewards:keyword_only", "cannot be called with four arguments"),
+        ("my_rewards:FourFields", "it is a class, not a function in "),
+        ("my_rewards:async_object", "it is an object with an async __call__, not an async function; it must be "),
+        (
+            "my_rewards:swapped",
+            "the function takes sample in the place of rollout; it must be swapped(rollout: Rollout,",
+        ),
+        ("my_rewards:swapped_and_typed", "the function takes evidence in the place of reading"),
+        ("my_rewards:types_swapped", "the function says that a is Sample"),
+        ("my_rewards:an_int", "the function says that rollout is int"),
+        ("my_rewards:a_text_in_quotes", "the function says that reading is str"),
+        ("my_rewards:a_dict", "the function says that evidence is dict"),
+        ("my_rewards:says_bool", "the function says that it returns bool"),
+        ("my_rewards:says_nothing", "the function says that it returns NoneType"),
         ("my_rewards:says_text", "the function says that it returns str; it must be says_text(rollout: Rollout,"),
     ],
 )

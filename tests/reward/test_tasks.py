@@ -281,3 +281,17 @@ def test_a_stated_number_must_be_the_answers() -> None:
 
     assert [with_count(n) for n in (None, 5, 12, 15)] == [1.0] * 4
     assert [with_count(n) for n in (3, 40)] == [pytest.approx(1 / 3)] * 2  # 1 for, 1 against
+
+
+@pytest.mark.parametrize(
+    ("conclusion", "consistent"),
+    [("B", 1.0), ("(B)", 1.0), ("B) diabetic retinopathy", 1.0), ("A", 0.0), ("A, B", 0.0), ("D", 0.0)],
+)
+def test_a_conclusion_may_be_the_letter_of_the_answer(conclusion: str, consistent: float) -> None:
+    which = make("diagnosis", "Which disease?", ["normal", "diabetic retinopathy", "glaucoma"])
+    assert value(which, "microaneurysms", conclusion, "B") == consistent
+
+
+def test_a_letter_concludes_yes_or_no_too() -> None:
+    drusen = make("lesion", "Are there drusen?", ["Yes", "No"])
+    assert [value(drusen, "drusen", letter, "A") for letter in "AB"] == [1.0, 0.0]

@@ -5,16 +5,22 @@ Deterministic, no model, well under a millisecond a claim.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from fundus_ray.knowledge.records import Record, Records
 from fundus_ray.reasoning.passage import passage_words, states
 from fundus_ray.reasoning.steps import read_chain
 from fundus_ray.reward.checkers.checker import CheckedVerdict, Claim
-from fundus_ray.types import Evidence, Verdict
+from fundus_ray.types import Evidence, Modality, Verdict
 
 BY_RECORD, BY_PASSAGE = 1.0, 0.75  # confidence: a reviewed rule; a sentence read by a grammar
 CONTRADICTING = "contradicting"
+_MODALITY = {  # as sections' headings write it
+    Modality.CFP: re.compile(r"\bCFP\b|\bphotographs?\b", re.IGNORECASE),
+    Modality.OCT: re.compile(r"\bOCT\b|\boptical coherence tomography\b", re.IGNORECASE),
+    Modality.UWF: re.compile(r"\bUWF\b|\bultra-?wide", re.IGNORECASE),
+}
 
 
 class RecordChecker:
@@ -29,7 +35,8 @@ class RecordChecker:
     the opposite. Else NOT_FOUND. That a passage names both is not enough: a paragraph on telling diseases apart names
     signs of either, and a policy would learn to relate whatever stands together.
 
-    The passage kept is the one that decided; where the record did, the first that states finding and label.
+    The passage kept is the one that decided; where the record did, the first that states finding and label. One whose
+    section is about other modalities alone ("Signs on OCT", for a colour photograph) comes after all the others.
     """
 
     name = "record"
@@ -59,7 +66,7 @@ class RecordChecker:
         )
 
     def _by_passages(self, claim: Claim) -> CheckedVerdict:
-        for passage in claim.passages:
+        for passage in _own_modality_first(claim):
             related = self._relates(passage, claim)
             if related:
                 says = "says the same" if related == {claim.supports} else "says the opposite"
@@ -77,11 +84,21 @@ class RecordChecker:
         return next(
             (
                 passage
-                for passage in claim.passages
+                for passage in _own_modality_first(claim)
                 if states(passage, finding=claim.finding, label=claim.label, vocabulary=self._vocabulary)
             ),
             None,
         )
+
+
+def _own_modality_first(claim: Claim) -> list[Evidence]:
+    """Best first within those that may be about the claim's modality, and within those that are not."""
+
+    def of_others(passage: Evidence) -> bool:
+        named = {modality for modality, words in _MODALITY.items() if words.search(passage.section)}
+        return bool(named) and claim.modality not in named
+
+    return sorted(claim.passages, key=of_others)
 
 
 def _role(record: Record | None, finding: str) -> str | None:

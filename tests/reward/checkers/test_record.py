@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from fundus_ray.knowledge.records import load_records
@@ -65,6 +67,24 @@ async def test_the_first_passage_that_states_both_is_cited() -> None:
     (found,) = await RecordChecker(RECORDS).check([claim("microaneurysm", DR, *passages)])
     assert (found.verdict, found.confidence) == (S, BY_RECORD)
     assert found.passage == passages[1]
+
+
+@pytest.mark.parametrize("finding", ["microaneurysm", "drusen"])  # the record decides, and a passage does
+async def test_a_passage_on_another_modality_is_cited_only_where_there_is_no_other(finding: str) -> None:
+    text = {"microaneurysm": "Microaneurysms", "drusen": "Drusen"}[finding] + " are typical of diabetic retinopathy."
+    wide, scan, photograph, plain = (
+        dataclasses.replace(passage(text, name=f"{i}#0"), section=section)
+        for i, section in enumerate(
+            ("Signs on ultra-wide-field images", "OCT", "Dry form on photographs and OCT", "Meaning")
+        )
+    )
+    for passages, cited in (
+        ((wide, scan, photograph, plain), photograph),
+        ((wide, plain, photograph), plain),
+        ((wide, scan), wide),
+    ):
+        (found,) = await RecordChecker(RECORDS).check([claim(finding, DR, *passages)])
+        assert (found.verdict, found.passage) == (S, cited)
 
 
 async def test_that_a_passage_names_both_is_no_relation() -> None:
