@@ -120,7 +120,8 @@ def test_arrays_have_the_types_of_the_record() -> None:
     batch = pack([FIRST, SECOND], policy_step=4, max_lag=1)
     ints = (batch.token_ids, batch.prompt_lens, batch.seq_lens, batch.policy_steps, batch.image_index)
     assert {a.dtype for a in ints} == {np.dtype(np.int64)}
-    assert (batch.behaviour_logprobs.dtype, batch.rewards.dtype) == (np.float32, np.float64)
+    assert batch.behaviour_logprobs.dtype == np.dtype(np.float32)
+    assert batch.rewards.dtype == np.dtype(np.float64)
 
 
 def test_group_older_than_the_bound_is_refused_with_all_numbers() -> None:
