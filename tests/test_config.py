@@ -214,7 +214,11 @@ def test_settings_just_inside_the_rules_are_taken(settings: list[str]) -> None:
             "learner.allow_uncorrected has no effect with loop.async_ratio=0, where no rollout is stale",
         ),
         (["learner.kl_estimator=k2"], "learner.kl_estimator has no effect with learner.kl=0"),
-        (["learner.algorithm=rloo", "learner.clip_high=0.3"], "has no effect with learner.algorithm=rloo"),
+        (
+            ["learner.updates_per_batch=2", "learner.algorithm=rloo", "learner.clip_high=0.3"],
+            "learner.clip_high has no effect with learner.algorithm=rloo",
+        ),
+        (["learner.clip_low=0.1"], "learner.clip_low has no effect with learner.updates_per_batch=1"),
         (["data.eval_fraction=0.1"], "data.eval_fraction has no effect with rendered data; set data.eval_samples"),
         (["rollout.gpu_memory_utilization=0.5"], "has no effect with rollout.gpus=0"),
         (["reward.custom=1"], "reward.custom has no effect with reward.plugin empty"),

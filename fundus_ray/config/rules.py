@@ -42,6 +42,11 @@ _IDLE = (
         "learner.algorithm=rloo, which clips nothing",
         lambda c: c.learner.algorithm == "rloo",
     ),
+    _Idle(
+        ("learner.clip_low", "learner.clip_high"),
+        "learner.updates_per_batch=1, where every ratio is 1",
+        lambda c: c.learner.updates_per_batch == 1,
+    ),
     _Idle(("learner.kl_estimator",), "learner.kl=0", lambda c: not c.learner.kl),
     _Idle(
         ("learner.correction_low", "learner.correction_high"),

@@ -35,14 +35,20 @@ def test_defaults_are_the_algorithm_s_and_the_correction_s_own() -> None:
     assert (settings.correction_high, settings.kl) == (2.0, 0.0)
 
 
-def test_given_bounds_replace_the_own_ones_one_by_one() -> None:
-    config = load(
-        None,
-        ["learner.algorithm=gspo", "learner.clip_high=0.01", "learner.correction=icepop", "learner.correction_low=0.2"],
-    )
-    settings = LossSettings.of(config.learner)
-    assert settings.clip == Clip(3e-4, 0.01)
-    assert (settings.correction_low, settings.correction_high) == (0.2, 5.0)
+@pytest.mark.parametrize(
+    ("setting", "clip", "bounds"),
+    [
+        ("learner.clip_low=0.01", Clip(0.01, 4e-4), (0.5, 5.0)),
+        ("learner.clip_high=0.01", Clip(3e-4, 0.01), (0.5, 5.0)),
+        ("learner.correction_low=0.2", Clip(3e-4, 4e-4), (0.2, 5.0)),
+        ("learner.correction_high=9", Clip(3e-4, 4e-4), (0.5, 9.0)),
+    ],
+)
+def test_a_given_bound_replaces_its_own_one_alone(setting: str, clip: Clip, bounds: tuple[float, float]) -> None:
+    named = ["learner.algorithm=gspo", "learner.correction=icepop", "learner.updates_per_batch=2"]
+    settings = LossSettings.of(load(None, [*named, setting]).learner)
+    assert settings.clip == clip
+    assert (settings.correction_low, settings.correction_high) == bounds
 
 
 @pytest.mark.parametrize("name", sorted(CORRECTIONS))
