@@ -89,19 +89,13 @@ class SlotBuffer:
         """
         try:
             async with asyncio.timeout(self._stall_s):
-                while self._error is None and (ready := self._ready()) is None:
-                    self._changed.clear()
-                    await self._changed.wait()
+                place = await self._next_ready()
         except TimeoutError:
             awaited = self._queue[0].task.get_name() if self._queue else "a prompt to be admitted"
             raise WorkerDiedError(
                 f"nothing arrived for {self._stall_s:g} s (loop.stall_s) while waiting for {awaited}; "
                 f"{self.unfinished} of {len(self._queue)} groups in the buffer are unfinished"
             ) from None
-        if self._error is not None:
-            raise self._error
-        place = self._queue[ready]
-        del self._queue[ready]
         group = place.task.result()
         if group.trainable:
             self._lookahead.take(place.last_step)
@@ -155,6 +149,17 @@ class SlotBuffer:
             place = _Place(task, last_step=self._lookahead.admit())
             self._queue.append(place)
             task.add_done_callback(lambda _, place=place: self._settle(place))  # type: ignore[misc]
+
+    async def _next_ready(self) -> _Place:
+        while True:
+            if self._error is not None:
+                raise self._error
+            if (index := self._ready()) is not None:
+                place = self._queue[index]
+                del self._queue[index]
+                return place
+            self._changed.clear()
+            await self._changed.wait()
 
     def _ready(self) -> int | None:
         """Where in the queue the group stands that is to be handed out now."""

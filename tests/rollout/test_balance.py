@@ -42,3 +42,22 @@ def test_any_order_of_leases_and_ends_picks_as_a_search_over_all_workers_does() 
             open_leases.append((lease, expected))
             under_way[expected] += 1
             last_use[expected] = use
+
+
+def test_no_call_goes_to_a_worker_that_left_until_a_new_one_is_in_its_place() -> None:
+    balance = Balance(2)
+    with ExitStack() as old, ExitStack() as others:
+        assert old.enter_context(balance.lease()) == 0
+        balance.leave(0)
+        assert balance.here == {1}
+        assert [others.enter_context(balance.lease()) for _ in range(3)] == [1, 1, 1]
+        balance.join(0)
+        old.close()  # a call of the one that left: the new one has nothing under way, not minus one call
+        assert [others.enter_context(balance.lease()) for _ in range(4)] == [0, 0, 0, 1]
+
+
+def test_no_worker_at_all_is_an_error() -> None:
+    balance = Balance(1)
+    balance.leave(0)
+    with pytest.raises(LookupError, match="no worker is here"), balance.lease():
+        pass
