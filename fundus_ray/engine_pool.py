@@ -7,16 +7,16 @@ A version becomes live in two steps: every engine takes it, beside those under w
 it has it; only when all have proven it are they told to write under it. So all engines take a version or none does, and
 no request waits for it.
 
-An engine whose process dies is started again, `restarts` times in a run. Before it is given a prompt it takes the newest
-version, with proof; meanwhile the others go on. The groups that it was writing are written again, under the newest
-version, which makes them younger only: the bound on lag holds (rollout/buffer.py).
+An engine whose process dies is started again, `restarts` times in a run. Before it is given a prompt it takes the
+newest version, with proof; meanwhile the others go on. The groups that it was writing are written again, under the
+newest version, which makes them younger only: the bound on lag holds (rollout/buffer.py).
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 from fundus_ray.errors import ProcessDiedError
@@ -103,11 +103,13 @@ class RolloutPool:
         async with self._delivering:
             if self._error is not None:
                 raise self._error
-            there = sorted(self._balance.here)
-            taken = await self._of_each(there, [self._engines[i].take(published) for i in there])
-            self._check(published, list(taken.values()), engines=[self._engines[i] for i in taken])
+            # These engines and no others: one that dies now and returns takes the version on its return.
+            engines = {index: self._engines[index] for index in sorted(self._balance.here)}
+            taken = await self._of_each(engines, lambda engine: engine.take(published))
+            self._check(published, list(taken.values()), engines=[engines[index] for index in taken])
             self._live = published
-            await self._of_each(list(taken), [self._engines[i].serve(published.version) for i in taken])
+            proven = {index: engines[index] for index in taken}
+            await self._of_each(proven, lambda engine: engine.serve(published.version))
         await self._some_engine()  # where all of them died: the first to come back takes this version
         proofs = [*taken.values(), *self._proofs_of_returned]
         self._proofs_of_returned.clear()
@@ -130,19 +132,20 @@ class RolloutPool:
         if self._error is not None:
             raise self._error
 
-    async def _of_each(self, indices: Sequence[int], calls: Sequence[Coroutine[Any, Any, T]]) -> dict[int, T]:
+    async def _of_each(
+        self, engines: Mapping[int, RolloutEngine], call: Callable[[RolloutEngine], Coroutine[Any, Any, T]]
+    ) -> dict[int, T]:
         """index -> result, without the engines that died meanwhile."""
 
-        async def survive(index: int, call: Coroutine[Any, Any, T]) -> list[T]:
-            engine = self._engines[index]
+        async def survive(index: int, engine: RolloutEngine) -> list[T]:
             try:
-                return [await call]
+                return [await call(engine)]
             except ProcessDiedError as err:
                 self._lost(index, engine, err)
                 return []
 
-        results = await all_or_first_error([survive(i, call) for i, call in zip(indices, calls, strict=True)])
-        return {index: result[0] for index, result in zip(indices, results, strict=True) if result}
+        results = await all_or_first_error([survive(index, engine) for index, engine in engines.items()])
+        return {index: result[0] for index, result in zip(engines, results, strict=True) if result}
 
     def _lost(self, index: int, engine: RolloutEngine, err: ProcessDiedError) -> None:
         """Start the engine again, unless another of its calls has told of its death before. Raises `err` where it is

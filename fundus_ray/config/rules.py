@@ -208,8 +208,8 @@ def _check_adapters(c: Config) -> None:
     if c.live_adapters < c.needed_adapters:
         raise ConfigError(
             f"rollout.max_loras={c.rollout.max_loras} is too small: loop.async_ratio={c.loop.async_ratio:g} needs "
-            f"{c.needed_adapters} (ceil(async_ratio) + 1 versions under which requests still run, and the one that is "
-            f"being delivered); set rollout.max_loras={c.needed_adapters}, or 0 for what is needed"
+            f"{c.needed_adapters} (ceil(async_ratio) + 1 versions that requests run under, and the one that is being "
+            f"delivered); set rollout.max_loras={c.needed_adapters}, or 0 for what is needed"
         )
 
 

@@ -310,8 +310,8 @@ class Config:
 
     @property
     def needed_adapters(self) -> int:
-        """Versions an engine must be able to hold at once: those under which requests may still run, which are max_lag
-        + 1, and the one that is being delivered."""
+        """Versions an engine must be able to hold at once: max_lag + 1 that requests run under or may be given, and the
+        one that is being delivered."""
         return self.max_lag + 2
 
     @property
