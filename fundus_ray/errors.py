@@ -35,3 +35,7 @@ class DeliveryError(FundusRayError):
 
 class StalenessError(FundusRayError):
     """A sample older than the bound reached the learner: prints all the numbers."""
+
+
+class StalledError(FundusRayError):
+    """Everything answers, but no group could be trained on for too long: counts the dropped groups, by reason."""

@@ -36,8 +36,10 @@ def first_policy(
     config: Config, samples: Sequence[Sample], *, records: Records, cache_dir: Path, stage: Stage
 ) -> FirstPolicy:
     """Make it, or find it made. Raises ConfigError, DataError, WorkerDiedError, SearchError as its stages do."""
-    learns = bool(config.sft.steps)
-    writes = learns and config.traces.reader and not config.sft.traces and config.sft.target == "traces"
+    idle = idle_reader(config)
+    if idle:
+        print(f"== {idle}", flush=True)
+    writes = config.traces.reader and not idle
     reader, traces, verdicts = None, None, {}
     if writes or config.policy.path == "reader":
         with stage("reader", "the generic model that names findings"):
@@ -53,7 +55,26 @@ def first_policy(
                     f"are in {traces}); take a better reader, or give the labels records (knowledge.records_dir)"
                 )
         config = replace(config, sft=replace(config.sft, traces=str(traces)))
-    doing = f"warm start on {config.sft.target}" if learns else "policy.path as it is"
+    doing = f"warm start on {config.sft.target}" if config.sft.steps else "policy.path as it is"
     with stage("sft", f"policy version 0: {doing}"):
         model_path = warm_start(config, samples, records=records, cache_dir=cache_dir, reader=reader)
     return FirstPolicy(model_path=model_path, traces=traces, verdicts=verdicts)
+
+
+def idle_reader(config: Config) -> str:
+    """Why traces.reader is set and yet writes no traces, in one line; "" where it writes some or is not set.
+
+    No rule of the configuration: `fundus-ray traces generate` writes traces by the same recipe.
+    """
+    sft, reader = config.sft, config.traces.reader
+    if not sft.steps:
+        why = "sft.steps=0 learns from none"
+    elif sft.target == "answers":
+        why = "sft.target=answers learns no chain"
+    else:
+        why = f"sft.traces={sft.traces} is learned from" if sft.traces else ""
+    if not reader or not why:
+        return ""
+    if config.policy.path == "reader":
+        return f"traces: none is written, as {why}; traces.reader={reader} is only what the policy starts from"
+    return f"traces: none is written, as {why}; traces.reader={reader} and all other traces.* have no effect"

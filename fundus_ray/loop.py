@@ -20,20 +20,30 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from fundus_ray.config import Config
-from fundus_ray.errors import FundusRayError
+from fundus_ray.errors import StalledError
 from fundus_ray.learner.batch import pack
 from fundus_ray.obs.step_times import step_times
 from fundus_ray.obs.trace import Trace
 from fundus_ray.rollout.buffer import Job, SlotBuffer
 from fundus_ray.rollout.lookahead import Lookahead
 from fundus_ray.step_metrics import dropped, step_metrics
-from fundus_ray.types import DeliveryProof, PolicyVersion, Prompt, RolloutGroup, ScoredGroup, StepResult, TrainBatch
+from fundus_ray.types import (
+    DeliveryProof,
+    PolicyVersion,
+    Prompt,
+    RewardStatus,
+    RolloutGroup,
+    ScoredGroup,
+    StepResult,
+    TrainBatch,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +152,8 @@ async def train(
 
     On entry every engine holds version `start.step` (`deliver` brings it there). A checkpoint is asked for every
     `config.loop.checkpoint_every` steps and at the end. Errors of the parts are raised as they are; in addition
-    StalenessError, and WorkerDiedError or FundusRayError where no trainable group comes for `config.loop.stall_s`.
+    StalenessError, WorkerDiedError where no group comes for `config.loop.stall_s`, and, after a checkpoint of the steps
+    done, StalledError where none that comes can be trained on for so long.
     """
     totals = Totals(position=start)
     if start.step >= config.loop.steps:
@@ -176,6 +187,11 @@ async def train(
             totals.add(taken=taken, batch=batch, proofs=proofs)
             if config.loop.checkpoint_every and (step + 1) % config.loop.checkpoint_every == 0:
                 await checkpoint(saved := totals.position)
+    except StalledError:
+        if totals.position != saved:  # nothing is broken, so nothing that was learned need be lost
+            await checkpoint(totals.position)
+        raise
+    else:
         if totals.position != saved:
             await checkpoint(totals.position)
     finally:
@@ -201,12 +217,28 @@ async def _take_trainable(buffer: SlotBuffer, count: int, *, stall_s: float) -> 
         if taken[-1].trainable:
             trainable, last = trainable + 1, now()
         elif now() - last > stall_s:
-            reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(dropped(taken).items()))
-            raise FundusRayError(
-                f"no trainable group for {stall_s:g} s (loop.stall_s): this step took {trainable} of {count}; "
-                f"dropped: {reasons}"
-            )
+            raise StalledError(_stalled(taken, count=count, trainable=trainable, stall_s=stall_s))
     return taken
+
+
+def _stalled(taken: Sequence[ScoredGroup], *, count: int, trainable: int, stall_s: float) -> str:
+    """What was dropped, by reason; why groups could not be scored, and since when search or checker is down."""
+    reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(dropped(taken).items()))
+    said = (
+        f"no trainable group for {stall_s:g} s (loop.stall_s): this step took {trainable} of {count}; "
+        f"dropped: {reasons}"
+    )
+    lost = [g for g in taken if g.scored[0].status is RewardStatus.UNSCORABLE]
+    if lost:
+        said += f"; the last was {lost[-1].scored[0].explanation[0]}"
+    down = [g for g in taken if g.cost.outage == "drop"]
+    if down:
+        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(min(g.finished_s - g.cost.held_s for g in down)))
+        said += (
+            f"; search or checker is down since {since}, {len(down)} groups were dropped for it: start it again and go "
+            "on from the checkpoint; to live through a longer outage set loop.stall_s higher, or reward.outage=mask"
+        )
+    return said
 
 
 def _jobs(parts: Parts, *, prompt_at: Callable[[int], Prompt], start: Position) -> Iterator[Job]:

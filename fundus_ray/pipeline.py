@@ -105,7 +105,7 @@ def run(config: Config, *, resume: Path | None = None) -> Path:
         except asyncio.CancelledError:  # the second Ctrl-C
             raise KeyboardInterrupt from None
         except FundusRayError:
-            _report_of_a_failure(folder)
+            _after_a_failure(folder)
             raise
         finally:
             since = f"-after-{job.start.step}" if job.start.step else ""
@@ -127,9 +127,15 @@ def _stage(folder: RunFolder, name: str, doing: str) -> Iterator[None]:
         yield
 
 
-def _report_of_a_failure(folder: RunFolder) -> None:
-    """A report that cannot be made must not hide why the run ended."""
+def _after_a_failure(folder: RunFolder) -> None:
+    """Where to go on, and the report. What goes wrong here must not hide why the run ended."""
     try:
+        last = latest_checkpoint(folder.path)
+        if last is None:
+            _say("no checkpoint was written, so there is nothing to go on from")
+        else:
+            again = f"fundus-ray train --resume {folder.path}"
+            _say(f"the last checkpoint is that of update {last.position.step}; once mended, go on with: {again}")
         write_report(folder.path)
     except FundusRayError as err:
         _say(f"no report could be made: {err}")

@@ -87,6 +87,7 @@ class ModelReply:
 
     text: str
     complete: bool
+    tokens: tuple[tuple[str, float], ...] = ()  # each as text, with its logprob among those that the schema allows
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ablation_report import ArmResult, write_report, write_to_readme
+from ablation_report import ArmResult, KnowledgeSize, write_report, write_to_readme
 from compare_seeds import finished_run
 
 from fundus_ray.config import Config, load
@@ -45,6 +45,7 @@ from fundus_ray.write_traces import Reader, TraceWriter
 ROOT = Path(__file__).parents[1]
 RECIPES = {name: ROOT / "configs" / f"{name}.yaml" for name in ("quickstart", "simulated")}
 UPDATES = 25
+LEARNING_RATE = 0.003  # three times the recipes': few updates must show what a reward leads to
 SHARES = (0.1, 0.25, 0.5, 1.0)
 MODALITY = Modality.CFP  # of every phantom
 
@@ -91,7 +92,7 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", help="for every arm; sft.* for the warm starts")
     args = parser.parse_intermixed_args()
     rows: dict[str, list[list[EvalRow]]] = {arm.name: [] for arm in ARMS}
-    kept: list[dict[float, float]] = []
+    sizes: list[dict[float, KnowledgeSize]] = []
     out = Path(load(RECIPES["quickstart"], args.overrides).run.dir).resolve() / "ablation"
     records = load_records()
     for seed in map(int, args.seeds.split(",")):
@@ -99,13 +100,13 @@ def main() -> None:
         for arm in ARMS:
             folder = trained(arm, starts, seed=seed, overrides=args.overrides) if arm.reward else starts[arm.start]
             rows[arm.name].append(held_out(folder, "after" if arm.reward else "before", records=records))
-        kept.append(asyncio.run(kept_by_share(starts["traces"], seed=seed, overrides=args.overrides)))
+        sizes.append(asyncio.run(knowledge_sizes(starts["traces"], seed=seed, overrides=args.overrides)))
     results = [
         ArmResult(arm.name, arm.start, rows[arm.name], trained=bool(arm.reward), share=arm.share) for arm in ARMS
     ]
     updates = load(RECIPES["quickstart"], [f"loop.steps={UPDATES}", *args.overrides])
     rollouts = updates.loop.steps * updates.loop.groups_per_step * updates.rollout.group_size
-    text = write_report(results, kept, folder=out, updates=updates.loop.steps, rollouts=rollouts)
+    text = write_report(results, sizes, folder=out, updates=updates.loop.steps, rollouts=rollouts)
     print("\n" + text)
     print(f"\nwritten to {out}/ablation.md and ablation.png")
     if args.readme:
@@ -139,6 +140,7 @@ def trained(arm: Arm, starts: dict[str, Path], *, seed: int, overrides: Sequence
     """The run folder of RLVR from the arm's warm start under its reward."""
     settings = [
         f"loop.steps={UPDATES}",
+        f"learner.learning_rate={LEARNING_RATE}",
         *(setting for setting in overrides if not setting.startswith("sft.")),  # of the warm starts
         f"policy.path={facts(starts[arm.start])['policy']['base']}",
         "sft.steps=0",
@@ -174,9 +176,9 @@ def held_out(folder: Path, when: str, *, records: Records) -> list[EvalRow]:
     return found
 
 
-async def kept_by_share(folder: Path, *, seed: int, overrides: Sequence[str]) -> dict[float, float]:
-    """Share of the knowledge base -> share of the training images that keep a trace, the model's replies being those of
-    the warm start: linked, cited and filtered anew."""
+async def knowledge_sizes(folder: Path, *, seed: int, overrides: Sequence[str]) -> dict[float, KnowledgeSize]:
+    """By share of the knowledge base: what it knows of the labels, and what is left of the warm start's traces, the
+    model's replies being those of then: linked, cited and filtered anew."""
     stored = {one.trace.sample_id: one for one in stored_traces(Path(facts(folder)["traces"]["folder"]))}
     found = {}
     for share in SHARES:
@@ -192,7 +194,11 @@ async def kept_by_share(folder: Path, *, seed: int, overrides: Sequence[str]) ->
             outcomes = [await writer.write(replace(sample, findings=None)) for sample in samples]
         finally:
             await store.close()
-        found[share] = sum(not outcome.rejected for outcome in outcomes) / len(outcomes)
+        found[share] = KnowledgeSize(
+            labels=sum(records.get(label, MODALITY) is not None for label in labels),
+            of_labels=len(labels),
+            kept=sum(not outcome.rejected for outcome in outcomes) / len(outcomes),
+        )
     return found
 
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What traces, process rewards, knowledge and grounding are each worth, on rendered images with a tiny policy: every arm
-# over three seeds, equal samples. About two hours on 2 CPU cores; what is finished is kept in runs/ and not made again.
+# over three seeds, equal samples. About 75 minutes on 2 CPU cores; what is finished is kept in runs/ and not made again.
 #
 #   ./scripts/ablation.sh                          all of it: runs/ablation/ablation.md and ablation.png
 #   ./scripts/ablation.sh --seeds 0 --readme       options of scripts/ablation.py

@@ -37,6 +37,16 @@ class ArmResult:
 
 
 @dataclass(frozen=True, slots=True)
+class KnowledgeSize:
+    """One seed's knowledge base of one share: of how many of the data's labels it has a record, and the share of the
+    training images that keep a trace."""
+
+    labels: int
+    of_labels: int
+    kept: float
+
+
+@dataclass(frozen=True, slots=True)
 class Estimate:
     """A metric over all seeds' rows with its 95 % interval over samples, and each seed's own; None = not defined."""
 
@@ -109,20 +119,28 @@ def _counts(result: ArmResult, metric: str) -> NDArray[np.float64]:
 
 
 def write_report(
-    results: Sequence[ArmResult], kept: Sequence[dict[float, float]], *, folder: Path, updates: int, rollouts: int
+    results: Sequence[ArmResult],
+    sizes: Sequence[dict[float, KnowledgeSize]],
+    *,
+    folder: Path,
+    updates: int,
+    rollouts: int,
 ) -> str:
-    """Both files; returns the Markdown."""
+    """Both files; returns the Markdown. `sizes`: of each seed, by share."""
     folder.mkdir(parents=True, exist_ok=True)
     seeds, n = len(results[0].rows), sum(len(rows) for rows in results[0].rows)
     text = "\n\n".join(
         [
-            f"{seeds} seeds, n = {n:,} held-out phantoms in all, {updates} updates on {rollouts:,} rollouts in every "
-            "arm. Each cell: all seeds together [95 % interval over samples], then each seed.",
+            f"{seeds} seed{'s' if seeds > 1 else ''}, n = {n:,} held-out phantoms in all, {updates} updates on "
+            f"{rollouts:,} rollouts in every arm. Each cell: all seeds together [95 % interval over samples], then "
+            "each seed. Recital rate: of the stated findings, those that fit the chain's own answer but are not on the "
+            "image.",
             _arms_table(results),
-            "Differences on the same samples (paired bootstrap over samples; an interval without 0 is in bold):",
+            "Differences in points on the same samples (paired bootstrap over samples; bold: the interval excludes 0):",
             _differences_table(results),
-            "Share of the training images that keep a trace, by size of the knowledge base (the same replies of the "
-            "model, linked, cited and filtered anew; median, then each seed): " + _kept_line(kept),
+            "What the smaller knowledge bases hold, by seed. Traces: the same replies of the model, linked, cited and "
+            "filtered anew.",
+            _sizes_table(sizes),
         ]
     )
     (folder / "ablation.md").write_text(text + "\n")
@@ -131,8 +149,12 @@ def write_report(
 
 
 def _arms_table(results: Sequence[ArmResult]) -> str:
-    rows = [(r.name, *(_cell(estimate(r, metric)) for metric in METRICS)) for r in results]
-    return table(("warm start, then RLVR", *METRICS), rows)
+    rows = [(r.name, *(_cell(estimate(r, metric)) for metric in METRICS), f"{_stated(r):.2f}") for r in results]
+    return table(("warm start, then RLVR", *METRICS, "findings a chain"), rows)
+
+
+def _stated(result: ArmResult) -> float:
+    return statistics.fmean(len(row.findings) for rows in result.rows for row in rows)
 
 
 def _cell(e: Estimate) -> str:
@@ -152,7 +174,7 @@ def _differences_table(results: Sequence[ArmResult]) -> str:
             cells = [_difference(paired_difference(arm, base, metric)) for metric in METRICS]
             rows.append((f"{arm.name} - {base.name}", *cells))
     rows.append(_grounding_row(results))
-    return table(("points", *METRICS), rows)
+    return table(("points of", *METRICS), rows)
 
 
 def _grounding_row(results: Sequence[ArmResult]) -> tuple[str, ...]:
@@ -170,13 +192,13 @@ def _difference(found: tuple[float, float, float] | None) -> str:
     return f"**{cell}**" if low > 0 or high < 0 else cell
 
 
-def _kept_line(kept: Sequence[dict[float, float]]) -> str:
-    cells = []
-    for share in sorted(kept[0]):
-        values = [seed[share] for seed in kept]
-        each = " ".join(f"{value:.0%}" for value in values)
-        cells.append(f"{share:.0%} of knowledge: {statistics.median(values):.0%} ({each})")
-    return "; ".join(cells) + "."
+def _sizes_table(sizes: Sequence[dict[float, KnowledgeSize]]) -> str:
+    rows = []
+    for share in sorted(sizes[0]):
+        of_share = [seed[share] for seed in sizes]
+        labels = ", ".join(f"{size.labels} of {size.of_labels}" for size in of_share)
+        rows.append((f"{share:.0%}", labels, ", ".join(f"{size.kept:.0%}" for size in of_share)))
+    return table(("knowledge base", "labels of the data with a record", "training images that keep a trace"), rows)
 
 
 def draw(results: Sequence[ArmResult], path: Path) -> None:
@@ -201,7 +223,7 @@ def draw(results: Sequence[ArmResult], path: Path) -> None:
 def _draw_panel(axes: Axes, results: Sequence[ArmResult], metric: str) -> None:
     better = "lower" if metric == "recital rate" else "higher"
     axes.set_title(f"{metric} ({better} is better)", fontsize=10)
-    axes.xaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     axes.grid(axis="x", color=GREY, alpha=0.4)
     axes.spines[["top", "right"]].set_visible(False)
     for place, r in enumerate(results):

@@ -23,6 +23,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from chain_groups import chain_group
 from search_server import Server
 
 from fundus_ray.actors import RewardPool
@@ -34,16 +35,7 @@ from fundus_ray.obs.trace import Trace
 from fundus_ray.reasoning.chain import compose
 from fundus_ray.reward.worker import RewardWorker
 from fundus_ray.runtime import Ask, spawn
-from fundus_ray.types import (
-    ImageRef,
-    Modality,
-    PolicyVersion,
-    Prompt,
-    Rollout,
-    RolloutGroup,
-    Sample,
-    ScoredGroup,
-)
+from fundus_ray.types import Modality, RolloutGroup, ScoredGroup
 
 GROUPS, GROUP_SIZE, TOKENS = 64, 8, 60
 HTTP_GROUPS = 2  # the test server is slow
@@ -82,34 +74,16 @@ def make_groups(count: int) -> list[RolloutGroup]:
     findings = sorted(records.vocabulary.findings.values(), key=lambda finding: finding.id)
     groups = []
     for number in range(count):
-        options = tuple(draw.sample(labels, 4))
-        sample = Sample(
-            id=f"s{number}",
-            image=ImageRef(path="x.png", sha256="0", width_px=112, height_px=112),
-            modality=Modality.CFP,
-            question="What is the most likely diagnosis?",
-            options=options,
-            answer=options[:1],
-            task="diagnosis",
-            source="throughput",
-            split="train",
-            patient_id=f"p{number}",
-            findings=tuple(finding.id for finding in draw.sample(findings, 2)),
-        )
-        rollouts = []
-        for seed in range(GROUP_SIZE):
+        options = draw.sample(labels, 4)
+        on_image = [finding.id for finding in draw.sample(findings, 2)]
+        texts = []
+        for _ in range(GROUP_SIZE):
             named, chosen = draw.sample(findings, draw.randint(1, 4)), draw.randrange(4)
             reason = f"{named[0].name.capitalize()} indicate {options[chosen]}."
-            text = compose(
-                findings=[finding.name for finding in named],
-                reasons=[reason],
-                conclusion=options[chosen],
-                letters=["ABCD"[chosen]],
-            )
-            policy = PolicyVersion(0, "0")
-            rollouts.append(Rollout((1,) * TOKENS, (-1.0,) * TOKENS, text, "stop", seed=seed, policy=policy))
-        prompt = Prompt(sample, system="", user="", group_id=number, seed=0)
-        groups.append(RolloutGroup(prompt, (1,), tuple(rollouts), "w0", 0.0, 0.0))
+            names = [finding.name for finding in named]
+            letter = "ABCD"[chosen]
+            texts.append(compose(findings=names, reasons=[reason], conclusion=options[chosen], letters=[letter]))
+        groups.append(chain_group(number, texts, options=options, answer=options[0], findings=on_image, tokens=TOKENS))
     return groups
 
 

@@ -4,7 +4,16 @@ from pathlib import Path
 
 import pytest
 from ablation import ARMS, RECIPES, drawn
-from ablation_report import BEGIN, END, ArmResult, estimate, paired_difference, write_report, write_to_readme
+from ablation_report import (
+    BEGIN,
+    END,
+    ArmResult,
+    KnowledgeSize,
+    estimate,
+    paired_difference,
+    write_report,
+    write_to_readme,
+)
 
 from fundus_ray.config import load
 from fundus_ray.evaluate.metrics import EvalRow
@@ -80,8 +89,8 @@ def results() -> list[ArmResult]:
 
 
 def test_the_report_has_a_line_for_every_arm_and_every_comparison_and_a_picture(tmp_path: Path) -> None:
-    kept = [{0.1: 0.05, 1.0: 0.6}]
-    text = write_report(results(), kept, folder=tmp_path, updates=2, rollouts=64)
+    sizes = [{0.1: KnowledgeSize(1, 6, 0.05), 1.0: KnowledgeSize(6, 6, 0.6)}]
+    text = write_report(results(), sizes, folder=tmp_path, updates=2, rollouts=64)
     assert (tmp_path / "ablation.md").read_text() == text + "\n"
     assert (tmp_path / "ablation.png").stat().st_size > 10_000
     lines = text.splitlines()
@@ -90,7 +99,8 @@ def test_the_report_has_a_line_for_every_arm_and_every_comparison_and_a_picture(
     assert "| answers, outcome reward - answers | +0.0 [+0.0, +0.0] | - | - |" in lines
     with_grounding = "gaps, process with grounding - gaps, process without grounding, 100% of knowledge"
     assert any(line.startswith(f"| {with_grounding} |") for line in lines)
-    assert "10% of knowledge: 5% (5%)" in text
+    assert "| 10% | 1 of 6 | 5% |" in lines
+    assert lines[0].startswith("1 seed, n = 2 held-out phantoms in all, 2 updates on 64 rollouts")
 
 
 def test_the_readme_section_is_replaced_between_its_marks(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from fundus_ray.config import Config, load
 from fundus_ray.data.source import load_data
-from fundus_ray.first_policy import FirstPolicy, first_policy
+from fundus_ray.first_policy import FirstPolicy, first_policy, idle_reader
 from fundus_ray.knowledge.records import load_records
 from fundus_ray.policy.load import load_policy
 from fundus_ray.types import Sample
@@ -83,14 +83,45 @@ def test_the_policy_starts_from_the_reader_and_learns_the_traces_that_it_wrote(
 
 
 def test_the_control_learns_bare_answers_of_all_samples_and_asks_no_reader_for_traces(
-    config: Config, train: tuple[Sample, ...], cache_dir: Path
+    config: Config, train: tuple[Sample, ...], cache_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     control = replace(config, sft=replace(config.sft, target="answers"))
     policy, stages = made(control, train, cache_dir=cache_dir)
     assert stages == ["reader", "sft"]
     assert (policy.traces, policy.verdicts) == (None, {})
+    assert "== traces: none is written, as sft.target=answers learns no chain; " in capsys.readouterr().out
     learned = [json.loads(line) for line in (policy.model_path.parent / "traces.jsonl").read_text().splitlines()]
     letters = {s.id: "ABCDEF"[s.options.index(s.answer[0])] for s in train}
     assert {row["sample_id"]: row["text"] for row in learned} == {
         sample_id: f"<think></think><answer>{letter}</answer>" for sample_id, letter in letters.items()
     }
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["traces.reader=tiny"], ""),
+        (["sft.traces=made"], ""),
+        (["sft.steps=0", "policy.path={reader}"], ""),
+        (
+            ["traces.reader=tiny", "sft.traces=made"],
+            "sft.traces=made is learned from; traces.reader=tiny and all other traces.* have no effect",
+        ),
+        (
+            ["traces.reader=tiny", "sft.traces=made", "policy.path=reader"],
+            "sft.traces=made is learned from; traces.reader=tiny is only what the policy starts from",
+        ),
+        (
+            ["traces.reader=tiny", "sft.target=answers"],
+            "sft.target=answers learns no chain; traces.reader=tiny and all other traces.* have no effect",
+        ),
+        (
+            ["traces.reader={reader}", "policy.path=reader", "sft.steps=0"],
+            "sft.steps=0 learns from none; traces.reader={reader} is only what the policy starts from",
+        ),
+    ],
+)
+def test_a_reader_that_writes_no_traces_is_told_of(overrides: list[str], said: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    found = idle_reader(load(None, [item.format(reader=tmp_path) for item in overrides]))
+    assert found.removeprefix("traces: none is written, as ") == said.format(reader=tmp_path)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import time
 from collections.abc import Callable, Sequence
 
 import pytest
 
 from fundus_ray.config import Config, load
-from fundus_ray.errors import DataError, DeliveryError, FundusRayError, StalenessError, WorkerDiedError
+from fundus_ray.errors import DataError, DeliveryError, StalenessError, StalledError, WorkerDiedError
 from fundus_ray.loop import Parts, Position, Published, Totals, deliver, train
 from fundus_ray.obs.trace import Trace
 from fundus_ray.types import (
@@ -24,6 +25,7 @@ from fundus_ray.types import (
     Sample,
     ScoredGroup,
     ScoredRollout,
+    ScoringCost,
     StepResult,
     TrainBatch,
 )
@@ -87,10 +89,12 @@ class Engines:
 
 
 class Judge:
-    """First rollout 1, second 0; every group named in `drop` is dropped."""
+    """First rollout 1, second 0; every group named in `drop` is dropped, and from `down_from` on as in an outage."""
 
     def __init__(self, *, drop: Callable[[int], bool] = lambda _: False) -> None:
         self.drop = drop
+        self.down_from: int | None = None
+        self.outage = ScoringCost(held_s=1800.0, outage="drop")
 
     async def score(self, group: RolloutGroup) -> ScoredGroup:
         await asyncio.sleep(0)
@@ -110,6 +114,10 @@ class Judge:
             for rollout, total in zip(group.rollouts, (1.0, 0.0), strict=True)
         )
         dropped = self.drop(group.prompt.group_id)
+        if self.down_from is not None and group.prompt.group_id >= self.down_from:
+            lost = [dataclasses.replace(s, status=RewardStatus.UNSCORABLE, total=0.0) for s in scored]
+            lost = [dataclasses.replace(s, explanation=("not scored: http://h:9200 is gone",)) for s in lost]
+            return ScoredGroup(group, tuple(lost), False, "unscorable", 0.0, finished_s=NOON, cost=self.outage)
         return ScoredGroup(
             group=group,
             scored=scored,
@@ -152,6 +160,7 @@ class Book:
         self.groups[step] = [g.group.prompt.group_id for g in groups]
 
 
+NOON = time.mktime((2026, 3, 1, 12, 0, 0, 0, 0, -1))
 QUICK = ("reward.hold_s=0", "reward.timeout_s=1")  # so that loop.stall_s may be short
 
 
@@ -164,7 +173,8 @@ class Run:
         )
         self.engines, self.student, self.book, self.trace = Engines(), Student(step=step), Book(), Trace()
         self.engines.version = step
-        self.parts = Parts(rollouts=self.engines, reward=Judge(drop=drop), learner=self.student)
+        self.judge = Judge(drop=drop)
+        self.parts = Parts(rollouts=self.engines, reward=self.judge, learner=self.student)
         self.saved: list[Position] = []
         self.stop = asyncio.Event()
         self.prompt_at = prompt_at
@@ -245,8 +255,30 @@ async def test_dropped_groups_are_counted_replaced_and_logged() -> None:
 
 async def test_only_dropped_groups_end_the_run_with_their_reasons() -> None:
     run = Run("loop.stall_s=2", drop=lambda _: True)
-    with pytest.raises(FundusRayError, match=r"no trainable group for 2 s .* took 0 of 2; dropped: \d+ no_spread"):
+    with pytest.raises(StalledError, match=r"no trainable group for 2 s .* took 0 of 2; dropped: \d+ no_spread$"):
         await run.train()
+    assert run.saved == []
+
+
+async def test_an_outage_without_end_ends_the_run_with_its_beginning_and_a_checkpoint_of_what_was_learned() -> None:
+    run = Run("loop.stall_s=2", "loop.async_ratio=0", "loop.checkpoint_every=0")
+    run.judge.down_from = 5  # the second group of the third step
+    with pytest.raises(
+        StalledError,
+        match=r"took 1 of 2; dropped: (\d+) unscorable; the last was not scored: http://h:9200 is gone; search or "
+        r"checker is down since 2026-03-01 11:30:00, \1 groups were dropped for it: start it again .* loop\.stall_s",
+    ):
+        await run.train()
+    assert run.saved == [Position(step=2, group_id=4)]  # the groups of the outage come again
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_a_run_that_stalls_right_after_a_checkpoint_does_not_save_it_twice() -> None:
+    run = Run("loop.stall_s=2", "loop.async_ratio=0", "loop.checkpoint_every=2")
+    run.judge.down_from = 4
+    with pytest.raises(StalledError, match="took 0 of 2"):
+        await run.train()
+    assert run.saved == [Position(step=2, group_id=4)]
 
 
 @pytest.mark.parametrize("ratio", [0, 1])

@@ -18,9 +18,12 @@ from typing import Any
 import psutil
 import pytest
 
+from fundus_ray.checkpoints import write_checkpoint
 from fundus_ray.config import Config, load
 from fundus_ray.errors import WorkerDiedError
-from fundus_ray.pipeline import run
+from fundus_ray.loop import Position
+from fundus_ray.obs.sinks import RunFolder
+from fundus_ray.pipeline import _after_a_failure, run
 from fundus_ray.read_image import generate_once
 
 SMALL = [
@@ -139,13 +142,35 @@ def wait_for_an_update(latest: Path, *, before: Path) -> None:
     raise AssertionError(f"no update within 240 s: {latest.resolve()}")
 
 
-def test_a_killed_engine_ends_the_run_with_an_error_that_names_it(runs: Path) -> None:
+def test_a_killed_engine_ends_the_run_with_an_error_that_names_it_and_says_where_to_go_on(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     killer = threading.Thread(target=kill_an_engine_during_rl, args=(runs / "latest",), daemon=True)
     killer.start()
     with pytest.raises(WorkerDiedError, match=r"rollout-\d (died|failed) while "):
-        run(config_in(runs, "run.name=killed", "loop.steps=200", "loop.checkpoint_every=0", "evaluate.samples=0"))
+        run(config_in(runs, "run.name=killed", "loop.steps=200", "loop.checkpoint_every=1", "evaluate.samples=0"))
     killer.join(timeout=10)
     assert not killer.is_alive()
+    assert f"go on with: fundus-ray train --resume {(runs / 'latest').resolve()}" in capsys.readouterr().out
+
+
+async def test_a_failed_run_says_which_checkpoint_there_is_to_go_on_from(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = RunFolder.create(tmp_path, name="run")
+    folder.write_config(config_in(tmp_path))
+    _after_a_failure(folder)
+    assert "== no checkpoint was written" in capsys.readouterr().out
+
+    async def save(_: str) -> None:
+        pass
+
+    await write_checkpoint(folder.path, Position(step=20, group_id=99), save=save)
+    _after_a_failure(folder)
+    folder.close()
+    resume = f"fundus-ray train --resume {folder.path}\n"
+    assert f"== the last checkpoint is that of update 20; once mended, go on with: {resume}" in capsys.readouterr().out
+    assert (folder.path / "report.md").is_file()
 
 
 def kill_an_engine_during_rl(latest: Path) -> None:

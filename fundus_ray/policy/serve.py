@@ -78,7 +78,9 @@ class ServedModel:
             raise WorkerDiedError(f"{self._name}: its engine failed: {' '.join(str(err).split())[:200]}") from err
         assert last is not None
         (completion,) = last.outputs
-        return ModelReply(text=completion.text, complete=completion.finish_reason == "stop")
+        drawn = [at[i] for at, i in zip(completion.logprobs, completion.token_ids, strict=True)]
+        tokens = tuple((token.decoded_token or "", float(token.logprob)) for token in drawn)
+        return ModelReply(text=completion.text, complete=completion.finish_reason == "stop", tokens=tokens)
 
     async def close(self) -> None:
         """Stop the engine."""
@@ -98,6 +100,7 @@ def _sampling_params(request: ModelRequest) -> SamplingParams:
     return SamplingParams(
         max_tokens=request.max_tokens,
         temperature=0.0,
+        logprobs=0,  # of the drawn token alone; vLLM takes them after what the schema forbids is struck out
         output_kind=RequestOutputKind.FINAL_ONLY,
         structured_outputs=StructuredOutputsParams(json=request.schema),
     )

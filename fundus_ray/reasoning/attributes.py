@@ -113,6 +113,8 @@ def sides(prose: str, spans: Sequence[Span], sentence_ends: Sequence[int]) -> li
     Where a sentence names an eye before its first finding, an eye holds for what follows it ("OD: drusen"), else for
     what stands before it ("drusen in the right eye"). "OD:" holds on to the end of its line.
     """
+    if not spans:
+        return []
     eyes = [""] * len(spans)
     starts = [start for _, start, _ in spans]
     running = ""  # the eye of a heading such as "OD:"

@@ -61,6 +61,16 @@ _SIGN = (
     "signature|harbinger|consequence|result|proof"
 )
 
+_PREVIOUS_WORDS = "previous|prior|former|earlier"
+_PREVIOUS = tuple(_PREVIOUS_WORDS.split("|"))
+# What is previous without any finding being so: "compared with the previous visit", "scars of previous laser"
+_EXAMINATION = (
+    "visit|visits|image|images|imaging|photograph|photographs|photo|photos|picture|pictures|scan|scans|examination|"
+    "examinations|exam|exams|report|reports|study|studies|session|appointment|oct|treatment|treatments|laser|surgery|"
+    "photocoagulation|panretinal photocoagulation|prp|vitrectomy|injection|injections|operation|diagnosis|stage|stages|"
+    "question|answer|sentence|paragraph|finding|findings|step"
+)
+
 # Kinds of cue. Each phrase has one kind; what a kind does is in polarity.py and relations.py.
 _PHRASES: dict[str, tuple[str, ...]] = {
     # denies what follows
@@ -178,7 +188,24 @@ _PHRASES: dict[str, tuple[str, ...]] = {
         *_every("|is|are", "not likely|not very likely"),
         *("less likely to be", "is less likely", "less likely", "much less likely"),
     ),
+    # speaks of an earlier time in what follows
+    "past": (
+        *_every("history", "of|includes|included"),
+        *_every("history", "|is|was", "significant|notable|remarkable", "for"),
+        *("status post", "s/p", "used to have", "used to show", "once had", "once was"),
+    ),
+    # the same of the next finding
+    "past_next": _PREVIOUS,
+    # the same of what stands before a verb at its side, or of what follows
+    "past_both": ("previously", "formerly"),
+    # the same of what stands before, or of what follows at the head of a sentence
+    "past_back": ("in the past", *_every("year|years|month|months|week|weeks|day|days|long", "ago")),
+    # ends what is said of an earlier time
+    "now": ("now", "currently", "current", "today", "at present", "presently", "at this visit"),
     "neutral": (
+        *_every(_PREVIOUS_WORDS, _EXAMINATION),
+        *("prior to", "earlier than", "earlier in", "no earlier"),
+        *_every("previously|formerly", "called|known as|termed|named|untreated|healthy|normal"),
         *_every(
             "no|without|no significant|no interval|no significant interval|no further|not any|no clear|no apparent",
             "change in|changes in|increase in|decrease in|progression of|worsening of|improvement in|reduction in|"
@@ -338,16 +365,16 @@ def _matcher() -> Matcher:
 
 
 def marks(prose: str) -> list[Mark]:
-    """Every cue of the prose in text order; of two that overlap the one that starts first, then the longer one."""
-    found = [Mark(start, end, kind) for kind, start, end in _matcher().find(prose.replace("\u2019", "'"))]
-    found += [Mark(m.start(), m.end(), m.lastgroup or "") for m in _PUNCTUATION.finditer(prose)]
-    found.sort(key=lambda mark: (mark.start, -mark.end))
-    return list(_apart(found))
+    """Every cue of the prose in text order; of two that overlap the one that starts first, then the longer one, then
+    the phrase."""
+    phrases = [(start, -end, 0, kind) for kind, start, end in _matcher().find(prose.replace("\u2019", "'"))]
+    punctuation = [(m.start(), -m.end(), 1, m.lastgroup or "") for m in _PUNCTUATION.finditer(prose)]
+    return list(_apart(sorted(phrases + punctuation)))
 
 
-def _apart(found: list[Mark]) -> Iterator[Mark]:
-    end = 0
-    for mark in found:
-        if mark.start >= end:
-            yield mark
-            end = mark.end
+def _apart(found: list[tuple[int, int, int, str]]) -> Iterator[Mark]:
+    done = 0
+    for start, minus_end, _, kind in found:
+        if start >= done:
+            done = -minus_end
+            yield Mark(start, done, kind)

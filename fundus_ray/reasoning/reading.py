@@ -10,7 +10,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Mention:
-    """A finding where the text first asserts (denies, supposes) it: text[start:end]."""
+    """A finding where the text first asserts (denies, supposes) it: text[start:end].
+
+    Where its noun stands with a later finding ("intraretinal or subretinal fluid"), text[start:end] is its modifier.
+    """
 
     finding: str
     start: int
@@ -43,7 +46,11 @@ class Relation:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a chain says. `well_formed` is about its form alone; `problems` says what is wrong with form or sense."""
+    """What a chain says. `well_formed` is about its form alone; `problems` says what is wrong with form or sense.
+
+    A finding of an earlier time alone ("history of vitreous haemorrhage") is in none of the lists: that says nothing of
+    the image.
+    """
 
     asserted: tuple[Mention, ...]  # one for each finding, in text order
     denied: tuple[Mention, ...]

@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from fundus_ray.reasoning.cues import Mark
 from fundus_ray.reasoning.polarity import Polarity
@@ -44,6 +44,7 @@ _FORWARD_ONLY = {"so"}
 _BACKWARD_ONLY = {"shows", "shows_would", "ruled_out_by"}
 _AGAINST = {"against", "ruled_out_by"}
 _GIVEN = {"given", "deny_given"}
+_CONDITIONS = {"deny", "deny_twice", "break"}  # "break": of them "with" alone
 _VERDICTS = {"unlikely", "deny_back", "hedge_back"}
 _WHOLE = re.compile(
     r"\b(?:these|they|together|combination|combined|overall|all|findings|features|signs)\b", re.IGNORECASE
@@ -56,8 +57,7 @@ _POINTS_BACK = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Spoken:
+class Spoken(NamedTuple):
     """A mention with how the text means it."""
 
     key: str
@@ -71,6 +71,8 @@ def relations(
     findings: Sequence[Spoken], labels: Sequence[Spoken], prose: str, marks: Sequence[Mark]
 ) -> Iterator[Relation]:
     """In text order of the linking words; the same one may come again."""
+    if not labels:
+        return
     earlier = _Earlier()
     f = k = n = 0
     begin = 0
@@ -80,12 +82,17 @@ def relations(
         k2 = _upto(labels, stop, k)
         n2 = _upto(marks, stop, n)
         found: list[Relation] = []
-        if k2 > k:
+        if k2 > k and _may_relate(marks[n:n2]):
             sentence = _Sentence(prose, (begin, stop), findings[f:f2], labels[k:k2], marks[n:n2])
             found = list(sentence.relations(earlier))
             yield from found
         earlier.add(findings[f:f2], related=bool(found))
         begin, f, k, n = stop, f2, k2, n2
+
+
+def _may_relate(marks: Sequence[Mark]) -> bool:
+    """Whether a sentence of these marks is worth the look: has a word of linking, or begins with a condition."""
+    return any(m.kind in _LINKS for m in marks) or (bool(marks) and marks[0].kind in _CONDITIONS)
 
 
 def _upto(items: Sequence[Spoken] | Sequence[Mark], stop: int, first: int) -> int:

@@ -3,8 +3,8 @@
 Reads `<think>Findings: ... Conclusion: ...</think><answer>B</answer>` and free text alike, in time linear in the text,
 and never raises: whatever is not as asked is a line in `problems`. Positions are character offsets into the text.
 
-What is a finding or a label: the vocabulary. What is denied or doubted: polarity.py. What speaks for what:
-relations.py.
+What is a finding or a label: the vocabulary, and shared_noun.py. What is denied, doubted or past: polarity.py. What
+speaks for what: relations.py.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from fundus_ray.reasoning.form import first_sentence
 from fundus_ray.reasoning.polarity import Polarity, Span, polarities
 from fundus_ray.reasoning.reading import Mention, Reading, Relation
 from fundus_ray.reasoning.relations import LIST_CAP, PLACE_LABELS, Spoken, relations
+from fundus_ray.reasoning.shared_noun import with_shared_nouns
 
 __all__ = ["Mention", "Reading", "Relation", "first_sentence", "labels_in", "read_chain"]
 
@@ -77,7 +78,8 @@ def _mentions(prose: str, cues: Sequence[Mark], vocabulary: Vocabulary) -> tuple
     """Findings and labels. Of a word in both, as "drusen" of "optic disc drusen", the longer name has it."""
     found = list(vocabulary.finding_matcher.find(prose))
     named = list(vocabulary.label_matcher.find(prose))
-    findings = list(_not_inside(found, named))
+    whole = list(_not_inside(found, named))
+    findings = with_shared_nouns(prose, whole, vocabulary.finding_matcher, others=named)
     labels = list(_not_inside(named, findings))
     twins = {start for _, start, _ in findings}
     both = twins & {start for _, start, _ in labels}

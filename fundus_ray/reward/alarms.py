@@ -12,6 +12,8 @@ from dataclasses import dataclass
 WINDOW = 5  # steps whose mean is judged, and as many at the start that it is compared with
 NOT_FOUND, NO_SIGNAL = 0.95, 0.80  # shares above these
 SHORTER = 0.5  # of the tokens at the start
+SUDDEN = 2  # steps whose mean is judged where every further step makes it worse
+LOST = 0.5  # of the well-formed chains, or of the reward, at the start
 RECITAL_RISE, ACCURACY_RISE = 0.10, 0.01
 SAME, SATURATED = 1e-3, 0.95  # a part that deviates less than this within groups, unless it is always high
 OPPOSED = -0.2  # correlation within groups
@@ -34,7 +36,12 @@ def alarms(history: Sequence[Metrics], *, paid: Collection[str]) -> list[Alarm]:
     found = [*_outage(history[-1])]
     if len(history) >= WINDOW:
         now = history[-WINDOW:]
-        found += [*_no_signal(now), *_claims(now, paid), *(a for part in sorted(paid) for a in _part(now, part))]
+        found += [
+            *_fall(history),
+            *_no_signal(now),
+            *_claims(now, paid),
+            *(a for part in sorted(paid) for a in _part(now, part)),
+        ]
     if len(history) >= 2 * WINDOW:
         found += [*_length(history), *_recital(history, paid)]
     return found
@@ -47,6 +54,26 @@ def _outage(last: Metrics) -> Iterator[Alarm]:
             "outage",
             f"search or checker was down: {dropped:g} groups of this step dropped, {masked:g} scored without it, none "
             "scored zero; start it again (the reward actors take it up by themselves)",
+        )
+
+
+def _fall(history: Sequence[Metrics]) -> Iterator[Alarm]:
+    """The policy breaks within a few updates: no window of steps is waited for."""
+    start, now = history[:WINDOW], history[-SUDDEN:]
+    remedy = "start anew with a lower learner.learning_rate or learner.grad_clip"
+    first, last = _mean(start, "reward/format"), _mean(now, "reward/format")
+    if last < LOST * first:
+        yield Alarm(
+            "malformed chains",
+            f"chains of the asked form fell from {first:.0%} to {last:.0%} (means of the first {WINDOW} and last "
+            f"{SUDDEN} steps), so answers can no longer be read; {remedy}, and raise reward.format",
+        )
+    first, last = _mean(start, "reward/total"), _mean(now, "reward/total")
+    if last < LOST * first:
+        yield Alarm(
+            "reward lost",
+            f"the mean reward fell from {first:.2f} to {last:.2f} (means of the first {WINDOW} and last {SUDDEN} "
+            f"steps): the policy unlearns; {remedy}",
         )
 
 

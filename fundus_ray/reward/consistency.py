@@ -17,6 +17,7 @@ from fundus_ray.reward.part import Part, names, stated_findings
 REQUIRED_SHARE = 0.6  # of consistency: the required findings are stated
 BACKED_SHARE = 0.4  # of consistency: anything at all is stated that speaks for the answer
 CONTRADICTION_WEIGHT = 2  # a contradicting finding counts as this many agreeing ones
+_NAMED = 20  # findings of a group that a reason names one by one
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ def consistency(
 
         recall      = (|S & R| + groups that S meets) / (|R| + |G|)   1 where R and G are empty
         backed      = 1 if S & (R | P | groups) else 0      1 where R, P and G are empty
-        for         = |S & (R | P | groups)|
+        for         = |S & (R | P | groups)|                no more than max_claims
         against     = |S & C| + findings both asserted and denied + findings stated beyond max_claims
                       + stated numbers that are not the answer's
         agreement   = for / (for + 2 against)               1 where both are 0
@@ -98,10 +99,9 @@ def consistency(
     said_of = {item: item & set(stated) for item in expected.required}
     favour = set(stated) & ({f for item in expected.required for f in item} | expected.supportive)
     problems = _problems(reading, expected, stated, max_claims=max_claims, vocabulary=vocabulary)
-    against = sum(count for count, _ in problems)
+    agreement = _agreement(min(len(favour), max_claims), sum(count for count, _ in problems))
     recall = sum(map(bool, said_of.values())) / len(said_of) if said_of else 1.0
     backed = float(bool(favour) or not (expected.required or expected.supportive))
-    agreement = len(favour) / (len(favour) + CONTRADICTION_WEIGHT * against) if favour or against else 1.0
     supportive = favour & expected.supportive
     reasons = [
         *sorted(_item_line(item, said, vocabulary) for item, said in said_of.items()),
@@ -111,10 +111,15 @@ def consistency(
     return Part((REQUIRED_SHARE * recall + BACKED_SHARE * backed) * agreement, (*expected.rules, *reasons))
 
 
+def _agreement(favour: int, against: int) -> float:
+    return favour / (favour + CONTRADICTION_WEIGHT * against) if favour or against else 1.0
+
+
 def _item_line(item: frozenset[str], said: frozenset[str], vocabulary: Vocabulary) -> str:
     if len(item) == 1:
         return f"required finding {names(item, vocabulary)}: {'stated' if said else 'not stated'}"
-    return f"required, any of {names(item, vocabulary)}: {names(said, vocabulary) if said else 'none'} stated"
+    group = names(item, vocabulary) if len(item) <= _NAMED else f"{len(item)} findings"
+    return f"required, any of {group}: {names(said, vocabulary) if said else 'none'} stated"
 
 
 def _problems(

@@ -19,7 +19,8 @@ class Part:
 
 def stated_findings(reading: Reading) -> tuple[str, ...]:
     """Ids that the chain asserts and nowhere denies, in text order: what it says both ways it does not say."""
-    return tuple(f for f in reading.findings if f not in reading.contradictory)
+    said_both_ways = reading.contradictory  # made anew at each look
+    return tuple(f for f in reading.findings if f not in said_both_ways)
 
 
 def names(findings: Iterable[str], vocabulary: Vocabulary) -> str:

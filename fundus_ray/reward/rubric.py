@@ -75,7 +75,7 @@ class Rubric:
         try:
             custom = await self._custom(reads, known, sample)
         except PluginFailedError as err:
-            return unscorable(group, reason=str(err), snapshot=self.snapshot, started_s=started_s)
+            return self.unscorable(group, reason=str(err), started_s=started_s)
         return await self._scored(group, reads, known=known, custom=custom, masked="", started_s=started_s)
 
     async def score_without_knowledge(self, group: RolloutGroup, reason: str) -> ScoredGroup:
@@ -85,6 +85,32 @@ class Rubric:
         known = [NOTHING_KNOWN] * len(reads)
         custom = [Part(None, (f"custom does not count: {reason}",))] * len(reads)
         return await self._scored(group, reads, known=known, custom=custom, masked=reason, started_s=started_s)
+
+    def unscorable(self, group: RolloutGroup, *, reason: str, started_s: float) -> ScoredGroup:
+        """The group without scores: not trainable, every total 0.0 only because a number must stand there."""
+        scored = tuple(
+            ScoredRollout(
+                rollout=rollout,
+                status=RewardStatus.UNSCORABLE,
+                total=0.0,
+                parts=dict.fromkeys(self._weights),
+                answer=None,
+                findings=(),
+                claims=(),
+                explanation=(f"not scored: {reason}",),
+                evidence=(),
+                snapshot=self.snapshot,
+            )
+            for rollout in group.rollouts
+        )
+        return ScoredGroup(
+            group=group,
+            scored=scored,
+            trainable=False,
+            drop_reason=UNSCORABLE,
+            started_s=started_s,
+            finished_s=time.time(),
+        )
 
     async def _read(self, group: RolloutGroup) -> list[Read]:
         sample, most = group.prompt.sample, self._config.max_claims
@@ -161,30 +187,3 @@ class Rubric:
 def weights(config: RewardConfig, *, with_plugin: bool) -> dict[str, float]:
     """The weight of each part that is scored."""
     return {part: float(getattr(config, part)) for part in ((*PARTS, CUSTOM) if with_plugin else PARTS)}
-
-
-def unscorable(group: RolloutGroup, *, reason: str, snapshot: str, started_s: float) -> ScoredGroup:
-    """The group without scores: not trainable, every total 0.0 only because a number must stand there."""
-    scored = tuple(
-        ScoredRollout(
-            rollout=rollout,
-            status=RewardStatus.UNSCORABLE,
-            total=0.0,
-            parts=dict.fromkeys(PARTS),
-            answer=None,
-            findings=(),
-            claims=(),
-            explanation=(f"not scored: {reason}",),
-            evidence=(),
-            snapshot=snapshot,
-        )
-        for rollout in group.rollouts
-    )
-    return ScoredGroup(
-        group=group,
-        scored=scored,
-        trainable=False,
-        drop_reason=UNSCORABLE,
-        started_s=started_s,
-        finished_s=time.time(),
-    )

@@ -33,7 +33,7 @@ class Against(Enum):
 
     RECORDS = "the records of the chosen options, united"
     LESION = "the lesion in the question: stated exactly if the answer says that it is there"
-    ABNORMALITY = "the record of the normal eye: Yes needs one finding that speaks against it, No allows none"
+    ABNORMALITY = "the normal eye: Yes needs one sign that it need not show, No allows none that its record excludes"
     NOTHING = "nothing: not applicable"
 
 
@@ -72,6 +72,8 @@ TASKS: dict[str, TaskRule] = {
     "grading": _DIAGNOSIS,  # grades of one disease, each with its record                                     L4c L4d
 }
 
+# What their records look for is seen in any eye, so it makes none abnormal.
+HEALTHY = (NORMAL, "left eye", "right eye", "optic disc", "macula", "vascular arcade")
 ABSENT = ("not observed in the image", "not observed", "none", "absent")  # answers that deny the lesion asked for
 # Who states one of the kinds states the lesion.
 KINDS = {
@@ -164,13 +166,16 @@ def _by_lesion(sample: Sample, answer: Sequence[str], vocabulary: Vocabulary) ->
 
 
 def _by_abnormality(sample: Sample, answer: Sequence[str], records: Records) -> Expected | str:
+    """Yes is backed by any sign, also by one that a normal eye may show: a few drusen belong to age, but who says that
+    they are why the eye is abnormal is consistent. No is held against what the normal eye's record excludes."""
     normal, word = records.get(NORMAL, sample.modality), yes_or_no(answer)
     if normal is None or word is None:
         return "consistency does not apply: no record of the normal eye, or an answer that is not Yes or No"
     if word == NO:
         return expected_of([normal])
+    healthy = {f for (label, _), record in records.by_key.items() if label in HEALTHY for f in record.in_favour}
     return Expected(
-        required=(frozenset(normal.contradicting),),
+        required=(frozenset(records.vocabulary.findings) - healthy,),
         supportive=frozenset(),
         contradicting=frozenset(),
         rules=("the answer says that something is abnormal",),

@@ -26,7 +26,7 @@ from fundus_ray.reward.checkers.checker import Checker, CheckerError
 from fundus_ray.reward.checkers.open import open_checker
 from fundus_ray.reward.evidence import EvidenceSearch, GuardedRetriever
 from fundus_ray.reward.plugin import load_plugin
-from fundus_ray.reward.rubric import Rubric, unscorable
+from fundus_ray.reward.rubric import Rubric
 from fundus_ray.reward.verdicts import GuardedChecker
 from fundus_ray.types import RolloutGroup, ScoredGroup, ScoringCost
 
@@ -154,7 +154,7 @@ class RewardWorker:
     async def _given_up(self, group: RolloutGroup, *, reason: str, started_s: float) -> ScoredGroup:
         if self._reward.outage == "mask":
             return await self._rubric.score_without_knowledge(group, reason)
-        return unscorable(group, reason=reason, snapshot=self._rubric.snapshot, started_s=started_s)
+        return self._rubric.unscorable(group, reason=reason, started_s=started_s)
 
     def _cost(self, course: _Course, *, outage: str) -> ScoringCost:
         caches = (self._rubric.evidence, self._rubric.verdicts)

@@ -89,13 +89,22 @@ class SlotBuffer:
         """
         try:
             async with asyncio.timeout(self._stall_s):
-                place = await self._next_ready()
+                while not self._settled:
+                    self._changed.clear()
+                    await self._changed.wait()
         except TimeoutError:
-            awaited = self._queue[0].task.get_name() if self._queue else "a prompt to be admitted"
-            raise WorkerDiedError(
-                f"nothing arrived for {self._stall_s:g} s (loop.stall_s) while waiting for {awaited}; "
-                f"{self.unfinished} of {len(self._queue)} groups in the buffer are unfinished"
-            ) from None
+            if not self._settled:  # else it was this process that stood still
+                awaited = self._queue[0].task.get_name() if self._queue else "a prompt to be admitted"
+                raise WorkerDiedError(
+                    f"nothing arrived for {self._stall_s:g} s (loop.stall_s) while waiting for {awaited}; "
+                    f"{self.unfinished} of {len(self._queue)} groups in the buffer are unfinished"
+                ) from None
+        if self._error is not None:
+            raise self._error
+        index = self._first_ready()
+        assert index is not None
+        place = self._queue[index]
+        del self._queue[index]
         group = place.task.result()
         if group.trainable:
             self._lookahead.take(place.last_step)
@@ -119,6 +128,11 @@ class SlotBuffer:
     def unfinished(self) -> int:
         """Groups that are being written or scored."""
         return sum(not place.task.done() for place in self._queue)
+
+    @property
+    def _settled(self) -> bool:
+        """Whether `take` has something to answer with."""
+        return self._error is not None or self._first_ready() is not None
 
     async def close(self) -> None:
         """Cancel what is under way and wait until it has ended. Raises WorkerDiedError where it does not in stall_s."""
@@ -150,18 +164,7 @@ class SlotBuffer:
             self._queue.append(place)
             task.add_done_callback(lambda _, place=place: self._settle(place))  # type: ignore[misc]
 
-    async def _next_ready(self) -> _Place:
-        while True:
-            if self._error is not None:
-                raise self._error
-            if (index := self._ready()) is not None:
-                place = self._queue[index]
-                del self._queue[index]
-                return place
-            self._changed.clear()
-            await self._changed.wait()
-
-    def _ready(self) -> int | None:
+    def _first_ready(self) -> int | None:
         """Where in the queue the group stands that is to be handed out now."""
         if not self._queue:
             return None

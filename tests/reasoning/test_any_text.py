@@ -10,13 +10,25 @@ from hypothesis import strategies as st
 
 from fundus_ray.knowledge.vocabulary import load_vocabulary
 from fundus_ray.reasoning.cues import marks
-from fundus_ray.reasoning.steps import Reading, read_chain
+from fundus_ray.reasoning.shared_noun import with_shared_nouns
+from fundus_ray.reasoning.steps import Mention, Reading, read_chain
 
 VOCABULARY = load_vocabulary()
 WORDS = (
     *("<think>", "</think>", "<answer>", "</answer>", "Findings:", "Conclusion:", "Required: ", "B", "OD", "both eyes"),
     *("no ", "not ", "without ", "may ", "possible ", "?", "if ", "absent", " is ", " cannot be excluded", "neither "),
     *("drusen", "hard exudates", "macular hole", "optic disc on the left", "the disc is not swollen", "two ", "mild "),
+    *(
+        "hard ",
+        "soft ",
+        "exudates",
+        "intraretinal",
+        "subretinal fluid",
+        "vitreous haemorrhage",
+        "intra- ",
+        "haemorrhages",
+    ),
+    *("history of ", "previous ", "previously ", " in the past", " now ", " persist "),
     *("AMD", "glaucoma", "no AMD", "left eye", " suggest ", " because ", " so ", " rules out ", ", which ", " shows "),
     *(".", ",", ";", "\n", " and ", " or ", " with ", " but ", ": none", "(-)", "\u2019", "\u0130", "\ud800", "\x00"),
 )
@@ -32,6 +44,20 @@ def read(text: str) -> Reading:
     return read_chain(text, VOCABULARY)
 
 
+def names_it(text: str, mention: Mention) -> bool:
+    """Whether the words of the mention are a name of its finding, alone or with the last words of the next name."""
+    said = text[mention.start : mention.end]
+    if VOCABULARY.finding_id(said) == mention.finding:
+        return True
+    behind = VOCABULARY.finding_matcher.find(text[mention.end :])
+    later = next(((start, end) for _, start, end in behind if start > 0), None)
+    if later is None:
+        return False
+    name = text[mention.end + later[0] : mention.end + later[1]]
+    joined = (said.removesuffix("-") + gap + name[i:] for i in range(1, len(name)) for gap in ("", " "))
+    return any(VOCABULARY.finding_id(whole) == mention.finding for whole in joined)
+
+
 def spans(reading: Reading) -> set[tuple[str, int, int]]:
     return {(m.finding, m.start, m.end) for m in reading.asserted + reading.denied + reading.hedged}
 
@@ -45,12 +71,13 @@ def spans(reading: Reading) -> set[tuple[str, int, int]]:
 def test_every_span_lies_in_the_text_and_reads_as_what_it_is(text: str) -> None:
     reading = read(text)
     for mention in reading.asserted + reading.denied + reading.hedged:
-        assert VOCABULARY.finding_id(text[mention.start : mention.end]) == mention.finding
+        assert names_it(text, mention)
         assert mention.side in ("", "left", "right", "both")
         assert mention.grade in ("", "mild", "moderate", "severe")
+    matcher = VOCABULARY.finding_matcher
+    named = with_shared_nouns(text, list(matcher.find(text)), matcher)
     for relation in reading.relations:
-        part = text[relation.start : relation.end]
-        assert relation.finding in {key for key, _, _ in VOCABULARY.finding_matcher.find(part)}
+        assert relation.finding in {f for f, start, end in named if relation.start <= start < end <= relation.end}
         assert relation.label in VOCABULARY.labels
     assert (reading.answer is None) == (reading.answer_span is None)
     if reading.answer_span:

@@ -152,6 +152,61 @@ def test_a_finding_that_is_possible_is_neither_asserted_nor_denied(text: str, he
     assert not set(hedged) & {m.finding for m in reading.asserted + reading.denied}
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "history of drusen",
+        "History of drusen or hard exudates",
+        "Previous drusen and hard exudates",
+        "Formerly, drusen were seen",
+        "Drusen were previously seen",
+        "Drusen were seen two years ago",
+        "Drusen in the past",
+        "Two years ago, drusen were seen",
+        "a history of possible drusen",
+        "a possible history of drusen",
+        "Is there a history of drusen?",
+    ],
+)
+def test_a_finding_of_an_earlier_time_is_neither_asserted_nor_denied_nor_possible(text: str) -> None:
+    reading = read(text)
+    assert reading.asserted + reading.denied + reading.hedged == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "asserted", "denied"),
+    [
+        ("history of drusen, hard exudates", ["hard_exudate"], []),
+        ("history of drusen; hard exudates", ["hard_exudate"], []),
+        ("history of drusen, no hard exudates", [], ["hard_exudate"]),
+        ("history of drusen with hard exudates", ["hard_exudate"], []),
+        ("previous drusen, now hard exudates", ["hard_exudate"], []),
+        ("history of disease now with drusen", ["drusen"], []),
+        ("a history of disease is noted and drusen are seen", ["drusen"], []),
+        ("compared with the previous visit drusen are larger", ["drusen"], []),
+        ("previous laser scars", ["laser_scars"], []),
+        ("drusen, treated two years ago, and hard exudates", ["drusen", "hard_exudate"], []),
+        ("the previous drusen persist", ["drusen"], []),
+        ("previously noted drusen are unchanged", ["drusen"], []),
+        ("the previous drusen have resolved", [], ["drusen"]),
+        ("resolved drusen", [], ["drusen"]),
+        ("no history of drusen", [], ["drusen"]),
+        ("no previous drusen", [], ["drusen"]),
+        ("history of drusen. drusen", ["drusen"], []),
+    ],
+)
+def test_the_past_ends_where_the_text_speaks_of_today(text: str, asserted: list[str], denied: list[str]) -> None:
+    reading = read(text)
+    assert list(reading.findings) == asserted
+    assert [m.finding for m in reading.denied] == denied
+    assert reading.hedged == ()
+
+
+def test_a_disease_of_an_earlier_time_can_still_be_the_conclusion() -> None:
+    assert read("Previous RVO.").conclusion_labels == {"retinal vein occlusion"}
+    assert labels_in("no history of glaucoma", VOCABULARY) == set()
+
+
 def test_number_grade_and_eye_stand_with_the_finding() -> None:
     exudates, spots = read("Mild hard exudates and two cotton wool spots in the right eye.").asserted
     assert (exudates.grade, exudates.count, exudates.side) == ("mild", None, "right")

@@ -13,6 +13,8 @@ HEALTHY = {
     "health/no_signal_share": 0.2,
     "claims/not_found": 0.4,
     "health/recital_rate": 0.2,
+    "reward/total": 0.6,
+    "reward/format": 0.95,
     "reward/accuracy": 0.5,
     "reward/consistency": 0.6,
     "reward/knowledge": 0.6,
@@ -42,6 +44,8 @@ def test_a_healthy_run_raises_none() -> None:
         ({"claims/not_found": 0.99}, "not found", "99% of the stated relations"),
         ({"health/no_signal_share": 0.9}, "no signal", "90% of the groups"),
         ({"completion/tokens_mean": 12.0}, "short chains", "from 40 to 12 tokens"),
+        ({"reward/format": 0.09}, "malformed chains", "from 95% to 9%"),
+        ({"reward/total": 0.2}, "reward lost", "from 0.60 to 0.20"),
         ({"health/recital_rate": 0.5, "reward/accuracy": 0.5}, "recital", "rose from 20% to 50%"),
         ({"health/deviation_knowledge": 0.0}, "constant knowledge", "`knowledge` is 0.60 for all"),
         ({"health/with_accuracy_consistency": -0.5}, "opposed consistency", "is -0.50"),
@@ -93,3 +97,13 @@ def test_missing_and_non_finite_values_are_no_ground_for_an_alarm() -> None:
     assert kinds([*[holes] * 3 * WINDOW]) == []
     mixed = [*GROWN, *[{**HEALTHY, "claims/not_found": 1.0}, {}, {}, {}, {}]]
     assert kinds(mixed) == []
+
+
+def test_a_policy_that_breaks_is_told_of_after_two_steps() -> None:
+    broken = {**HEALTHY, "reward/format": 0.1, "reward/total": 0.1}
+    assert kinds([*GROWN, broken]) == []
+    assert kinds([*GROWN, broken, broken]) == ["malformed chains", "reward lost"]
+
+
+def test_chains_that_never_had_the_asked_form_lose_none() -> None:
+    assert kinds([{**HEALTHY, "reward/format": 0.0}] * 3 * WINDOW) == []

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from chain_groups import chain_group
 from search_server import Server
 
 from fundus_ray.config import Config, KnowledgeConfig, load
@@ -20,16 +21,7 @@ from fundus_ray.knowledge.passage import Passage
 from fundus_ray.knowledge.store import BuiltStore, records_of
 from fundus_ray.reasoning.chain import compose
 from fundus_ray.reward.worker import RewardWorker
-from fundus_ray.types import (
-    ImageRef,
-    Modality,
-    PolicyVersion,
-    Prompt,
-    Rollout,
-    RolloutGroup,
-    Sample,
-    ScoredGroup,
-)
+from fundus_ray.types import RolloutGroup, ScoredGroup
 
 LABELS = ("normal", "glaucoma", "diabetic retinopathy", "age-related macular degeneration")
 FINDINGS = sorted(records_of(KnowledgeConfig()).vocabulary.findings.values(), key=lambda finding: finding.id)
@@ -40,25 +32,9 @@ LIMIT_S = 200.0  # of a test's wait; the child server is slow on a busy machine
 
 def group(number: int) -> RolloutGroup:
     """Two chains that name findings which no other group names: every group must search."""
-    sample = Sample(
-        id=f"s{number}",
-        image=ImageRef(path="x.png", sha256="0", width_px=112, height_px=112),
-        modality=Modality.CFP,
-        question="Which?",
-        options=LABELS,
-        answer=("glaucoma",),
-        task="diagnosis",
-        source="test",
-        split="train",
-        patient_id="p1",
-        findings=(),
-    )
     named = [FINDINGS[(2 * number + i) % len(FINDINGS)].name for i in range(2)]
     texts = [compose(findings=[name], conclusion=LABELS[i], letters=["ABCD"[i]]) for i, name in enumerate(named)]
-    rollouts = tuple(
-        Rollout((1,), (-1.0,), text, "stop", seed=i, policy=PolicyVersion(0, "0")) for i, text in enumerate(texts)
-    )
-    return RolloutGroup(Prompt(sample, "", "", group_id=number, seed=0), (1,), rollouts, "w0", 0.0, 0.0)
+    return chain_group(number, texts, options=LABELS, answer="glaucoma")
 
 
 def settings(server: Server, **reward: Any) -> Config:

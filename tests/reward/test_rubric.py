@@ -279,6 +279,7 @@ async def test_a_plug_in_that_raises_makes_the_group_unscorable_and_one_without_
     scored = await rubric(index, plugin=Plugin("mine:raises", raises)).score_group(group(RIGHT, WRONG))
     assert (scored.trainable, scored.drop_reason) == (False, "unscorable")
     assert [s.status for s in scored.scored] == [RewardStatus.UNSCORABLE] * 2
+    assert [list(s.parts.items()) for s in scored.scored] == [[(part, None) for part in (*PARTS, "custom")]] * 2
     assert scored.scored[0].explanation == (
         "not scored: reward.plugin=mine:raises raised RuntimeError on sample s1, rollout with seed 0: server is gone",
     )

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
+import yaml
 
 from fundus_ray.knowledge.records import load_records
 from fundus_ray.reasoning.answer import choose
 from fundus_ray.reasoning.steps import read_chain
 from fundus_ray.reward.consistency import consistency
-from fundus_ray.reward.tasks import TASKS, Against, Scope, asked_lesion, concludes, expected, rule_of
+from fundus_ray.reward.tasks import HEALTHY, TASKS, Against, Scope, asked_lesion, concludes, expected, rule_of
 from fundus_ray.types import ImageRef, Modality, Sample
 
 RECORDS = load_records()
@@ -19,7 +21,18 @@ VOCABULARY = RECORDS.vocabulary
 YES_NO = ("Yes", "No")
 COUNTS = ("Not observed in the image", "<=5", "5-15", "15-25", "25-35", ">35")
 SIDES = ("Temporal side of the optic disc center", "Superior side of the optic disc center", COUNTS[0])
+LESIONS = yaml.safe_load((Path(__file__).parents[1] / "funbench_lesions.yaml").read_text(encoding="utf-8"))
 ANY_MA = "Is there any Microaneurysm in the image?"
+ANY_ABNORMALITY = "Is there any abnormality in the image?"
+ANATOMY = (
+    "disc_on_left",
+    "disc_on_right",
+    "disc_in_centre",
+    "macula_in_centre",
+    "arcade_in_centre",
+    "normal_foveal_contour",
+    "regular_layers",
+)
 
 
 def make(
@@ -137,15 +150,51 @@ def test_several_locations_say_that_the_lesion_is_there() -> None:
         ("drusen", "No", "B", 1.0),  # a few belong to age
         ("hard exudates", "No", "B", 0.0),
         ("hard exudates", "diabetic retinopathy", "A", 1.0),
+        ("drusen", "abnormal", "A", 1.0),  # and still they may be why an eye is abnormal
+        ("drusen, optic disc on the left", "Yes", "A", 1.0),
+        ("optic disc on the left", "Yes", "A", 0.0),  # as in every left eye
+        ("no drusen", "Yes", "A", 0.0),
         ("none", "Yes", "A", 0.0),
         ("hard exudates", "normal", "A", 0.0),
     ],
 )
-def test_an_abnormal_image_needs_a_finding_that_a_normal_one_excludes(
+def test_an_abnormal_image_needs_a_sign_and_a_normal_one_none_that_its_record_excludes(
     findings: str, conclusion: str, letter: str, consistent: float
 ) -> None:
-    sample = make("abnormality", "Is there any abnormality in the image?", YES_NO)
-    assert value(sample, findings, conclusion, letter) == consistent
+    assert value(make("abnormality", ANY_ABNORMALITY, YES_NO), findings, conclusion, letter) == consistent
+
+
+def test_what_a_healthy_scan_shows_makes_none_abnormal() -> None:
+    scan = make("abnormality", ANY_ABNORMALITY, YES_NO, modality=Modality.OCT)
+    assert value(scan, "normal foveal contour, regular retinal layers", "abnormal", "A") == 0.0
+    assert value(scan, "normal foveal contour, choroidal folds", "abnormal", "A") == 1.0
+    photograph = make("abnormality", ANY_ABNORMALITY, YES_NO)
+    assert value(photograph, "regular retinal layers", "abnormal", "A") == 0.0
+    assert all(any(label == known for known, _ in RECORDS.by_key) for label in HEALTHY)
+
+
+def test_listing_signs_does_not_pay_for_an_abnormal_image() -> None:
+    sample = make("abnormality", ANY_ABNORMALITY, YES_NO)
+    signs = [VOCABULARY.name(f) for f in VOCABULARY.findings if f not in ANATOMY]
+    assert value(sample, ", ".join(signs[:12]), "Yes", "A") == value(sample, signs[0], "Yes", "A") == 1.0
+    assert value(sample, ", ".join(signs[:13]), "Yes", "A") == pytest.approx(12 / (12 + 2 * 1))
+    every = value(sample, ", ".join(signs), "Yes", "A")
+    assert every == pytest.approx(12 / (12 + 2 * (len(signs) - 12)))  # no more than twelve are for it
+
+
+def test_the_reason_for_an_abnormal_image_fits_on_a_line() -> None:
+    sample = make("abnormality", ANY_ABNORMALITY, YES_NO)
+    asked_for = expected(TASKS["abnormality"], sample, answer=("Yes",), records=RECORDS)
+    assert not isinstance(asked_for, str)
+    reading = read_chain("<think>Findings: drusen. Conclusion: Yes.</think><answer>A</answer>", VOCABULARY)
+    part = consistency(
+        reading, answer=("Yes",), concluded=True, expected=asked_for, max_claims=12, vocabulary=VOCABULARY
+    )
+    count = len(VOCABULARY.findings) - len(ANATOMY)
+    assert part.reasons == (
+        "the answer says that something is abnormal",
+        f"required, any of {count} findings: drusen stated",
+    )
 
 
 def test_naming_one_more_finding_cannot_hide_a_wrong_yes() -> None:
@@ -206,22 +255,6 @@ def test_without_a_record_consistency_does_not_apply() -> None:
     answer = ("glaucoma", "squint")
     said = expected(rule_of(mixed, RECORDS), mixed, answer=answer, records=RECORDS)
     assert said == "consistency does not apply: no knowledge record of 'squint'"
-
-
-LESIONS = [
-    "Fibrous_proliferation",
-    "Haemorrhage",
-    "Hard_exudate",
-    "Intraretinal_Fluid",
-    "Intraretinal_hemorrhage",
-    "Microaneurysm",
-    "Neovascularization",
-    "Pigment_Epithelial_Detachment",
-    "Preretinal_hemorrhage",
-    "Soft_exudate",
-    "Subretinal_Fluid",
-    "Vitreous_hemorrhage",
-]
 
 
 @pytest.mark.parametrize("lesion", LESIONS)

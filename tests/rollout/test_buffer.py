@@ -7,6 +7,7 @@ import functools
 import itertools
 import math
 import random
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -297,6 +298,17 @@ def test_crash_far_back_in_the_queue_surfaces_before_the_oldest_group_is_done() 
         return seconds
 
     assert run_virtual(main) == pytest.approx(3.0)
+
+
+async def test_a_group_that_is_there_is_taken_though_this_process_stood_still_for_longer_than_a_stall() -> None:
+    async def write(group_id: int) -> ScoredGroup:
+        time.sleep(0.05)  # nothing else of this process runs meanwhile, as where it is suspended
+        return scored(group_id, version=0)
+
+    buffer = strict(1, stall_s=0.02, trace=Trace())
+    buffer.start(Job(f"group {i}", lambda i=i: write(i)) for i in itertools.count(40))  # type: ignore[misc]
+    assert (await buffer.take()).group.prompt.group_id == 40
+    await buffer.close()
 
 
 def test_stall_names_the_group_that_was_awaited() -> None:

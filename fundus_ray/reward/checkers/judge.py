@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -39,7 +40,8 @@ class Served(Protocol):
 
 
 class JudgeChecker:
-    """Claims without a passage are NOT_FOUND without asking. The model gives no probability: confidence is 1."""
+    """Claims without a passage are NOT_FOUND without asking, with confidence 1. Else the confidence is the model's own
+    probability of the verdict among the allowed ones (`_probability`), which need not be calibrated."""
 
     name = "judge"
 
@@ -103,6 +105,23 @@ def read_reply(reply: ModelReply, claim: Claim) -> CheckedVerdict:
         verdict, passage = _WORDS[tree["verdict"]], dict(enumerate(claim.passages, start=1))[tree["passage"]]
     except (ValueError, KeyError, TypeError):
         raise CheckerError(f"the judge's reply is none of the allowed ones: {reply.text[:100]!r}") from None
+    confidence = _probability(reply)
     if verdict is Verdict.NOT_FOUND:
-        return CheckedVerdict(verdict, 1.0, None, "the judge finds it in no passage")
-    return CheckedVerdict(verdict, 1.0, passage, f"by the judge, passage {passage.passage_id}")
+        return CheckedVerdict(verdict, confidence, None, f"the judge finds it in no passage, P = {confidence:.2f}")
+    why = f"by the judge, passage {passage.passage_id}, P = {confidence:.2f}"
+    return CheckedVerdict(verdict, confidence, passage, why)
+
+
+def _probability(reply: ModelReply) -> float:
+    """Of the verdict's first token (the first with a letter after the colon) among the tokens that the schema allows
+    there. The verdicts differ in their first letter, so the rest is only spelling. Other tokens that begin the same
+    word are not added: it is no more than the verdict's probability. 1 where the model tells of no tokens.
+
+    Example: `supp` has 0.6, `su` 0.1, `contr` 0.2, `not` 0.1: 0.6 (the verdict itself has 0.7).
+    """
+    said = ""
+    for text, logprob in reply.tokens:
+        if ":" in said and any(letter.isalpha() for letter in text):
+            return min(1.0, math.exp(logprob))
+        said += text
+    return 1.0

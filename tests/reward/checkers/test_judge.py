@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,18 @@ async def test_a_reply_is_a_verdict_with_its_passage(reply: str, verdict: Verdic
     assert (found.passage.passage_id if found.passage else None) == passage_id
 
 
+def test_the_confidence_is_the_probability_of_the_token_that_decides_the_verdict() -> None:
+    pieces = [('{"verdict', 0.5), ('":', 0.5), (' "', 0.5), ("supp", 0.6), ("orted", 0.9), ('",', 0.5), (' "', 0.5)]
+    rest = [("passage", 0.5), ('":', 0.5), (" 1", 0.25), ("}", 1.0)]
+    tokens = tuple((text, math.log(p)) for text, p in [*pieces, *rest])
+    text = "".join(text for text, _ in tokens)
+    found = read_reply(ModelReply(text, complete=True, tokens=tokens), CLAIM)
+    assert found.confidence == pytest.approx(0.6)
+    assert found.why == "by the judge, passage a#0, P = 0.60"
+    verdicts = json.loads(request_of(CLAIM, VOCABULARY).schema)["properties"]["verdict"]["enum"]
+    assert len({verdict[0] for verdict in verdicts}) == 3
+
+
 @pytest.mark.parametrize(
     "reply",
     [
@@ -140,6 +153,8 @@ async def test_a_real_engine_answers_within_the_allowed_choices_and_its_failures
         for verdict, claim in zip(found, claims, strict=True):  # the model is untrained: any choice, but a choice
             assert (verdict.passage is None) == (verdict.verdict is Verdict.NOT_FOUND)
             assert verdict.passage is None or verdict.passage in claim.passages
+            # An untrained model finds all tokens much alike: among its whole vocabulary it would be about 1/415.
+            assert 0.05 < verdict.confidence <= 1
         assert [v.verdict for v in await checker.check(claims)] == [v.verdict for v in found]  # temperature 0
 
         endless = dataclasses.replace(CLAIM, passages=(passage("c#0", "drusen " * 20000),))
