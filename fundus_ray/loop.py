@@ -261,11 +261,16 @@ def _capacity(config: Config, *, done: int) -> int:
 def _times(config: Config, *, trace: Trace, began: float) -> dict[str, float]:
     # Two readings of the clock may be equal; a window must not be empty.
     end = max(trace.clock(), began + 1e-6)
+    spans = trace.window(start_s=began, end_s=end)
     times = step_times(
-        trace.window(start_s=began, end_s=end),
+        spans,
         start_s=began,
         end_s=end,
         rollout_workers=config.rollout.workers,
         reward_workers=config.reward.workers,
     )
-    return {**times.metrics(), "async/ratio": config.loop.async_ratio}  # the setting, beside what came of it
+    return {
+        **times.metrics(),
+        "async/ratio": config.loop.async_ratio,  # the setting, beside what came of it
+        "engine_restarts": float(sum(span.name == "restart" and span.start_s > began for span in spans)),
+    }
