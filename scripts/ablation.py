@@ -101,6 +101,7 @@ def main() -> None:
             folder = trained(arm, starts, seed=seed, overrides=args.overrides) if arm.reward else starts[arm.start]
             rows[arm.name].append(held_out(folder, "after" if arm.reward else "before", records=records))
         sizes.append(asyncio.run(knowledge_sizes(starts["traces"], seed=seed, overrides=args.overrides)))
+    check_paired(rows)
     results = [
         ArmResult(arm.name, arm.start, rows[arm.name], trained=bool(arm.reward), share=arm.share) for arm in ARMS
     ]

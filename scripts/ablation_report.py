@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import statistics
 from collections.abc import Callable, Sequence
@@ -85,17 +86,39 @@ def estimate(result: ArmResult, metric: str) -> Estimate:
     return Estimate(value, low, high, seeds=tuple(measure(rows)[0] for rows in result.rows))
 
 
-def paired_difference(a: ArmResult, b: ArmResult, metric: str) -> tuple[float, float, float] | None:
-    """(a - b, low, high): the metric over all seeds' rows, 95 % percentile bootstrap over the samples that both read;
-    None where it is not defined for one of them."""
-    one, other = _counts(a, metric), _counts(b, metric)
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One arm's metric less another's over all seeds' rows, its 95 % interval over samples, and each seed's own."""
+
+    value: float
+    low: float
+    high: float
+    seeds: tuple[float, ...]
+
+    @property
+    def holds(self) -> bool:
+        """The interval excludes 0 and every seed has its sign: the interval alone knows nothing of how runs differ."""
+        sure = self.low > 0 or self.high < 0
+        return sure and all(step * self.value > 0 for step in self.seeds)
+
+
+def paired_difference(a: ArmResult, b: ArmResult, metric: str) -> Difference | None:
+    """a - b by a 95 % percentile bootstrap over the samples that both read; None where it is not defined for one. A
+    seed in which it is not defined has no value of its own."""
+    by_seed = [(_counts(one, metric), _counts(other, metric)) for one, other in zip(a.rows, b.rows, strict=True)]
+    one, other = (np.concatenate(side) for side in zip(*by_seed, strict=True))
     if not one[:, 1].sum() or not other[:, 1].sum():
         return None
     rng, n = np.random.default_rng(0), len(one)
     draws = np.array([rng.multinomial(n, np.full(n, 1 / n)) for _ in range(DRAWS)])
-    steps = _ratio(draws @ one) - _ratio(draws @ other)
-    low, high = np.nanquantile(steps, [0.025, 0.975])
-    return float(_ratio(one.sum(axis=0)) - _ratio(other.sum(axis=0))), float(low), float(high)
+    low, high = np.nanquantile(_ratio(draws @ one) - _ratio(draws @ other), [0.025, 0.975])
+    seeds = [float(_ratio(x.sum(axis=0)) - _ratio(y.sum(axis=0))) for x, y in by_seed]
+    return Difference(
+        value=float(_ratio(one.sum(axis=0)) - _ratio(other.sum(axis=0))),
+        low=float(low),
+        high=float(high),
+        seeds=tuple(step for step in seeds if not math.isnan(step)),
+    )
 
 
 def _ratio(sums: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -103,19 +126,18 @@ def _ratio(sums: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.asarray(sums[..., 0] / sums[..., 1])
 
 
-def _counts(result: ArmResult, metric: str) -> NDArray[np.float64]:
+def _counts(rows: Sequence[EvalRow], metric: str) -> NDArray[np.float64]:
     """[samples, 2]: what of each sample goes above and below the line of the metric."""
-    rows = [row for seed_rows in result.rows for row in seed_rows]
     if metric == "accuracy":
-        return np.array([(row.correct, 1) for row in rows], dtype=float)
-    if metric == "recital rate":
-        return np.array(
-            [(0, 0) if row.recited is None else (len(row.recited), len(row.findings)) for row in rows], dtype=float
-        )
-    if not any(row.findings for row in rows):
-        return np.zeros((len(rows), 2))
-    pairs = [(set(row.findings), set(row.gold_findings or ())) for row in rows]
-    return np.array([(2 * len(said & true), len(said) + len(true)) for said, true in pairs], dtype=float)
+        counts = [(float(row.correct), 1.0) for row in rows]
+    elif metric == "recital rate":
+        counts = [(0, 0) if row.recited is None else (len(row.recited), len(row.findings)) for row in rows]
+    elif not any(row.findings for row in rows):
+        counts = [(0, 0)] * len(rows)
+    else:
+        pairs = [(set(row.findings), set(row.gold_findings or ())) for row in rows]
+        counts = [(2 * len(said & true), len(said) + len(true)) for said, true in pairs]
+    return np.array(counts, dtype=float)
 
 
 def write_report(
@@ -136,7 +158,9 @@ def write_report(
             "each seed. Recital rate: of the stated findings, those that fit the chain's own answer but are not on the "
             "image.",
             _arms_table(results),
-            "Differences in points on the same samples (paired bootstrap over samples; bold: the interval excludes 0):",
+            "Differences in points on the same samples [95 %, paired bootstrap over samples]; of each seed. The "
+            "interval knows nothing of how training runs differ, so bold are only those where every seed has the same "
+            "sign too.",
             _differences_table(results),
             "What the smaller knowledge bases hold, by seed. Traces: the same replies of the model, linked, cited and "
             "filtered anew.",
@@ -184,12 +208,12 @@ def _grounding_row(results: Sequence[ArmResult]) -> tuple[str, ...]:
     return (f"{grounded.name} - {without.name}", *cells)
 
 
-def _difference(found: tuple[float, float, float] | None) -> str:
+def _difference(found: Difference | None) -> str:
     if found is None:
         return "-"
-    step, low, high = (100 * value for value in found)
-    cell = f"{step:+.1f} [{low:+.1f}, {high:+.1f}]"
-    return f"**{cell}**" if low > 0 or high < 0 else cell
+    seeds = " ".join(f"{100 * step:+.1f}" for step in found.seeds)
+    cell = f"{100 * found.value:+.1f} [{100 * found.low:+.1f}, {100 * found.high:+.1f}]"
+    return f"**{cell}**; {seeds}" if found.holds else f"{cell}; {seeds}"
 
 
 def _sizes_table(sizes: Sequence[dict[float, KnowledgeSize]]) -> str:

@@ -4,14 +4,16 @@
 
 In the first run the server stays away (reward.outage=mask: training goes on without what needs the search), in the
 second it comes back after some seconds (reward.outage=drop). A rollout is a zero because of the outage where it was
-trained on with a total of 0, though scored again with the embedded store, which was never down, it has more than 0 in a
-part that was not masked. The server is that of the tests (package noida-db). Ends with exit code 1 where there is such
-a zero or a run did not end well.
+trained on with a total of 0, though scored again with the embedded store, which was never down, it has more than 0 in
+the parts that were not masked; it is paid less where its total is below what those parts give, as it would be if a part
+that nobody could score counted as 0. The server is that of the tests (package noida-db). Ends with exit code 1 where
+there is such a rollout or a run did not end well.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 import tempfile
@@ -51,6 +53,7 @@ SHORT = (
     "knowledge.retries=0",
 )
 KILLED_AFTER, DOWN_S = 2, 20.0  # updates; seconds
+SAME = 1e-6  # of a total: both stores give BM25 scores equal within that
 WAIT_S = 1800.0  # for the updates before the kill
 
 
@@ -63,6 +66,7 @@ class Result:
     groups: Counter[str]
     rollouts: int
     zeros: int
+    less: int
     problem: str  # "" where it ended well
 
 
@@ -94,7 +98,7 @@ def main() -> int:
         finally:
             server.stop()
     print(report(results))
-    return int(any(result.zeros or result.problem for result in results))
+    return int(any(result.zeros or result.less or result.problem for result in results))
 
 
 def one_run(config: Config, server: Server, *, comes_back: bool) -> Result:
@@ -149,26 +153,32 @@ def judged(folder: Path, config: Config, *, problem: str) -> Result:
         updates=f"{steps} of {config.loop.steps}",
         groups=counts,
         rollouts=len(trained),
-        zeros=sum(old["total"] == 0 and _earned_more(old, new, config) for old, new in trained),
+        zeros=sum(old["total"] == 0 < _owed(old, new, config) for old, new in trained),
+        less=sum(old["total"] < _owed(old, new, config) - SAME for old, new in trained),
         problem=problem,
     )
 
 
-def _earned_more(old: dict[str, Any], new: dict[str, Any], config: Config) -> bool:
+def _owed(old: dict[str, Any], new: dict[str, Any], config: Config) -> float:
+    """The total by the parts of the store that was never down, of those parts that were not masked."""
     if old["status"] == "unscorable":
-        return True  # a number that means nothing was trained on
-    paid = [part for part, value in old["parts"].items() if value is not None and getattr(config.reward, part)]
-    return bool(new["status"] == "scored" and any(new["parts"][part] for part in paid))
+        return math.inf  # a number that means nothing was trained on
+    if new["status"] != "scored":
+        return 0.0
+    counted = [part for part, value in old["parts"].items() if value is not None and getattr(config.reward, part)]
+    weight = sum(getattr(config.reward, part) for part in counted)
+    return float(sum(getattr(config.reward, part) * (new["parts"][part] or 0.0) for part in counted) / weight)
 
 
 def report(results: Sequence[Result]) -> str:
     """One row a run."""
     kinds = ("scored", "held", "masked", "dropped")
     rows = [
-        (r.name, r.updates, *(r.groups[kind] for kind in kinds), r.rollouts, r.zeros, r.problem or "well")
+        (r.name, r.updates, *(r.groups[kind] for kind in kinds), r.rollouts, r.zeros, r.less, r.problem or "well")
         for r in results
     ]
-    header = ("run", "updates", *(f"groups {kind}" for kind in kinds), "rollouts trained", "zeros by outage", "ended")
+    groups = (f"groups {kind}" for kind in kinds)
+    header = ("run", "updates", *groups, "rollouts trained", "zeros by outage", "paid less by it", "ended")
     note = f"Killed after {KILLED_AFTER} updates; second run: back after {DOWN_S:g} s. Cores: {os.cpu_count()}."
     return f"\n{table(header, rows)}\n\n{note}"
 

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from ablation import ARMS, RECIPES, drawn
+from ablation import ARMS, RECIPES, check_paired, drawn
 from ablation_report import (
     BEGIN,
     END,
     ArmResult,
+    Difference,
     KnowledgeSize,
     estimate,
     paired_difference,
@@ -56,21 +58,31 @@ def test_an_estimate_is_over_all_rows_and_of_each_seed() -> None:
 def test_a_paired_difference_on_equal_rows_is_zero_without_any_doubt() -> None:
     rows = [row(True, said="m", there="m"), row(False, said="mh", there="m", recited="h"), row(True)]
     for metric in ("accuracy", "finding F1", "recital rate"):
-        assert paired_difference(arm("x", rows), arm("y", rows), metric) == (0.0, 0.0, 0.0)
+        assert paired_difference(arm("x", rows), arm("y", rows), metric) == Difference(0.0, 0.0, 0.0, (0.0,))
 
 
 def test_paired_differences_are_those_of_the_pooled_rows() -> None:
     one = arm("x", [row(True, said="m", there="m")] * 3 + [row(True, said="mh", there="m", recited="h")])
     other = arm("y", [row(False, said="h", there="m")] * 4)
     # accuracy 1 and 0; F1 of x: 2 x 4 / (5 + 4), of y 0; recital 1 / 5 and 0
-    steps = {m: paired_difference(one, other, m) for m in ("accuracy", "finding F1", "recital rate")}
-    assert steps["accuracy"] == (1.0, 1.0, 1.0)
-    f1, recital = steps["finding F1"], steps["recital rate"]
+    accuracy, f1, recital = (paired_difference(one, other, m) for m in ("accuracy", "finding F1", "recital rate"))
+    assert accuracy == Difference(1.0, 1.0, 1.0, (1.0,))
     assert f1 is not None
     assert recital is not None
-    assert f1[0] == pytest.approx(8 / 9)
-    assert recital[0] == pytest.approx(1 / 5)
-    assert recital[1] == 0.0 < recital[0] < recital[2] <= 0.5  # at most every sample is the one that recites one of two
+    assert f1.value == pytest.approx(8 / 9)
+    assert recital.value == pytest.approx(1 / 5)
+    assert recital.low == 0.0 < recital.value < recital.high <= 0.5  # at most every sample recites one of two
+
+
+def test_a_difference_holds_only_where_every_seed_has_its_sign() -> None:
+    better, worse = [row(True)] * 50, [row(False)] * 50
+    both = paired_difference(arm("x", better, better), arm("y", worse, worse), "accuracy")
+    one = paired_difference(arm("x", better, better), arm("y", worse, better), "accuracy")
+    assert both is not None
+    assert one is not None
+    assert (both.seeds, both.holds) == ((1.0, 1.0), True)
+    assert (one.seeds, one.holds) == ((1.0, 0.0), False)
+    assert one.low > 0  # the interval alone would be sure
 
 
 def test_an_arm_that_states_no_finding_has_no_difference_in_f1() -> None:
@@ -96,7 +108,7 @@ def test_the_report_has_a_line_for_every_arm_and_every_comparison_and_a_picture(
     lines = text.splitlines()
     for a in ARMS:
         assert any(line.startswith(f"| {a.name} |") for line in lines)
-    assert "| answers, outcome reward - answers | +0.0 [+0.0, +0.0] | - | - |" in lines
+    assert "| answers, outcome reward - answers | +0.0 [+0.0, +0.0]; +0.0 | - | - |" in lines
     with_grounding = "gaps, process with grounding - gaps, process without grounding, 100% of knowledge"
     assert any(line.startswith(f"| {with_grounding} |") for line in lines)
     assert "| 10% | 1 of 6 | 5% |" in lines
@@ -126,3 +138,9 @@ def test_a_readme_without_the_marks_is_left_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize("settings", [[*a.reward, *drawn(a.share, seed=1)] for a in ARMS], ids=[a.name for a in ARMS])
 def test_every_arm_is_a_configuration_that_is_allowed(settings: list[str]) -> None:
     load(RECIPES["quickstart"], settings)
+
+
+def test_arms_that_were_not_read_on_the_same_samples_are_not_compared() -> None:
+    with pytest.raises(ValueError, match="not read on the same held-out samples"):
+        check_paired({"x": [[row(True)]], "y": [[replace(row(True), sample="other")]]})
+    check_paired({"x": [[row(True)]], "y": [[row(False)]]})
