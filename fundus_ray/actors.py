@@ -1,6 +1,7 @@
 """Ray actors behind the loop's protocols: one call each, with a time limit, and errors that a user can act on.
 
-In: actor handles made by runtime.py. Out: `RolloutPool`, `RewardPool` and `LearnerActor`, which loop.py takes as parts.
+In: actor handles made by runtime.py. Out: `RolloutActor` for engine_pool.py, `RewardPool` and `LearnerActor`, which
+loop.py takes as parts.
 Policies go from the learner to the engines through Ray's object store; this process holds only the reference.
 """
 
@@ -8,11 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Coroutine, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 # Ray reads this once, when it is imported: a worker's death must reach the user as our error, not as raylet's page of
 # advice in the middle of a progress bar.
@@ -21,11 +21,11 @@ os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".*")
 import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError, TaskCancelledError
 
-from fundus_ray.errors import FundusRayError, WorkerDiedError
+from fundus_ray.errors import FundusRayError, ProcessDiedError, WorkerDiedError
 from fundus_ray.loop import Published
 from fundus_ray.obs.log_file import last_lines
 from fundus_ray.obs.trace import Trace
-from fundus_ray.rollout.delivery import check_proofs
+from fundus_ray.rollout.balance import Balance
 from fundus_ray.types import (
     DeliveryProof,
     ImageRef,
@@ -40,7 +40,6 @@ from fundus_ray.types import (
     TrainBatch,
 )
 
-T = TypeVar("T")
 LOG_LINES, LOG_LINE_CHARS = 3, 200  # of a worker's log, quoted in an error
 
 
@@ -56,8 +55,8 @@ class Actor:
         """Call the method and wait. With `returns` > 1: the first value, then references to the others, unfetched.
 
         Raises a FundusRayError that the method itself raised as it is; WorkerDiedError, naming actor, `doing` and the
-        log's last lines, where the actor died, failed otherwise, or did not answer within `limit_s` seconds. A caller
-        that is cancelled cancels the call.
+        log's last lines, where the actor failed otherwise, or did not answer within `limit_s` seconds; ProcessDiedError
+        in the same words where its process is gone. A caller that is cancelled cancels the call.
         """
         submitted = getattr(self.handle, method).options(num_returns=returns).remote(*args)
         first = submitted if returns == 1 else submitted[0]
@@ -78,58 +77,65 @@ class Actor:
         except TaskCancelledError as err:
             raise self._error(f"was cancelled while {doing}") from err
         except RayError as err:
-            raise self._error(f"died while {doing}: {_cause_of_death(err)}") from err
+            # One that could not start would not start the next time either.
+            gone = isinstance(err, RayActorError) and not err.actor_init_failed
+            kind = ProcessDiedError if gone else WorkerDiedError
+            raise self._error(f"died while {doing}: {_cause_of_death(err)}", kind=kind) from err
         return value if returns == 1 else (value, *submitted[1:])
 
-    def _error(self, what: str) -> WorkerDiedError:
+    def _error(self, what: str, *, kind: type[WorkerDiedError] = WorkerDiedError) -> WorkerDiedError:
         if self.log_path is None:
-            return WorkerDiedError(f"{self.name} {what}")
+            return kind(f"{self.name} {what}")
         lines = last_lines(self.log_path, count=LOG_LINES)
         tail = " | ".join(line[:LOG_LINE_CHARS] for line in lines) if lines else "(nothing on this machine)"
-        return WorkerDiedError(f"{self.name} {what}\n{self.log_path} ends: {tail}")
+        return kind(f"{self.name} {what}\n{self.log_path} ends: {tail}")
 
 
-class RolloutPool:
-    """All engines. A prompt goes to the engine with the fewest under way."""
+class RolloutActor:
+    """One engine, as engine_pool.py takes it."""
 
-    def __init__(
-        self, actors: Sequence[Actor], *, sampling: Sampling, probe_tolerance: float, limit_s: float, trace: Trace
-    ) -> None:
-        """limit_s: longest generation of one group and longest delivery [s]; `sampling` is that of training."""
-        self._actors = tuple(actors)
-        self._balance = _Balance(len(actors))
-        self._sampling = sampling
-        self._probe_tolerance = probe_tolerance
+    def __init__(self, spawn: Callable[[], Actor], *, start_limit_s: float, limit_s: float) -> None:
+        """`spawn` makes the actor, and a new one in its place; start_limit_s: longest loading of the model [s];
+        limit_s: longest generation of one group, and longest delivery [s]."""
+        self._spawn = spawn
+        self._start_limit_s = start_limit_s
         self._limit_s = limit_s
-        self._trace = trace
+        self._actor = spawn()
 
-    async def generate(self, prompt: Prompt, sampling: Sampling | None = None) -> RolloutGroup:
-        """All rollouts of the prompt from one engine, under the newest version that it holds."""
-        with self._balance.lease() as index:
-            actor = self._actors[index]
-            with self._trace.span("generate", worker=actor.name, group=prompt.group_id):
-                group: RolloutGroup = await actor.call(
-                    "generate",
-                    prompt,
-                    sampling or self._sampling,
-                    doing=f"writing group {prompt.group_id}",
-                    limit_s=self._limit_s,
-                )
+    @property
+    def name(self) -> str:
+        """As in errors, spans and proofs."""
+        return self._actor.name
+
+    async def start(self) -> None:
+        """Load the model."""
+        await self._actor.call("start", doing="starting its engine", limit_s=self._start_limit_s)
+
+    async def take(self, published: Published) -> DeliveryProof:
+        """Hold the version beside those that are in use, and prove it."""
+        doing = f"taking policy version {published.version.step}"
+        proof: DeliveryProof = await self._actor.call("take", published.payload, doing=doing, limit_s=self._limit_s)
+        return proof
+
+    async def serve(self, version: PolicyVersion) -> None:
+        """From now on write under this version, which it holds."""
+        doing = f"turning to policy version {version.step}"
+        await self._actor.call("serve", version, doing=doing, limit_s=self._limit_s)
+
+    async def generate(self, prompt: Prompt, sampling: Sampling) -> RolloutGroup:
+        """All rollouts of the prompt."""
+        doing = f"writing group {prompt.group_id}"
+        group: RolloutGroup = await self._actor.call("generate", prompt, sampling, doing=doing, limit_s=self._limit_s)
         return group
 
-    async def set_policy(self, published: Published) -> list[DeliveryProof]:
-        """Send the version to every engine at once and check each answer. Raises DeliveryError, WorkerDiedError."""
-        doing = f"taking policy version {published.version.step}"
-        proofs: list[DeliveryProof] = await all_or_first_error(
-            [actor.call("take", published.payload, doing=doing, limit_s=self._limit_s) for actor in self._actors]
-        )
-        names = [actor.name for actor in self._actors]
-        check_proofs(published.version, proofs, engines=names, tolerance=self._probe_tolerance)
-        return proofs
+    async def close(self, *, limit_s: float) -> None:
+        """Stop the engine's own processes."""
+        await self._actor.call("close", doing="closing", limit_s=limit_s)
 
-    async def close(self, *, limit_s: float) -> list[BaseException]:
-        """Stop the engines' own processes, each within limit_s; what went wrong is returned, as the end goes on."""
-        return await _close_all(self._actors, limit_s=limit_s)
+    def again(self) -> RolloutActor:
+        """A new engine, not yet started, in the place of this one, whose remains are ended."""
+        ray.kill(self._actor.handle)  # where vLLM's process alone is gone, the actor still holds its CPUs and GPUs
+        return RolloutActor(self._spawn, start_limit_s=self._start_limit_s, limit_s=self._limit_s)
 
 
 class ReaderPool:
@@ -138,7 +144,7 @@ class ReaderPool:
     def __init__(self, actors: Sequence[Actor], *, limit_s: float) -> None:
         """limit_s: longest reply [s]."""
         self._actors = tuple(actors)
-        self._balance = _Balance(len(actors))
+        self._balance = Balance(len(actors))
         self._limit_s = limit_s
 
     async def ask(self, image: ImageRef | None, request: ModelRequest) -> ModelReply:
@@ -152,7 +158,9 @@ class ReaderPool:
 
     async def close(self, *, limit_s: float) -> list[BaseException]:
         """Stop the engines, each within limit_s; what went wrong is returned, as the end goes on."""
-        return await _close_all(self._actors, limit_s=limit_s)
+        calls = [actor.call("close", doing="closing", limit_s=limit_s) for actor in self._actors]
+        ended = await asyncio.gather(*calls, return_exceptions=True)
+        return [err for err in ended if isinstance(err, BaseException)]
 
 
 class RewardPool:
@@ -161,7 +169,7 @@ class RewardPool:
     def __init__(self, actors: Sequence[Actor], *, limit_s: float, trace: Trace) -> None:
         """limit_s: longest scoring of one group [s], the worker's own limit included."""
         self._actors = tuple(actors)
-        self._balance = _Balance(len(actors))
+        self._balance = Balance(len(actors))
         self._limit_s = limit_s
         self._trace = trace
 
@@ -204,45 +212,6 @@ class LearnerActor:
     async def load(self, folder: str) -> None:
         """What `save` wrote."""
         await self._actor.call("load", folder, doing=f"loading {folder}", limit_s=self._limit_s)
-
-
-async def all_or_first_error(calls: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
-    """All results in order. On the first error cancel the rest, wait for them to end, and raise it."""
-    tasks = [asyncio.create_task(call) for call in calls]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION) if tasks else (set(), set())
-        failed = next((task for task in tasks if task in done and task.exception() is not None), None)
-        return [task.result() for task in ([failed] if failed else tasks)]
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def _close_all(actors: Sequence[Actor], *, limit_s: float) -> list[BaseException]:
-    calls = [actor.call("close", doing="closing", limit_s=limit_s) for actor in actors]
-    ended = await asyncio.gather(*calls, return_exceptions=True)
-    return [err for err in ended if isinstance(err, BaseException)]
-
-
-class _Balance:
-    """Counts what each worker has under way; among equals the one that was used longest ago is next."""
-
-    def __init__(self, workers: int) -> None:
-        self._under_way = [0] * workers
-        self._last_use = [0] * workers
-        self._uses = 0
-
-    @contextmanager
-    def lease(self) -> Iterator[int]:
-        index = min(range(len(self._under_way)), key=lambda i: (self._under_way[i], self._last_use[i]))
-        self._uses += 1
-        self._last_use[index] = self._uses
-        self._under_way[index] += 1
-        try:
-            yield index
-        finally:
-            self._under_way[index] -= 1
 
 
 def _one_line(err: BaseException) -> str:

@@ -36,7 +36,8 @@ async def write_checkpoint(run_dir: Path, position: Position, *, save: Callable[
     folder.mkdir(parents=True)
     await save(str(folder))
     part = folder / f"{STATE_FILE}.part"
-    part.write_text(json.dumps({"step": position.step, "next_group_id": position.group_id}) + "\n")
+    state = {"step": position.step, "next_group_id": position.group_id, "passed_group_ids": list(position.passed)}
+    part.write_text(json.dumps(state) + "\n")
     os.replace(part, folder / STATE_FILE)
     return folder
 
@@ -50,7 +51,10 @@ def latest_checkpoint(run_dir: Path) -> Checkpoint | None:
 def _read(marker: Path) -> Checkpoint:
     try:
         state = json.loads(marker.read_text())
-        position = Position(step=int(state["step"]), group_id=int(state["next_group_id"]))
+        passed = tuple(int(group_id) for group_id in state["passed_group_ids"])
+        position = Position(step=int(state["step"]), group_id=int(state["next_group_id"]), passed=passed)
     except (ValueError, KeyError, TypeError) as err:
-        raise DataError(f"{marker} is not a checkpoint's state (step, next_group_id): {err!r}") from None
+        raise DataError(
+            f"{marker} is not a checkpoint's state (step, next_group_id, passed_group_ids): {err!r}"
+        ) from None
     return Checkpoint(folder=marker.parent, position=position)

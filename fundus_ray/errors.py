@@ -25,6 +25,10 @@ class WorkerDiedError(FundusRayError):
     """An actor died or stopped answering: names the actor, what it was doing, and its log file."""
 
 
+class ProcessDiedError(WorkerDiedError):
+    """The process behind an actor is gone: what it held is lost, and a new one may take its place."""
+
+
 class DeliveryError(FundusRayError):
     """A policy version did not provably reach an engine: prints expected and found."""
 

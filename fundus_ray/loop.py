@@ -1,6 +1,6 @@
 """The RLVR loop. No Ray, no torch: the parts come in as objects, the runtime makes them of actors.
 
-    prompt_at(group_id) -> [free slot] -> rollouts.generate -> reward.score -> oldest group first -> pack
+    prompt_at(group_id) -> [free slot] -> rollouts.generate -> reward.score -> oldest group first* -> pack
                                ^                                                                      v
                         slots released <- rollouts.set_policy, proven <- learner.publish <- learner.update
 
@@ -10,8 +10,10 @@ The step that updates version s makes version s + 1 and is logged under s + 1; i
 How stale: the buffer has ceil((1 + async_ratio) x groups_per_step) slots and a slot is freed only once the new version
 is live in every engine, so no trained group is older than ceil(async_ratio) versions (proof: rollout/buffer.py).
 async_ratio = 0 is synchronous training on the same code path.
+* With loop.window > 0 a finished group may pass unfinished ones, within the same bound (rollout/lookahead.py).
 
 What each side waits for: the feeder waits for a slot (span "wait_slot"), the learner's side for a group ("wait_group").
+Time is read from the trace's clock (spans) and the event loop's (limits), so that all of it also runs simulated.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ import asyncio
 import itertools
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -30,6 +32,7 @@ from fundus_ray.learner.batch import pack
 from fundus_ray.obs.step_times import step_times
 from fundus_ray.obs.trace import Trace
 from fundus_ray.rollout.buffer import Job, SlotBuffer
+from fundus_ray.rollout.lookahead import Lookahead
 from fundus_ray.step_metrics import dropped, step_metrics
 from fundus_ray.types import (
     DeliveryProof,
@@ -99,10 +102,20 @@ class Observer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where a run stands: `step` updates done, groups before `group_id` trained or dropped. All that a resume needs."""
+    """Where a run stands: `step` updates done, groups before `group_id` and those of `passed` trained or dropped. All
+    that a resume needs."""
 
     step: int = 0
     group_id: int = 0
+    passed: tuple[int, ...] = ()  # in ascending order; empty where groups are taken in the order of admission
+
+    def after(self, taken: Collection[int]) -> Position:
+        """One update later, groups with these ids trained or dropped."""
+        done, first = {*self.passed, *taken}, self.group_id
+        while first in done:
+            done.remove(first)
+            first += 1
+        return Position(step=self.step + 1, group_id=first, passed=tuple(sorted(done)))
 
 
 @dataclass(slots=True)
@@ -117,7 +130,7 @@ class Totals:
 
     def add(self, *, taken: Sequence[ScoredGroup], batch: TrainBatch, proofs: Sequence[DeliveryProof]) -> None:
         """Count one more step."""
-        self.position = Position(step=self.position.step + 1, group_id=taken[-1].group.prompt.group_id + 1)
+        self.position = self.position.after([scored.group.prompt.group_id for scored in taken])
         self.lag_max = max(self.lag_max, batch.policy_step - int(batch.policy_steps.min()))
         self.publishes += 1
         self.deliveries_proven += len(proofs)
@@ -146,11 +159,18 @@ async def train(
     if start.step >= config.loop.steps:
         return totals
     saved = start
-    buffer = SlotBuffer(_capacity(config, done=start.step), stall_s=config.loop.stall_s, trace=trace)
-    buffer.start(_jobs(parts, prompt_at=prompt_at, first=start.group_id))
+    buffer = SlotBuffer(
+        _capacity(config, done=start.step),
+        stall_s=config.loop.stall_s,
+        trace=trace,
+        lookahead=Lookahead(
+            window=config.loop.window, groups_per_step=config.loop.groups_per_step, max_lag=config.max_lag
+        ),
+    )
+    buffer.start(_jobs(parts, prompt_at=prompt_at, start=start))
     try:
         while totals.position.step < config.loop.steps and not stop.is_set():
-            step, began = totals.position.step, time.time()
+            step, began = totals.position.step, trace.clock()
             with trace.span("wait_group", step=step):
                 taken = await _take_trainable(buffer, config.loop.groups_per_step, stall_s=config.loop.stall_s)
             batch = pack([g for g in taken if g.trainable], policy_step=step, max_lag=config.max_lag)
@@ -188,14 +208,15 @@ async def deliver(parts: Parts, *, trace: Trace) -> Sequence[DeliveryProof]:
 
 
 async def _take_trainable(buffer: SlotBuffer, count: int, *, stall_s: float) -> list[ScoredGroup]:
-    """The oldest groups up to the `count`-th trainable one. Dropped ones among them have freed their slots already."""
+    """Groups in the buffer's order up to the `count`-th trainable one. Dropped ones have freed their slots already."""
     taken: list[ScoredGroup] = []
-    trainable, last = 0, time.monotonic()
+    now = asyncio.get_running_loop().time
+    trainable, last = 0, now()
     while trainable < count:
         taken.append(await buffer.take())
         if taken[-1].trainable:
-            trainable, last = trainable + 1, time.monotonic()
-        elif time.monotonic() - last > stall_s:
+            trainable, last = trainable + 1, now()
+        elif now() - last > stall_s:
             raise StalledError(_stalled(taken, count=count, trainable=trainable, stall_s=stall_s))
     return taken
 
@@ -220,7 +241,7 @@ def _stalled(taken: Sequence[ScoredGroup], *, count: int, trainable: int, stall_
     return said
 
 
-def _jobs(parts: Parts, *, prompt_at: Callable[[int], Prompt], first: int) -> Iterator[Job]:
+def _jobs(parts: Parts, *, prompt_at: Callable[[int], Prompt], start: Position) -> Iterator[Job]:
     async def write_and_score(prompt: Prompt) -> ScoredGroup:
         return await parts.reward.score(await parts.rollouts.generate(prompt))
 
@@ -228,7 +249,8 @@ def _jobs(parts: Parts, *, prompt_at: Callable[[int], Prompt], first: int) -> It
         prompt = prompt_at(group_id)
         return Job(name=f"group {group_id}", run=lambda: write_and_score(prompt))
 
-    return map(job, itertools.count(first))
+    passed = frozenset(start.passed)
+    return (job(group_id) for group_id in itertools.count(start.group_id) if group_id not in passed)
 
 
 def _capacity(config: Config, *, done: int) -> int:
@@ -238,11 +260,17 @@ def _capacity(config: Config, *, done: int) -> int:
 
 def _times(config: Config, *, trace: Trace, began: float) -> dict[str, float]:
     # Two readings of the clock may be equal; a window must not be empty.
-    end = max(time.time(), began + 1e-6)
-    return step_times(
-        trace.window(start_s=began, end_s=end),
+    end = max(trace.clock(), began + 1e-6)
+    spans = trace.window(start_s=began, end_s=end)
+    times = step_times(
+        spans,
         start_s=began,
         end_s=end,
         rollout_workers=config.rollout.workers,
         reward_workers=config.reward.workers,
-    ).metrics()
+    )
+    return {
+        **times.metrics(),
+        "async/ratio": config.loop.async_ratio,  # the setting, beside what came of it
+        "engine_restarts": float(sum(span.name == "restart" and span.start_s > began for span in spans)),
+    }

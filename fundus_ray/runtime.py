@@ -2,7 +2,7 @@
 
 In: the configuration, the policy's folder, the built knowledge store, the run folder. Out: `Actors`, whose members
 are loop.py's parts. Supervision is by call: every call has a time limit, and a dead actor fails its calls at once
-(actors.py), which ends the run with an error that names it; nothing is restarted.
+(actors.py), which ends the run with an error that names it. Engines alone are started again (engine_pool.py).
 
 On a cluster of several machines the policy's, the knowledge's and the run's folder must be shared by all of them.
 """
@@ -14,19 +14,22 @@ import math
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fundus_ray.actors import Actor, LearnerActor, ReaderPool, RewardPool, RolloutPool, all_or_first_error
+from fundus_ray.actors import Actor, LearnerActor, ReaderPool, RewardPool, RolloutActor
 
 # isort: split
 import ray  # after actors.py, which settles how loud Ray is when it is imported
 
 from fundus_ray.config import Config
+from fundus_ray.engine_pool import RolloutPool
 from fundus_ray.errors import ConfigError
+from fundus_ray.gather import all_or_first_error
 from fundus_ray.knowledge.store import BuiltStore
 from fundus_ray.learner.worker import LearnerWorker
 from fundus_ray.loop import Parts
@@ -164,6 +167,8 @@ def check_placement(asks: Sequence[Ask], *, nodes: Sequence[Mapping[str, float]]
 
 def _connect(config: Config, *, cpus: float) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # A killed engine's vLLM process would live on and keep its memory; read by the machines of a private Ray.
+    os.environ.setdefault("RAY_process_group_cleanup_enabled", "1")
     if config.ray.address not in ("local", "auto"):
         _check_reachable(config.ray.address)
     private: dict[str, Any] = {
@@ -230,13 +235,13 @@ def spawn(ask: Ask, worker: type, *args: Any, threads: int, log_path: Path | Non
 
 @dataclass(frozen=True, slots=True)
 class _Workers:
-    engines: Sequence[Actor]
+    engines: Sequence[RolloutActor]
     learner: Actor
     reward: Sequence[Actor]
 
     async def ready(self, *, limit_s: float) -> None:
         """Wait until all are."""
-        starts = [a.call("start", doing="starting its engine", limit_s=limit_s) for a in self.engines]
+        starts: list[Coroutine[Any, Any, Any]] = [engine.start() for engine in self.engines]
         starts += [a.call("start", doing="opening the knowledge store", limit_s=limit_s) for a in self.reward]
         starts.append(self.learner.call("__ray_ready__", doing="starting", limit_s=limit_s))
         await all_or_first_error(starts)
@@ -253,7 +258,10 @@ def _spawn_all(
     for ask in asks[:count]:
         path = logs / f"{ask.name}.log"
         args = (config, model, ask.name, str(path))
-        engines.append(spawn(ask, RolloutWorker, *args, threads=config.rollout.threads, log_path=path))
+        make = partial(spawn, ask, RolloutWorker, *args, threads=config.rollout.threads, log_path=path)
+        engines.append(
+            RolloutActor(make, start_limit_s=config.ray.start_timeout_s, limit_s=config.loop.stall_s),
+        )
     path = logs / "learner.log"
     learner = spawn(asks[count], LearnerWorker, config, model, str(path), threads=config.learner.threads, log_path=path)
     reward = [spawn(ask, RewardWorker, config, knowledge, threads=1) for ask in asks[count + 1 :]]
@@ -267,7 +275,7 @@ def _adapt(config: Config, *, workers: _Workers, trace: Trace) -> Actors:
             workers.engines,
             sampling=Sampling(n=rollout.group_size, temperature=rollout.temperature, max_tokens=rollout.max_tokens),
             probe_tolerance=config.policy.probe_tolerance,
-            limit_s=limit_s,
+            restarts=rollout.restarts,
             trace=trace,
         ),
         # A worker gives a group back within reward.hold_s + reward.timeout_s, which is less (config/rules.py).

@@ -18,11 +18,11 @@ from typing import Any
 
 from tqdm import tqdm
 
-from fundus_ray.actors import all_or_first_error
 from fundus_ray.config import Config
 from fundus_ray.data.cache import content_key
 from fundus_ray.data.source import load_data
 from fundus_ray.errors import ConfigError
+from fundus_ray.gather import all_or_first_error
 from fundus_ray.knowledge.records import Record, Records
 from fundus_ray.knowledge.retriever import Retriever
 from fundus_ray.knowledge.store import build_store, records_of

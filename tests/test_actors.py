@@ -6,15 +6,16 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from fundus_ray.actors import Actor, LearnerActor, RewardPool, RolloutPool, all_or_first_error
-from fundus_ray.errors import DataError, DeliveryError, WorkerDiedError
+from fundus_ray.actors import Actor, LearnerActor, RewardPool, RolloutActor
+from fundus_ray.engine_pool import RolloutPool
+from fundus_ray.errors import DataError, DeliveryError, ProcessDiedError, WorkerDiedError
 from fundus_ray.obs.log_file import redirect_output
 from fundus_ray.obs.trace import Trace
 from fundus_ray.types import (
@@ -63,6 +64,7 @@ class Writer:
         self._name = name
         self._shift = shift
         self._version = PolicyVersion(step=0, sha256="0")
+        self._taken: PolicyVersion | None = None
         self.cancelled = 0
         self._closed = False
 
@@ -97,7 +99,7 @@ class Writer:
         return self.cancelled
 
     async def take(self, adapter: PublishedAdapter) -> DeliveryProof:
-        self._version = adapter.version
+        self._taken = adapter.version
         return DeliveryProof(
             worker=self._name,
             version=adapter.version,
@@ -107,6 +109,13 @@ class Writer:
             probe_shift=None,
             seconds=0.0,
         )
+
+    async def serve(self, version: PolicyVersion) -> None:
+        assert version == self._taken
+        self._version = version
+
+    async def start(self) -> None:
+        print(f"{self._name} is ready", flush=True)
 
     async def pid(self) -> int:
         return os.getpid()
@@ -180,8 +189,15 @@ def writer(name: str, logs: Path, *, shift: float = 0.0) -> Actor:
     return make(Writer, name, str(log), shift, name=name, log=log)
 
 
-def pool(actors: list[Actor], *, limit_s: float = 30.0, trace: Trace | None = None) -> RolloutPool:
-    return RolloutPool(actors, sampling=SAMPLING, probe_tolerance=1e-3, limit_s=limit_s, trace=trace or Trace())
+def engine(spawn: Callable[[], Actor], *, limit_s: float = 30.0) -> RolloutActor:
+    return RolloutActor(spawn, start_limit_s=30.0, limit_s=limit_s)
+
+
+def pool(
+    actors: Sequence[Actor | RolloutActor], *, limit_s: float = 30.0, restarts: int = 0, trace: Trace | None = None
+) -> RolloutPool:
+    engines = [a if isinstance(a, RolloutActor) else engine(lambda a=a: a, limit_s=limit_s) for a in actors]  # type: ignore[misc]
+    return RolloutPool(engines, sampling=SAMPLING, probe_tolerance=1e-3, restarts=restarts, trace=trace or Trace())
 
 
 async def test_groups_under_way_are_spread_evenly_and_their_spans_name_the_worker(engines: list[Actor]) -> None:
@@ -210,6 +226,31 @@ async def test_killed_worker_is_named_with_what_it_did_and_its_last_words(logs: 
     assert message.count("\n") == 1
     with pytest.raises(WorkerDiedError, match="rollout-7 died while writing group 4"):
         await pool([actor]).generate(prompt(4))
+
+
+async def test_killed_engine_is_started_again_and_writes_under_the_newest_version(
+    teacher: LearnerActor, logs: Path
+) -> None:
+    spawned: list[Actor] = []
+
+    def spawn() -> Actor:
+        spawned.append(writer("rollout-6", logs))
+        return spawned[-1]
+
+    rollouts = pool([engine(spawn)], restarts=1)
+    published = await teacher.publish()
+    await rollouts.set_policy(published)
+    pid = await spawned[0].call("pid", doing="saying its pid", limit_s=30.0)
+    under_way = asyncio.create_task(rollouts.generate(prompt(5)))
+    os.kill(pid, signal.SIGKILL)
+    group = await under_way
+    assert (group.worker, group.policy) == ("rollout-6", published.version)
+    assert len(spawned) == 2
+    assert await spawned[1].call("pid", doing="saying its pid", limit_s=30.0) != pid
+    assert (logs / "rollout-6.log").read_text().splitlines()[-1] == "rollout-6 is ready"
+    os.kill(await spawned[1].call("pid", doing="saying its pid", limit_s=30.0), signal.SIGKILL)
+    with pytest.raises(ProcessDiedError, match="rollout-6 died while writing group 6"):
+        await rollouts.generate(prompt(6))
 
 
 async def test_worker_that_does_not_answer_is_named_and_its_call_is_cancelled(engines: list[Actor]) -> None:
@@ -300,24 +341,6 @@ async def test_closing_reaches_every_engine_and_reports_what_went_wrong(engines:
     problems = await pool(engines).close(limit_s=30.0)
     assert [str(problem).partition(":")[0] for problem in problems] == ["rollout-1 failed while closing"]
     assert await engines[0].call("closed", doing="asking", limit_s=30.0)
-
-
-async def test_first_error_cancels_the_other_calls() -> None:
-    ended = []
-
-    async def fail() -> None:
-        raise DataError("row 3")
-
-    async def wait() -> None:
-        try:
-            await asyncio.sleep(1000)
-        finally:
-            ended.append("cancelled")
-
-    with pytest.raises(DataError, match="row 3"):
-        await all_or_first_error([wait(), fail()])
-    assert ended == ["cancelled"]
-    assert await all_or_first_error([asyncio.sleep(0.02, "a"), asyncio.sleep(0, "b")]) == ["a", "b"]
 
 
 def batch_of(rows: int) -> TrainBatch:

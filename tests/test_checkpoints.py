@@ -17,11 +17,13 @@ async def save(folder: str) -> None:
 
 
 async def test_written_checkpoint_is_found_with_its_position(tmp_path: Path) -> None:
-    folder = await write_checkpoint(tmp_path, Position(step=10, group_id=321), save=save)
+    position = Position(step=10, group_id=321, passed=(323, 330))
+    folder = await write_checkpoint(tmp_path, position, save=save)
     assert folder == tmp_path / "checkpoints" / "step-000010"
-    assert json.loads((folder / "state.json").read_text()) == {"step": 10, "next_group_id": 321}
+    state = {"step": 10, "next_group_id": 321, "passed_group_ids": [323, 330]}
+    assert json.loads((folder / "state.json").read_text()) == state
     assert (folder / "adapter.bin").read_bytes() == b"weights"
-    assert latest_checkpoint(tmp_path) == Checkpoint(folder=folder, position=Position(step=10, group_id=321))
+    assert latest_checkpoint(tmp_path) == Checkpoint(folder=folder, position=position)
 
 
 async def test_newest_is_by_step_and_not_by_time(tmp_path: Path) -> None:
@@ -57,7 +59,18 @@ def test_run_without_checkpoints_has_none(tmp_path: Path) -> None:
     assert latest_checkpoint(tmp_path) is None
 
 
-@pytest.mark.parametrize("text", ["", "{}", '{"step": 2}', '{"step": "x", "next_group_id": 1}', "[]"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{}",
+        '{"step": 2}',
+        '{"step": 2, "next_group_id": 1}',
+        '{"step": "x", "next_group_id": 1, "passed_group_ids": []}',
+        '{"step": 2, "next_group_id": 1, "passed_group_ids": 3}',
+        "[]",
+    ],
+)
 def test_broken_marker_is_named(tmp_path: Path, text: str) -> None:
     marker = tmp_path / "checkpoints" / "step-000002" / "state.json"
     marker.parent.mkdir(parents=True)

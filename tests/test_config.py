@@ -159,6 +159,8 @@ def test_mistake_in_a_recipe_names_the_recipe(tmp_path: Path) -> None:
         (["learner.correction_high=0.5"], "learner.correction_high=0.5 must be >= 1, or 0 for the correction's own"),
         (["learner.overlong_tokens=64"], "learner.overlong_tokens=64 must be < rollout.max_tokens=64"),
         (["learner.updates_per_batch=33"], "learner.updates_per_batch=33 must be <= loop.groups_per_step=32"),
+        (["rollout.max_loras=2"], "rollout.max_loras=2 is too small: loop.async_ratio=1 needs 3 ("),
+        (["rollout.max_loras=3", "loop.async_ratio=1.1"], "set rollout.max_loras=4, or 0 for what is needed"),
         (["rollout.max_tokens=512"], "rollout.max_tokens=512 must be < rollout.max_model_len=512"),
         (
             ["reward.accuracy=0", "reward.format=0", "reward.consistency=0", "reward.grounding=0"],
@@ -184,6 +186,8 @@ def test_settings_that_do_not_go_together_are_refused_with_a_remedy(settings: li
         ["data.source=photo", "sft.vision_warmup_steps=0"],
         ["sft.steps=0", "loop.steps=0"],
         ["learner.updates_per_batch=32"],
+        ["rollout.max_loras=3"],
+        ["rollout.max_loras=66", "loop.async_ratio=64"],
         ["rollout.max_tokens=495"],
         ["reward.accuracy=0"],
         ["reward.plugin=my.rewards:f"],
@@ -223,6 +227,7 @@ def test_settings_just_inside_the_rules_are_taken(settings: list[str]) -> None:
         (["rollout.gpu_memory_utilization=0.5"], "has no effect with rollout.gpus=0"),
         (["reward.custom=1"], "reward.custom has no effect with reward.plugin empty"),
         (["reward.plugin=m:f", "reward.custom=0"], "reward.plugin has no effect with reward.custom=0"),
+        (["loop.async_ratio=0", "loop.window=4"], "loop.window has no effect with loop.async_ratio=0"),
         (["reward.gpus=1"], "reward.gpus has no effect with reward.checker=record, which runs no model"),
         (["reward.consistency=0", "reward.gate_consistency=true"], "has no effect with reward.consistency=0"),
     ],
@@ -259,6 +264,10 @@ def test_bounds_that_follow_from_the_async_ratio(
 ) -> None:
     config = load(None, [f"loop.async_ratio={ratio}", f"loop.groups_per_step={groups}"])
     assert (config.buffer_capacity, config.max_lag, config.live_adapters) == (capacity, lag, adapters)
+
+
+def test_engines_hold_as_many_versions_as_were_asked_for() -> None:
+    assert load(None, ["rollout.max_loras=7"]).live_adapters == 7
 
 
 @pytest.mark.parametrize(("rank", "engine"), [(1, 1), (2, 8), (8, 8), (16, 16), (17, 32), (257, 320), (512, 512)])

@@ -229,6 +229,7 @@ async def test_step_logs_the_numbers_of_its_groups() -> None:
         "lag/max": 0.0,
         "lag/hist_0": 4.0,
         "off_policy_share": 0.0,
+        "async/ratio": 0.0,
         "delivery/probe_error": 3e-6,
         "delivery/seconds": 0.25,
         "delivery/proven": 2.0,
@@ -358,6 +359,38 @@ async def test_resumed_run_continues_the_prompt_order() -> None:
     await second.train(first.saved[-1])
     assert {**first.book.groups, **second.book.groups} == whole.book.groups
     assert min(second.engines.seen) == 7
+
+
+async def test_with_a_window_a_slow_group_is_passed_and_a_resumed_run_does_not_repeat_those_that_passed_it() -> None:
+    # Three slots, lag <= 1. Group 0 is written only once the first update is done.
+    first = Run("loop.async_ratio=0.5", "loop.window=2", "loop.steps=3")
+    updated = asyncio.Event()
+    update, generate = first.student.update, first.engines.generate
+
+    async def update_and_stop(batch: TrainBatch) -> StepResult:
+        updated.set()
+        first.stop.set()
+        return await update(batch)
+
+    async def generate_slowly(prompt: Prompt) -> RolloutGroup:
+        group = await generate(prompt)
+        if prompt.group_id == 0:
+            await updated.wait()
+        return group
+
+    first.student.update = update_and_stop  # type: ignore[method-assign]
+    first.engines.generate = generate_slowly  # type: ignore[method-assign]
+    assert (await first.train()).position == Position(step=1, group_id=0, passed=(1, 2))
+    assert first.book.groups == {1: [1, 2]}
+    second = Run("loop.async_ratio=0.5", "loop.window=2", "loop.steps=3", step=1)
+    assert (await second.train(first.saved[-1])).position == Position(step=3, group_id=6)
+    assert second.book.groups == {2: [0, 3], 3: [4, 5]}
+
+
+def test_position_moves_on_past_all_that_is_done() -> None:
+    at = Position(step=4, group_id=10).after([12, 10, 15])
+    assert at == Position(step=5, group_id=11, passed=(12, 15))
+    assert at.after([11, 13]) == Position(step=6, group_id=14, passed=(15,))
 
 
 async def test_run_that_is_done_does_nothing() -> None:

@@ -147,11 +147,31 @@ def test_a_killed_engine_ends_the_run_with_an_error_that_names_it_and_says_where
 ) -> None:
     killer = threading.Thread(target=kill_an_engine_during_rl, args=(runs / "latest",), daemon=True)
     killer.start()
+    settings = ["loop.steps=200", "loop.checkpoint_every=1", "evaluate.samples=0", "rollout.restarts=0"]
     with pytest.raises(WorkerDiedError, match=r"rollout-\d (died|failed) while "):
-        run(config_in(runs, "run.name=killed", "loop.steps=200", "loop.checkpoint_every=1", "evaluate.samples=0"))
+        run(config_in(runs, "run.name=killed", *settings))
     killer.join(timeout=10)
     assert not killer.is_alive()
     assert f"go on with: fundus-ray train --resume {(runs / 'latest').resolve()}" in capsys.readouterr().out
+
+
+def test_a_run_goes_on_after_an_engine_was_killed_of_which_no_process_stays_behind(runs: Path) -> None:
+    family: list[psutil.Process] = []
+    killer = threading.Thread(target=kill_an_engine_during_rl, args=(runs / "latest", family), daemon=True)
+    killer.start()
+    settings = ["loop.steps=40", "loop.checkpoint_every=0", "evaluate.samples=0", "evaluate.photo=false"]
+    folder = run(config_in(runs, "run.name=returns", *settings))
+    killer.join(timeout=10)
+    assert not killer.is_alive()
+    assert json.loads((folder / "summary.json").read_text())["steps"] == 40
+    rollouts = [r for path in sorted((folder / "rollouts").iterdir()) for r in lines(path)]
+    groups = [r["group_id"] for r in rollouts]
+    assert {groups.count(group_id) for group_id in groups} == {4}  # each group once, with its four rollouts
+    spans = json.loads((folder / "trace.json").read_text())["traceEvents"]
+    assert [s["name"] for s in spans if s["name"] == "restart"] == ["restart"]
+    assert family
+    _, alive = psutil.wait_procs(family, timeout=60)
+    assert alive == []  # vLLM's own process too
 
 
 async def test_a_failed_run_says_which_checkpoint_there_is_to_go_on_from(
@@ -173,8 +193,9 @@ async def test_a_failed_run_says_which_checkpoint_there_is_to_go_on_from(
     assert (folder.path / "report.md").is_file()
 
 
-def kill_an_engine_during_rl(latest: Path) -> None:
-    """SIGKILL one rollout actor after the first update, from outside, as an operating system would."""
+def kill_an_engine_during_rl(latest: Path, family: list[psutil.Process] | None = None) -> None:
+    """SIGKILL one rollout actor after the first update, from outside, as an operating system would; its children are
+    added to `family`."""
     wait_for_an_update(latest, before=latest.resolve())
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
@@ -182,6 +203,8 @@ def kill_an_engine_during_rl(latest: Path) -> None:
             try:
                 title = " ".join(process.cmdline())
                 if title.startswith("ray::RolloutWorker"):
+                    if family is not None:
+                        family += process.children(recursive=True)
                     process.send_signal(signal.SIGKILL)
                     return
             except psutil.Error:

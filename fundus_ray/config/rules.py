@@ -113,6 +113,11 @@ _IDLE = (
         "sft.target=answers, which writes no chain",
         lambda c: c.sft.target == "answers",
     ),
+    _Idle(
+        ("loop.window",),
+        "loop.async_ratio=0, where a group can pass only groups of its own batch",
+        lambda c: not c.loop.async_ratio,
+    ),
     _Idle(("evaluate.before",), "evaluate.samples=0, which evaluates nothing", lambda c: not c.evaluate.samples),
     _Idle(
         ("rollout.gpu_memory_utilization",),
@@ -254,6 +259,15 @@ def _check_learner(c: Config) -> None:
         )
 
 
+def _check_adapters(c: Config) -> None:
+    if c.live_adapters < c.needed_adapters:
+        raise ConfigError(
+            f"rollout.max_loras={c.rollout.max_loras} is too small: loop.async_ratio={c.loop.async_ratio:g} needs "
+            f"{c.needed_adapters} (ceil(async_ratio) + 1 versions that requests run under, and the one that is being "
+            f"delivered); set rollout.max_loras={c.needed_adapters}, or 0 for what is needed"
+        )
+
+
 def _check_rules(c: Config) -> None:
     _check_knowledge(c.knowledge)
     if c.data.image_px % 28:
@@ -277,6 +291,7 @@ def _check_rules(c: Config) -> None:
         )
     _check_models(c)
     _check_learner(c)
+    _check_adapters(c)
     if c.rollout.max_tokens >= c.rollout.max_model_len:
         raise ConfigError(
             f"rollout.max_tokens={c.rollout.max_tokens} must be < rollout.max_model_len={c.rollout.max_model_len}: "

@@ -171,6 +171,12 @@ class RolloutConfig:
     max_tokens: int = _opt(64, "longest completion", low=1)
     max_model_len: int = _opt(512, "longest prompt with image tokens + completion", low=16)
     max_seqs: int = _opt(128, "sequences an engine runs at once", low=1)
+    max_loras: int = _opt(
+        0, "policy versions an engine can hold at once; 0 = what loop.async_ratio needs, ceil(r) + 2", low=0
+    )
+    restarts: int = _opt(
+        3, "engines that may die in a run and are started again; one more ends the run, and so does 0", low=0
+    )
     gpu_memory_utilization: float = _opt(0.85, "share of a GPU's memory for the engine", above=0.0, high=1.0)
 
 
@@ -269,6 +275,12 @@ class LoopConfig:
         low=0.0,
         high=64.0,
     )
+    window: int = _opt(
+        0,
+        "groups behind the oldest that may be trained before it where it is slow; the bound on lag stays. 0 = strict "
+        "order. Has most room where the ratio is not whole, as at 0.5",
+        low=0,
+    )
     drop_no_spread: bool = _opt(False, "drop groups whose rollouts all score the same (DAPO's dynamic sampling)")
     checkpoint_every: int = _opt(10, "updates between checkpoints; 0 = only at the end", low=0)
     stall_s: float = _opt(300.0, "the run ends if no group or update arrives for this long", above=0.0)
@@ -319,9 +331,15 @@ class Config:
         return math.ceil(self.loop.async_ratio)
 
     @property
-    def live_adapters(self) -> int:
-        """Versions an engine must be able to hold at once (vLLM's max_loras)."""
+    def needed_adapters(self) -> int:
+        """Versions an engine must be able to hold at once: max_lag + 1 that requests run under or may be given, and the
+        one that is being delivered."""
         return self.max_lag + 2
+
+    @property
+    def live_adapters(self) -> int:
+        """Versions an engine can hold at once (vLLM's max_loras)."""
+        return self.rollout.max_loras or self.needed_adapters
 
     @property
     def engine_lora_rank(self) -> int:

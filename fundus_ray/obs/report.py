@@ -190,6 +190,7 @@ def _asynchronous(record: RunRecord) -> str:
         ("ceiling of the speed-up by overlap", "-" if ceiling is None else f"{ceiling:.2f}x"),
         ("adapters published", _plain(facts["adapter_publishes"])),
         ("adapter deliveries proven", _plain(facts["adapter_deliveries_proven"])),
+        ("engines started again", f"{total(record, 'engine_restarts'):.0f}"),
         ("groups dropped, by reason", _counts(facts["dropped"])),
     ]
     note = (

@@ -6,11 +6,11 @@ There is no call without an adapter, hence no silent fall-back to the base weigh
 
 from __future__ import annotations
 
+import asyncio
 import shutil
-import tempfile
 import time
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,29 +21,37 @@ from vllm.lora.request import LoRARequest
 from vllm.outputs import RequestOutput
 from vllm.sampling_params import RequestOutputKind
 from vllm.v1.engine.async_llm import AsyncLLM
+from vllm.v1.engine.exceptions import EngineDeadError
 
 from fundus_ray.config import Config
-from fundus_ray.errors import DeliveryError
+from fundus_ray.errors import DeliveryError, ProcessDiedError
 from fundus_ray.policy.adapter import read_files, sha256_of, write_files
 from fundus_ray.policy.engine_args import engine_args
+from fundus_ray.policy.live_versions import LiveVersions
 from fundus_ray.policy.load import load_processor, prompt_text
-from fundus_ray.policy.scratch import LockedFolder
+from fundus_ray.policy.scratch import LockedFolder, check_room, memory_folder
 from fundus_ray.types import DeliveryProof, PolicyVersion, Prompt, PublishedAdapter, Rollout, RolloutGroup, Sampling
+
+PROBE_FIRST = -1  # a probe's priority: it does not wait behind prompts that have not begun, whose priority is 0
 
 
 class Engine:
-    """One vLLM engine. Requests under way keep the version that they started with; deliveries never pause them."""
+    """One vLLM engine. Requests under way keep the version that they started with; deliveries never pause them.
+
+    Every call raises ProcessDiedError where vLLM's own process is gone.
+    """
 
     def __init__(self, llm: AsyncLLM, *, processor: Any, live_adapters: int, worker: str) -> None:
         self._llm = llm
         self._processor = processor
         self._live_adapters = live_adapters
         self._worker = worker
-        self._requests: dict[int, LoRARequest] = {}  # policy step -> adapter, in order of arrival
-        self._in_use: Counter[int] = Counter()
+        self._live = LiveVersions(live_adapters, worker=worker)
+        self._served: PolicyVersion | None = None
+        self._requests: dict[int, LoRARequest] = {}  # policy step -> adapter
         self._counter = 0
-        self._newest: PublishedAdapter | None = None
-        self._scratch = LockedFolder(_memory_folder())
+        self._last_probe: tuple[float, ...] | None = None  # the learner's, of the version that arrived last
+        self._scratch = LockedFolder(memory_folder())
         self._folder = self._scratch.path
 
     @classmethod
@@ -58,39 +66,64 @@ class Engine:
             max_loras=config.live_adapters,
             max_cpu_loras=config.live_adapters,
             max_lora_rank=config.engine_lora_rank,
+            scheduling_policy="priority",  # for the probes; among prompts it is first come, first served
         )
         llm = AsyncLLM.from_engine_args(args)
         return cls(llm, processor=load_processor(model_path), live_adapters=config.live_adapters, worker=worker)
 
     async def deliver(self, adapter: PublishedAdapter) -> DeliveryProof:
-        """Take a version beside those already here, and answer with the proof that it arrived.
+        """Take a version beside those already here, and answer with the proof that it arrived; `serve` makes it the one
+        for new requests.
 
-        Raises DeliveryError where it did not, or this engine is closed.
+        Raises DeliveryError where it did not arrive, or this engine is closed.
         """
         if not self._folder.is_dir():  # writing would bring back a folder that nobody holds
             raise DeliveryError(f"{self._worker}: closed, so it takes no policy version {adapter.version.step}")
         started = time.perf_counter()
-        await self._make_room()
+        if not self._live.held:
+            check_room(self._folder, adapters=self._live_adapters, adapter_bytes=sum(map(len, adapter.files.values())))
+        self._live.arrive(adapter.version.step)
         folder = self._folder / adapter.version.name
-        write_files(adapter, folder)
         request = LoRARequest(adapter.version.name, adapter.version.lora_id, str(folder))
-        if not await self._llm.add_lora(request):
-            raise DeliveryError(f"{self._worker}: vLLM refused adapter {adapter.version.name}")
-        self._requests[adapter.version.step] = request
-        listed = adapter.version.lora_id in await self._llm.list_loras()
+        # Threads: an adapter of hundreds of MB must not hold up the requests that this event loop serves.
+        await asyncio.to_thread(write_files, adapter, folder)
+        with self._naming_death():
+            if not await self._llm.add_lora(request):
+                raise DeliveryError(f"{self._worker}: vLLM refused adapter {adapter.version.name}")
+            self._requests[adapter.version.step] = request
+            listed = adapter.version.lora_id in await self._llm.list_loras()
         probe = await self._probe(adapter, request)
-        error = _largest_gap(probe, adapter.probe_logprobs)
-        shift = None if self._newest is None else _largest_gap(self._newest.probe_logprobs, adapter.probe_logprobs)
-        self._newest = adapter
+        shift = None if self._last_probe is None else _largest_gap(self._last_probe, adapter.probe_logprobs)
+        self._last_probe = adapter.probe_logprobs
         return DeliveryProof(
             worker=self._worker,
             version=adapter.version,
-            sha256=sha256_of(read_files(folder)),
+            sha256=await asyncio.to_thread(_hash_on_disk, folder),
             listed=listed,
-            probe_error=error,
+            probe_error=_largest_gap(probe, adapter.probe_logprobs),
             probe_shift=shift,
             seconds=time.perf_counter() - started,
         )
+
+    async def serve(self, version: PolicyVersion) -> None:
+        """New requests run under this version from now on, so older ones go once their requests have ended."""
+        self._live.serve(version.step)
+        self._served = version
+        await self._remove_unused()
+
+    @property
+    def served(self) -> PolicyVersion | None:
+        """What new requests are to run under; None before the first `serve`, as the base weights never answer."""
+        return self._served
+
+    @asynccontextmanager
+    async def lease(self, version: PolicyVersion) -> AsyncIterator[None]:
+        """Keep the version here while the body runs, from the first moment on: nothing is awaited before it."""
+        try:
+            with self._live.lease(version.step):
+                yield
+        finally:
+            await self._remove_unused()
 
     async def generate(
         self, prompt: Prompt, *, pixels: Image.Image, sampling: Sampling, version: PolicyVersion
@@ -99,18 +132,10 @@ class Engine:
 
         Raises DeliveryError where this engine does not hold the version.
         """
-        request = self._requests.get(version.step)
-        if request is None:
-            held = ", ".join(str(s) for s in self._requests) or "none"
-            raise DeliveryError(f"{self._worker}: asked for policy version {version.step} but holds {held}")
         started = time.time()
-        self._in_use[version.step] += 1
-        try:
-            output = await self._run(
-                self._inputs(prompt, pixels), _sampling_params(sampling, seed=prompt.seed), request
-            )
-        finally:
-            self._in_use[version.step] -= 1
+        async with self.lease(version):
+            params = _sampling_params(sampling, seed=prompt.seed)
+            output = await self._run(self._inputs(prompt, pixels), params, self._requests[version.step])
         return RolloutGroup(
             prompt=prompt,
             prompt_token_ids=tuple(output.prompt_token_ids or ()),
@@ -128,27 +153,21 @@ class Engine:
     @property
     def held_versions(self) -> tuple[int, ...]:
         """Policy steps that this engine can generate under, oldest first."""
-        return tuple(self._requests)
+        return self._live.held
 
-    async def _make_room(self) -> None:
-        """Remove the oldest unused versions, so that one more fits."""
-        while len(self._requests) >= self._live_adapters:
-            unused = [step for step in self._requests if not self._in_use[step]]
-            if not unused:
-                raise DeliveryError(
-                    f"{self._worker}: all {self._live_adapters} adapter places are in use, "
-                    f"by versions {list(self._requests)}"
-                )
-            old = self._requests.pop(unused[0])
-            await self._llm.remove_lora(old.lora_int_id)
-            shutil.rmtree(old.lora_path, ignore_errors=True)
+    async def _remove_unused(self) -> None:
+        for step in self._live.retire():
+            old = self._requests.pop(step)
+            with self._naming_death():
+                await self._llm.remove_lora(old.lora_int_id)
+            await asyncio.to_thread(shutil.rmtree, old.lora_path, ignore_errors=True)
 
     async def _probe(self, adapter: PublishedAdapter, request: LoRARequest) -> list[float]:
         params = SamplingParams(
             max_tokens=1, temperature=0.0, prompt_logprobs=0, output_kind=RequestOutputKind.FINAL_ONLY
         )
         ids = list(adapter.probe_token_ids)
-        output = await self._run({"prompt_token_ids": ids}, params, request)
+        output = await self._run({"prompt_token_ids": ids}, params, request, priority=PROBE_FIRST)
         assert output.prompt_logprobs is not None
         return [
             float(at[i].logprob) for at, i in zip(output.prompt_logprobs[1:], ids[1:], strict=True) if at is not None
@@ -158,14 +177,25 @@ class Engine:
         ids = self._processor.tokenizer(prompt_text(self._processor, prompt))["input_ids"]
         return {"prompt_token_ids": ids, "multi_modal_data": {"image": pixels}}
 
-    async def _run(self, inputs: dict[str, Any], params: SamplingParams, request: LoRARequest) -> RequestOutput:
+    async def _run(
+        self, inputs: dict[str, Any], params: SamplingParams, request: LoRARequest, *, priority: int = 0
+    ) -> RequestOutput:
         self._counter += 1
+        name = f"{self._worker}-{self._counter}"
         last: RequestOutput | None = None
-        async for output in self._llm.generate(inputs, params, f"{self._worker}-{self._counter}", lora_request=request):
-            last = output
+        with self._naming_death():
+            async for output in self._llm.generate(inputs, params, name, lora_request=request, priority=priority):
+                last = output
         assert last is not None
         assert last.finished
         return last
+
+    @contextmanager
+    def _naming_death(self) -> Iterator[None]:
+        try:
+            yield
+        except EngineDeadError as err:
+            raise ProcessDiedError(f"{self._worker}: vLLM's engine process died: {' '.join(str(err).split())}") from err
 
 
 def shut_down(llm: AsyncLLM) -> None:
@@ -203,7 +233,5 @@ def _rollout(completion: Any, *, prompt: Prompt, version: PolicyVersion) -> Roll
     )
 
 
-def _memory_folder() -> Path:
-    """Node-local memory where the system has it, else the default temporary folder."""
-    memory = Path("/dev/shm")
-    return memory if memory.is_dir() else Path(tempfile.gettempdir())
+def _hash_on_disk(folder: Path) -> str:
+    return sha256_of(read_files(folder))

@@ -1,16 +1,22 @@
-"""A folder that lives as long as its process, also where the process is killed: the next one to start removes it.
+"""A folder in memory that lives as long as its process, also where the process is killed: the next one to start removes
+it.
 
-In: a parent folder, as a rule node-local memory. Out: `LockedFolder`.
+In: a parent folder, as a rule node-local memory. Out: `LockedFolder`, and whether adapters fit into it.
 """
 
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import shutil
 import tempfile
 from pathlib import Path
 
+from fundus_ray.errors import DeliveryError
+
+log = logging.getLogger(__name__)
+MEMORY = Path("/dev/shm")  # a file system in memory, on Linux
 PREFIX = "fundus-ray-"
 LOCK_FILE = "LOCK"
 
@@ -35,6 +41,26 @@ class LockedFolder:
         """Remove the folder."""
         shutil.rmtree(self.path, ignore_errors=True)
         os.close(self._lock)
+
+
+def memory_folder(memory: Path = MEMORY) -> Path:
+    """Node-local memory; where the system has none, the folder for temporary files, with a warning in the log."""
+    if memory.is_dir() and os.access(memory, os.W_OK):
+        return memory
+    fall_back = Path(tempfile.gettempdir())
+    log.warning("%s is not a folder to write to: adapters go through %s, which may be a disk", memory, fall_back)
+    return fall_back
+
+
+def check_room(folder: Path, *, adapters: int, adapter_bytes: int) -> None:
+    """Whether so many adapters of this size fit beside what lies there. Raises DeliveryError with the numbers."""
+    free, needed = shutil.disk_usage(folder).free, adapters * adapter_bytes
+    if needed > free:
+        raise DeliveryError(
+            f"{folder} has {free / 2**20:.0f} MiB free, but {adapters} adapters of {adapter_bytes / 2**20:.0f} MiB may "
+            "have to lie there at once; make it larger (a container's --shm-size), or lower policy.lora_rank or "
+            "loop.async_ratio"
+        )
 
 
 def _remove_if_abandoned(folder: Path) -> None:

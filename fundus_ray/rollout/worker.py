@@ -1,4 +1,4 @@
-"""The rollout actor: one vLLM engine that always writes under the newest version that it has provably taken.
+"""The rollout actor: one vLLM engine that always writes under the version that it was last told to serve.
 
 In: prompts, published adapters. Out: rollout groups, delivery proofs. The runtime wraps this class as a Ray actor.
 """
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 
 class RolloutWorker:
-    """`start`, then `take` a version, then `generate`; both may be called while others are under way."""
+    """`start`, then `take` a version and `serve` it, then `generate`; all but the first at any time, while others are
+    under way."""
 
     def __init__(self, config: Config, model_path: str, name: str, log_path: str) -> None:
         if log_path:
@@ -28,7 +29,6 @@ class RolloutWorker:
         self._model_path = model_path
         self._name = name
         self._engine: Engine | None = None
-        self._newest: PolicyVersion | None = None
 
     async def start(self) -> None:
         """Load the model: seconds to minutes."""
@@ -37,19 +37,23 @@ class RolloutWorker:
         self._engine = Engine.start(self._config, model_path=self._model_path, worker=self._name)
 
     async def take(self, adapter: PublishedAdapter) -> DeliveryProof:
-        """Take a version beside those under which requests still run; from now on new prompts run under it."""
-        proof = await self._started.deliver(adapter)
-        self._newest = adapter.version
-        return proof
+        """Hold a version beside those under which requests run; the proof that it is here."""
+        return await self._started.deliver(adapter)
+
+    async def serve(self, version: PolicyVersion) -> None:
+        """From now on new prompts run under this version. Raises DeliveryError where it was not taken."""
+        await self._started.serve(version)
 
     async def generate(self, prompt: Prompt, sampling: Sampling) -> RolloutGroup:
-        """All completions of the prompt. Raises DeliveryError before the first `take`, as the base never answers, and
-        DataError where the image cannot be read or is not the one that was loaded."""
-        if self._newest is None:
-            raise DeliveryError(f"{self._name} was asked for rollouts before it took a policy version")
-        version = self._newest  # before the wait: a version that arrives meanwhile is for later prompts
-        pixels = await asyncio.to_thread(read_pixels, prompt.sample.image)
-        return await self._started.generate(prompt, pixels=pixels, sampling=sampling, version=version)
+        """All completions of the prompt. Raises DeliveryError before the first `serve`, and DataError where the image
+        cannot be read or is not the one that was loaded."""
+        engine = self._started
+        version = engine.served  # one that is served from a later moment on is for later prompts
+        if version is None:
+            raise DeliveryError(f"{self._name} was asked for rollouts before it served a policy version")
+        async with engine.lease(version):
+            pixels = await asyncio.to_thread(read_pixels, prompt.sample.image)
+            return await engine.generate(prompt, pixels=pixels, sampling=sampling, version=version)
 
     async def close(self) -> None:
         """Stop the engine's processes."""

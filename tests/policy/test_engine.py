@@ -76,6 +76,7 @@ async def test_two_live_versions_agree_with_the_learner_and_are_told_apart(
         assert proof.listed
         assert proof.sha256 == first.version.sha256
         assert proof.probe_error < 1e-4
+        await engine.serve(first.version)
         old = [asyncio.create_task(generate(p, first.version)) for p in prompts]
         old_groups_gap = None
         await asyncio.sleep(0)
@@ -88,10 +89,13 @@ async def test_two_live_versions_agree_with_the_learner_and_are_told_apart(
         assert proof.probe_error < 1e-4
         assert proof.probe_shift is not None
         assert proof.probe_shift > 1e-2
+        assert engine.served == first.version  # it arrived; new prompts are told of it by `serve`
+        await engine.serve(second.version)
         new = [generate(p, second.version) for p in prompts]
         new_groups = await asyncio.gather(*new)
         old_groups = await asyncio.gather(*old)
-        assert list(engine.held_versions) == [0, 1]
+        assert engine.held_versions == (1,)  # the old one went with its last request
+        assert await engine._llm.list_loras() == {second.version.lora_id}
 
         assert max(largest_gap(policy, g) for g in new_groups) < 1e-4
         assert max(largest_gap(policy, g) for g in old_groups) > 1e-2  # the wrong version is found out
@@ -102,7 +106,7 @@ async def test_two_live_versions_agree_with_the_learner_and_are_told_apart(
         again = await generate(prompts[0], second.version)
         assert [r.token_ids for r in again.rollouts] == [r.token_ids for r in new_groups[0].rollouts]  # seeded
 
-        with pytest.raises(DeliveryError, match="asked for policy version 7 but holds 0, 1"):
+        with pytest.raises(DeliveryError, match="asked for policy version 7 but holds 1"):
             await engine.generate(
                 prompts[0],
                 pixels=read_pixels(prompts[0].sample.image),
@@ -110,10 +114,32 @@ async def test_two_live_versions_agree_with_the_learner_and_are_told_apart(
                 version=PolicyVersion(step=7, sha256="x"),
             )
 
-        for step in (2, 3):  # three places: the oldest unused version makes room
+        for step in (2, 3):  # three places, and version 1 is still the one for new prompts
             await engine.deliver(publish(policy, step=step))
-        assert list(engine.held_versions) == [1, 2, 3]
+        with pytest.raises(DeliveryError, match="rollout-0: no place for policy version 4; all 3 are in use"):
+            await engine.deliver(publish(policy, step=4))
+        await engine.serve(publish(policy, step=3).version)
+        assert engine.held_versions == (3,)
+
+        # Under load: each version arrives while prompts of the two before it are being written.
+        waves: list[list[asyncio.Task[RolloutGroup]]] = []
+        for step in range(4, 10):
+            perturb(policy, step)
+            adapter = publish(policy, step=step)
+            assert (await engine.deliver(adapter)).probe_error < 1e-4
+            await engine.serve(adapter.version)
+            waves.append([asyncio.create_task(generate(p, adapter.version)) for p in prompts])
+            await asyncio.sleep(0)
+            if len(waves) > 1:
+                await asyncio.gather(*waves[-2])
+        await asyncio.gather(*waves[-1])
+        written = [[task.result() for task in wave] for wave in waves]
+        assert [{g.policy.step for g in wave} for wave in written] == [{step} for step in range(4, 10)]
+        assert max(largest_gap(policy, g) for g in written[-1]) < 1e-4
+        assert engine.held_versions == (9,)
+        assert await engine._llm.list_loras() == {10}
+        assert [path.name for path in engine._folder.iterdir() if path.is_dir()] == ["policy-v000009"]
     finally:
         await engine.close()
-    with pytest.raises(DeliveryError, match="rollout-0: closed, so it takes no policy version 4"):
-        await engine.deliver(publish(policy, step=4))
+    with pytest.raises(DeliveryError, match="rollout-0: closed, so it takes no policy version 10"):
+        await engine.deliver(publish(policy, step=10))

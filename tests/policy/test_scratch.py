@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import logging
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
-from fundus_ray.policy.scratch import LockedFolder
+import pytest
+
+from fundus_ray.errors import DeliveryError
+from fundus_ray.policy.scratch import LockedFolder, check_room, memory_folder
 
 HOLD = """
 import sys, time
@@ -39,3 +45,20 @@ def test_folders_without_a_lock_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / "fundus-ray-of-something-else").mkdir()
     LockedFolder(tmp_path).close()
     assert (tmp_path / "fundus-ray-of-something-else").is_dir()
+
+
+def test_a_machine_without_a_folder_in_memory_says_so_in_its_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert memory_folder(tmp_path) == tmp_path
+    assert caplog.messages == []
+    with caplog.at_level(logging.WARNING):
+        assert memory_folder(tmp_path / "none") == Path(tempfile.gettempdir())
+    assert f"{tmp_path}/none is not a folder to write to" in caplog.messages[0]
+
+
+def test_adapters_that_do_not_fit_are_refused_with_the_numbers(tmp_path: Path) -> None:
+    free = shutil.disk_usage(tmp_path).free
+    check_room(tmp_path, adapters=4, adapter_bytes=2**10)
+    with pytest.raises(DeliveryError, match=r"MiB free, but 4 adapters of \d+ MiB may have to lie there .*--shm-size"):
+        check_room(tmp_path, adapters=4, adapter_bytes=free // 3)

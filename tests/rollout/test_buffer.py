@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import functools
 import itertools
+import math
 import random
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
 
 import pytest
 from hypothesis import given, settings
@@ -18,7 +18,9 @@ from hypothesis import strategies as st
 from fundus_ray.config import load
 from fundus_ray.errors import FundusRayError, WorkerDiedError
 from fundus_ray.obs.trace import Trace
+from fundus_ray.obs.virtual_time import run_virtual
 from fundus_ray.rollout.buffer import Job, SlotBuffer
+from fundus_ray.rollout.lookahead import Lookahead
 from fundus_ray.types import (
     ImageRef,
     Modality,
@@ -30,7 +32,6 @@ from fundus_ray.types import (
     ScoredGroup,
 )
 
-T = TypeVar("T")
 SAMPLE = Sample(
     id="s",
     image=ImageRef(path="s.png", sha256="0", width_px=28, height_px=28),
@@ -67,22 +68,10 @@ def scored(group_id: int, *, version: int, drop_reason: str = "") -> ScoredGroup
     )
 
 
-def run_virtual(make: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Run on an event loop whose clock jumps to the next timer instead of waiting for it."""
-    loop: Any = asyncio.new_event_loop()
-    select, now = loop._selector.select, [0.0]
-
-    def jump(timeout: float | None) -> Any:
-        assert timeout is not None, "deadlock: every task waits and no timer is set"
-        now[0] += timeout
-        return select(0)
-
-    loop._selector.select = jump
-    loop.time = lambda: now[0]
-    try:
-        return loop.run_until_complete(make())
-    finally:
-        loop.close()
+def strict(capacity: int, *, stall_s: float, trace: Trace) -> SlotBuffer:
+    """A buffer that hands groups out in the order of admission."""
+    lookahead = Lookahead(window=0, groups_per_step=capacity, max_lag=0)
+    return SlotBuffer(capacity, stall_s=stall_s, trace=trace, lookahead=lookahead)
 
 
 @functools.cache
@@ -102,10 +91,22 @@ class Outcome:
 
 
 async def simulate(
-    *, ratio: float, per_step: int, steps: int, chance: random.Random, drop: float, capacity: int | None = None
+    *,
+    ratio: float,
+    per_step: int,
+    steps: int,
+    chance: random.Random,
+    drop: float,
+    window: int = 0,
+    capacity: int | None = None,
 ) -> Outcome:
     """The loop around the buffer: random durations of everything, two engines that get a new version one by one."""
-    buffer = SlotBuffer(capacity or rule_capacity(ratio, per_step), stall_s=1e6, trace=Trace())
+    buffer = SlotBuffer(
+        capacity or rule_capacity(ratio, per_step),
+        stall_s=1e6,
+        trace=Trace(),
+        lookahead=Lookahead(window=window, groups_per_step=per_step, max_lag=math.ceil(ratio)),
+    )
     engines, held, out = [0, 0], [0], Outcome()
 
     async def write_and_score(group_id: int) -> ScoredGroup:
@@ -159,6 +160,49 @@ def test_any_schedule_keeps_the_lag_bound_and_trains_each_group_once_in_order(
     )
 
 
+@pytest.mark.parametrize("per_step", [1, 4, 8])
+@pytest.mark.parametrize("ratio", [0.25, 0.5, 1.0, 1.7, 4.0])
+@settings(max_examples=12, deadline=None)
+@given(seed=st.integers(0, 2**32), drop=st.sampled_from([0.0, 0.3, 0.8]), window=st.integers(1, 20))
+def test_any_window_keeps_the_lag_bound_and_trains_each_group_once(
+    ratio: float, per_step: int, seed: int, drop: float, window: int
+) -> None:
+    chance = random.Random(seed)
+    out = run_virtual(
+        lambda: simulate(ratio=ratio, per_step=per_step, steps=8, chance=chance, drop=drop, window=window)
+    )
+    lags = [lag for step in out.lags for lag in step]
+    assert 0 <= min(lags) <= max(lags) <= math.ceil(ratio)
+    assert len(set(out.trained)) == len(out.trained) == 8 * per_step
+    assert len(set(out.taken)) == len(out.taken)
+    assert out.most_held <= rule_capacity(ratio, per_step)
+
+
+def test_with_a_window_a_slow_group_does_not_hold_up_the_step_and_is_trained_while_its_bound_still_allows() -> None:
+    # r = 0.5, P = 2, so 3 slots and lag <= 1. Group 0 takes 100 s, the others 1 s.
+    async def job(group_id: int, version: list[int]) -> ScoredGroup:
+        written_by = version[0]
+        await asyncio.sleep(100.0 if group_id == 0 else 1.0)
+        return scored(group_id, version=written_by)
+
+    async def main(window: int) -> list[tuple[float, list[int]]]:
+        now, version, steps = asyncio.get_running_loop().time, [0], []
+        lookahead = Lookahead(window=window, groups_per_step=2, max_lag=1)
+        buffer = SlotBuffer(3, stall_s=1000.0, trace=Trace(), lookahead=lookahead)
+        buffer.start(Job(f"group {i}", lambda i=i: job(i, version)) for i in itertools.count())  # type: ignore[misc]
+        for step in range(2):
+            taken = [(await buffer.take()).group.prompt.group_id for _ in range(2)]
+            steps.append((now(), taken))
+            version[0] = step + 1
+            buffer.release(2)
+        await buffer.close()
+        return steps
+
+    assert run_virtual(lambda: main(0)) == [(100.0, [0, 1]), (101.0, [2, 3])]
+    # Step 0 goes without group 0, whose last step is 1: there one group may pass it, the other place is its own.
+    assert run_virtual(lambda: main(2)) == [(1.0, [1, 2]), (100.0, [3, 0])]
+
+
 def test_one_slot_more_than_the_capacity_rule_breaks_the_bound() -> None:
     def out(capacity: int) -> Outcome:
         return run_virtual(
@@ -182,7 +226,7 @@ def test_with_fast_generation_the_off_policy_share_is_the_ratio() -> None:
     # r = 0.5, P = 4: 6 slots. After each release 4 new groups are written by the new version, behind 2 old ones.
     async def main() -> list[list[int]]:
         version, lags = [0], []
-        buffer = SlotBuffer(6, stall_s=10.0, trace=Trace())
+        buffer = strict(6, stall_s=10.0, trace=Trace())
         buffer.start(fast(version))
         for step in range(4):
             lags.append([step - (await buffer.take()).group.policy.step for _ in range(4)])
@@ -204,7 +248,7 @@ def test_dropped_group_frees_its_slot_while_older_groups_are_still_under_way() -
         return scored(group_id, version=0, drop_reason="unscorable" if group_id == 1 else "")
 
     async def main() -> None:
-        buffer = SlotBuffer(2, stall_s=1000.0, trace=Trace())
+        buffer = strict(2, stall_s=1000.0, trace=Trace())
         buffer.start(Job(f"group {i}", lambda i=i: job(i)) for i in itertools.count())  # type: ignore[misc]
         await asyncio.sleep(0.5)
         assert started == [0, 1]
@@ -221,7 +265,7 @@ def test_dropped_group_frees_its_slot_while_older_groups_are_still_under_way() -
 def test_shrinking_capacity_keeps_slots_back() -> None:
     async def main() -> None:
         version = [0]
-        buffer = SlotBuffer(4, stall_s=10.0, trace=Trace())
+        buffer = strict(4, stall_s=10.0, trace=Trace())
         buffer.start(fast(version))
         for _ in range(2):
             await buffer.take()
@@ -245,7 +289,7 @@ def test_crash_far_back_in_the_queue_surfaces_before_the_oldest_group_is_done() 
         return scored(group_id, version=0)
 
     async def main() -> float:
-        buffer = SlotBuffer(4, stall_s=100.0, trace=Trace())
+        buffer = strict(4, stall_s=100.0, trace=Trace())
         buffer.start(Job(f"group {i}", lambda i=i: job(i)) for i in itertools.count())  # type: ignore[misc]
         with pytest.raises(WorkerDiedError, match="rollout-1 died"):
             await buffer.take()
@@ -261,7 +305,7 @@ async def test_a_group_that_is_there_is_taken_though_this_process_stood_still_fo
         time.sleep(0.05)  # nothing else of this process runs meanwhile, as where it is suspended
         return scored(group_id, version=0)
 
-    buffer = SlotBuffer(1, stall_s=0.02, trace=Trace())
+    buffer = strict(1, stall_s=0.02, trace=Trace())
     buffer.start(Job(f"group {i}", lambda i=i: write(i)) for i in itertools.count(40))  # type: ignore[misc]
     assert (await buffer.take()).group.prompt.group_id == 40
     await buffer.close()
@@ -273,7 +317,7 @@ def test_stall_names_the_group_that_was_awaited() -> None:
         raise AssertionError
 
     async def main() -> None:
-        buffer = SlotBuffer(3, stall_s=7.0, trace=Trace())
+        buffer = strict(3, stall_s=7.0, trace=Trace())
         buffer.start(Job(f"group {i}", lambda i=i: never(i)) for i in itertools.count(40))  # type: ignore[misc]
         with pytest.raises(WorkerDiedError, match=r"nothing arrived for 7 s .* group 40; 3 of 3 groups"):
             await buffer.take()
@@ -287,7 +331,7 @@ def test_error_while_making_a_prompt_surfaces_in_take() -> None:
         raise FundusRayError(f"image {at}.png is missing")
 
     async def main() -> None:
-        buffer = SlotBuffer(3, stall_s=7.0, trace=Trace())
+        buffer = strict(3, stall_s=7.0, trace=Trace())
         buffer.start(broken(i) for i in itertools.count(7))
         with pytest.raises(FundusRayError, match=r"7\.png"):
             await buffer.take()
@@ -298,7 +342,7 @@ def test_error_while_making_a_prompt_surfaces_in_take() -> None:
 
 def test_prompts_that_end_are_an_error_and_not_a_stall() -> None:
     async def main() -> None:
-        buffer = SlotBuffer(3, stall_s=7.0, trace=Trace())
+        buffer = strict(3, stall_s=7.0, trace=Trace())
         buffer.start(itertools.islice(fast([0]), 2))
         with pytest.raises(FundusRayError, match="ran out"):
             await buffer.take()
@@ -319,7 +363,7 @@ def test_close_cancels_and_awaits_everything_under_way() -> None:
         raise AssertionError
 
     async def main() -> None:
-        buffer = SlotBuffer(3, stall_s=7.0, trace=Trace())
+        buffer = strict(3, stall_s=7.0, trace=Trace())
         buffer.start(Job(f"group {i}", lambda i=i: job(i)) for i in itertools.count())  # type: ignore[misc]
         await asyncio.sleep(1.0)
         await buffer.close()
@@ -339,7 +383,7 @@ def test_close_names_what_does_not_stop() -> None:
                 continue
 
     async def main() -> None:
-        buffer = SlotBuffer(1, stall_s=7.0, trace=Trace())
+        buffer = strict(1, stall_s=7.0, trace=Trace())
         buffer.start(Job(f"group {i}", deaf) for i in itertools.count())
         await asyncio.sleep(1.0)
         with pytest.raises(WorkerDiedError, match=r"did not stop within 7 s .*: group 0"):
@@ -352,7 +396,7 @@ def test_close_names_what_does_not_stop() -> None:
 def test_waits_for_a_slot_are_spans() -> None:
     async def main() -> Trace:
         trace = Trace()
-        buffer = SlotBuffer(2, stall_s=7.0, trace=trace)
+        buffer = strict(2, stall_s=7.0, trace=trace)
         buffer.start(fast([0]))
         await buffer.take()
         await buffer.close()

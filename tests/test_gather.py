@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from fundus_ray.errors import DataError
+from fundus_ray.gather import all_or_first_error
+
+
+async def test_first_error_cancels_the_other_calls() -> None:
+    ended = []
+
+    async def fail() -> None:
+        raise DataError("row 3")
+
+    async def wait() -> None:
+        try:
+            await asyncio.sleep(1000)
+        finally:
+            ended.append("cancelled")
+
+    with pytest.raises(DataError, match="row 3"):
+        await all_or_first_error([wait(), fail()])
+    assert ended == ["cancelled"]
+    assert await all_or_first_error([asyncio.sleep(0.02, "a"), asyncio.sleep(0, "b")]) == ["a", "b"]
