@@ -17,6 +17,8 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+SLACK_S = 1e-7  # an end this near is now: a clock's rounding must not bring a timer back for ever
+
 
 @dataclass(frozen=True, slots=True)
 class EngineSpeed:
@@ -77,10 +79,10 @@ class EngineServer:
         while self._running:
             work = (to_s - self._now_s) * self._pace  # that can be done until then, in seconds at normal speed
             needed = self._prompts_s + self._work_to_next_end()
-            if work < needed:
+            if work < needed - SLACK_S:
                 self._work(work)
                 break
-            self._now_s += needed / self._pace
+            self._now_s = min(to_s, self._now_s + needed / self._pace)
             self._prompts_s = 0.0
             self._end_next()
             self._admit()

@@ -45,6 +45,7 @@ class TimedRun:
     """
 
     config: Config
+    settings: tuple[str, ...]  # what the configuration was made of: section.key=value
     generate: Sequence[Span]
     score: Sequence[Span]
     wait_group: Sequence[Span]  # [step]
@@ -82,8 +83,10 @@ def read_timed_run(run_dir: Path) -> TimedRun:
     publishes = [next((p for p in reversed(spans["publish"]) if p.end_s <= d.start_s), None) for d in delivers]
     start, end = per_step["wait_group"][0].start_s, delivers[-1].end_s
     lengths, dropped = _lengths(run_dir, [step + 1 for step in steps])
+    settings = _settings(run_dir / "config.yaml")
     return TimedRun(
-        config=_config(run_dir / "config.yaml"),
+        config=load(None, settings),
+        settings=settings,
         generate=[s for s in spans["generate"] if s.start_s < end and s.end_s > start],
         score=[s for s in spans["score"] if s.start_s < end and s.end_s > start],
         publish=[span for span in publishes if span is not None],
@@ -135,10 +138,9 @@ def _lengths(run_dir: Path, versions: Sequence[int]) -> tuple[dict[int, tuple[in
     return {group: tuple(tokens) for group, tokens in lengths.items()}, len(dropped)
 
 
-def _config(path: Path) -> Config:
+def _settings(path: Path) -> tuple[str, ...]:
     try:
         tree: dict[str, dict[str, Any]] = yaml.safe_load(path.read_text(encoding="utf-8"))
-        settings = [f"{key}={tree[key.split('.')[0]][key.split('.')[1]]}" for key in KEYS]
+        return tuple(f"{key}={tree[key.split('.')[0]][key.split('.')[1]]}" for key in KEYS)
     except (OSError, yaml.YAMLError, KeyError, TypeError) as err:
         raise DataError(f"{path} cannot be read as a run's configuration: {' '.join(str(err).split())}") from None
-    return load(None, settings)
