@@ -37,7 +37,9 @@ def register(commands: Any) -> None:
     command = add(
         commands, "plan", _plan, "predict throughput, idle shares and lag for other numbers of workers and ratios"
     )
-    command.add_argument("--run", type=Path, metavar="RUN_DIR", help="a run that has ended, to take all times from")
+    command.add_argument(
+        "--run", dest="run_dir", type=Path, metavar="RUN_DIR", help="a run that has ended, to take all times from"
+    )
     times = command.add_argument_group(
         "times", "in place of a run's; M or M:S, a mean and a standard deviation (log-normal)"
     )
@@ -67,10 +69,8 @@ def _plan(args: argparse.Namespace) -> None:
     ratios = _numbers(args.ratios, option="--ratios", low=0, high=MOST_RATIO, kind=float)
     config, fitted, service = _system(args)
     grid = _grid(args, config)
-    shown = tqdm(
-        cells(config, service, grid=grid, ratios=ratios, seed=args.seed), total=len(grid) * len(ratios), delay=2
-    )
-    found = list(shown)
+    points = cells(config, service, grid=grid, ratios=ratios, seed=args.seed)
+    found = list(tqdm(points, total=len(grid) * len(ratios), desc="simulating", delay=2))
     choice = choose(found)
     if args.json:
         import json
@@ -92,7 +92,7 @@ def _system(args: argparse.Namespace) -> tuple[Config, Fit | None, Service]:
     from fundus_ray.config import load
 
     _check_overrides(args.overrides)
-    if args.run is None:
+    if args.run_dir is None:
         absent = [f"--{name}" for name in ("tokens", "tokens-per-s", "update-s") if _stated(args, name) is None]
         if absent:
             raise ConfigError(f"without --run RUN_DIR, plan needs {', '.join(absent)}; see `fundus-ray plan --help`")
@@ -102,12 +102,12 @@ def _system(args: argparse.Namespace) -> tuple[Config, Fit | None, Service]:
     from fundus_ray.plan.fit import fit
     from fundus_ray.plan.timed_run import read_timed_run
 
-    run = read_timed_run(args.run)
+    run = read_timed_run(args.run_dir)
     config = load(None, [*run.settings, *args.overrides])
     size, planned = run.config.rollout.group_size, config.rollout.group_size
     if size != planned and args.tokens is None:
         raise ConfigError(
-            f"rollout.group_size={planned}: the groups of {args.run} have {size} rollouts; state --tokens to plan with "
+            f"rollout.group_size={planned}: the groups of {args.run_dir} have {size} rollouts; state --tokens to plan with "
             "other groups"
         )
     fitted = fit(run)
@@ -184,9 +184,7 @@ def _grid(args: argparse.Namespace, config: Config) -> list[Split]:
         counts = _numbers(args.workers or "1,2,4,8", option="--workers", low=1, high=MOST_WORKERS, kind=int)
         return [Split(workers=int(count), learners=learners) for count in counts]
     if args.workers:
-        raise ConfigError(
-            "--workers and --devices exclude each other: N devices already say how many workers there are"
-        )
+        raise ConfigError("--workers and --devices exclude each other; leave one out")
     a_worker = max(1, math.ceil(config.rollout.gpus))
     if not a_worker + 1 <= args.devices <= MOST_WORKERS:
         raise ConfigError(

@@ -2,7 +2,7 @@
 
 In: `TimedRun`. Out: `Fit`. The engine's three numbers and its drag are those under which the engine model, given the
 same requests at the same times, ends the groups nearest to when the run ended them (mean absolute difference, found by
-Nelder-Mead). Everything else is read off the spans. After nobody: the model is our own, and `Fit` says how far off it is.
+Nelder-Mead). Everything else is read off the spans. The model is our own; `Fit` says how far off it is.
 """
 
 from __future__ import annotations

@@ -50,11 +50,8 @@ class Choice:
 
 def splits(devices: int, *, a_worker: int) -> list[Split]:
     """Ways to share out devices, a_worker to each rollout worker: sixteenths to the learner, from the fewest on."""
-    found = []
-    for learners in sorted({max(1, round(devices * sixteenths / 16)) for sixteenths in range(1, 13)}):
-        if (workers := (devices - learners) // a_worker) >= 1:
-            found.append(Split(workers=workers, learners=learners))
-    return found
+    shares = sorted({max(1, round(devices * sixteenths / 16)) for sixteenths in range(1, 13)})
+    return [Split((devices - share) // a_worker, share) for share in shares if devices - share >= a_worker]
 
 
 def cells(
@@ -92,24 +89,18 @@ def _reasons(cell: Cell, *, best: Cell, found: Sequence[Cell], split_is_given: b
         yield f"{out.groups_per_s:.3g} groups/s is the highest throughput of the grid"
     else:
         yield (
-            f"{out.groups_per_s:.3g} groups/s is {share:.0%} of the grid's highest ({best.outcome.groups_per_s:.3g} with "
-            f"{_named(best)})"
+            f"{out.groups_per_s:.3g} groups/s is {share:.0%} of the grid's highest "
+            f"({best.outcome.groups_per_s:.3g} with {_named(best)})"
         )
-    most = max(c.split.workers for c in found)
+    idle = f"the learner is idle {out.learner_idle:.0%}, the engines {out.generator_idle:.0%}"
     if out.learner_idle < BOUND <= out.generator_idle:
-        yield (
-            f"the learner is the bottleneck (idle {out.learner_idle:.0%}, engines {out.generator_idle:.0%}): more "
-            "workers would only wait"
-        )
+        yield f"the learner is the bottleneck: {idle}; more workers would only wait"
     elif out.generator_idle < BOUND <= out.learner_idle:
-        more = (
-            "; it is the largest number asked for: try more"
-            if cell.split.workers == most and not split_is_given
-            else ""
-        )
-        yield f"the engines are the bottleneck (idle {out.generator_idle:.0%}, learner {out.learner_idle:.0%}){more}"
+        is_last = not split_is_given and cell.split.workers == max(c.split.workers for c in found)
+        more = "; this is the largest number of workers asked for: try more" if is_last else ""
+        yield f"the engines are the bottleneck: {idle}{more}"
     else:
-        yield f"the two sides are balanced: the learner is idle {out.learner_idle:.0%}, the engines {out.generator_idle:.0%}"
+        yield f"neither side waits for the other alone: {idle}"
     yield from _reasons_of_ratio(cell, found=found)
 
 

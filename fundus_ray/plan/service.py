@@ -112,8 +112,8 @@ def engine_speed(text: str, *, max_seqs: int, prompt_s: float) -> EngineSpeed:
         )
     if not alone <= full <= max_seqs * alone:
         raise ConfigError(
-            f"--tokens-per-s {text}: with rollout.max_seqs={max_seqs} sequences an engine gives at least as much as with "
-            f"one and at most {max_seqs} times that: {alone:g} to {max_seqs * alone:g} tokens a second"
+            f"--tokens-per-s {text}: with rollout.max_seqs={max_seqs} sequences an engine gives at least as much as "
+            f"with one and at most {max_seqs} times that: {alone:g} to {max_seqs * alone:g} tokens a second"
         )
     if max_seqs == 1:
         return EngineSpeed(iteration_s=1 / alone, sequence_s=0.0, prompt_s=prompt_s)
