@@ -24,6 +24,7 @@ READ = (
     "loop.groups_per_step",
     "rollout.group_size",
     "rollout.max_tokens",
+    "rollout.max_model_len",
     "rollout.max_seqs",
     "rollout.gpus",
     "reward.workers",
@@ -70,7 +71,7 @@ def _plan(args: argparse.Namespace) -> None:
     config, fitted, service = _system(args)
     grid = _grid(args, config)
     points = cells(config, service, grid=grid, ratios=ratios, seed=args.seed)
-    found = list(tqdm(points, total=len(grid) * len(ratios), desc="simulating", delay=2))
+    found = list(tqdm(points, total=len(grid) * len(ratios), desc="simulating", delay=2, leave=False))
     choice = choose(found)
     if args.json:
         import json
@@ -107,8 +108,8 @@ def _system(args: argparse.Namespace) -> tuple[Config, Fit | None, Service]:
     size, planned = run.config.rollout.group_size, config.rollout.group_size
     if size != planned and args.tokens is None:
         raise ConfigError(
-            f"rollout.group_size={planned}: the groups of {args.run_dir} have {size} rollouts; state --tokens to plan with "
-            "other groups"
+            f"rollout.group_size={planned}: the groups of {args.run_dir} have {size} rollouts; state "
+            "--tokens to plan with other groups"
         )
     fitted = fit(run)
     return config, fitted, _with_stated(args, config, fitted.service)
@@ -156,7 +157,7 @@ def _with_stated(args: argparse.Namespace, config: Config, service: Service) -> 
     if args.tokens is not None:
         tokens = spread(args.tokens, option="--tokens")
         lengths = made_lengths(tokens, group_size=rollout.group_size, max_tokens=rollout.max_tokens, seed=args.seed)
-        service = replace(service, lengths=lengths)
+        service = service.with_lengths(lengths) if service.lengths else replace(service, lengths=lengths)
     if args.tokens_per_s is not None:
         prompt_s = service.engine.prompt_s
         service = replace(service, engine=engine_speed(args.tokens_per_s, max_seqs=rollout.max_seqs, prompt_s=prompt_s))

@@ -5,17 +5,16 @@ In: a configuration, service times, the grid. Out: `Cell`s, a `Choice`, and both
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from fundus_ray.config import Config
 from fundus_ray.plan.service import Service
-from fundus_ray.plan.simulate import Outcome, simulate
+from fundus_ray.plan.simulate import Outcome, simulate_middle
 
 SEQUENCES = 12_000  # to look at in each cell, in about so many steps:
-LEAST_STEPS, MOST_STEPS = 6, 40
+LEAST_STEPS, MOST_STEPS = 4, 40
 ENOUGH = 0.95  # of the best throughput: more devices, or staler samples, for the rest are not worth it
 BOUND = 0.1  # a side that is idle for less than this share is what the other waits for
 
@@ -92,15 +91,15 @@ def _reasons(cell: Cell, *, best: Cell, found: Sequence[Cell], split_is_given: b
             f"{out.groups_per_s:.3g} groups/s is {share:.0%} of the grid's highest "
             f"({best.outcome.groups_per_s:.3g} with {_named(best)})"
         )
-    idle = f"the learner is idle {out.learner_idle:.0%}, the engines {out.generator_idle:.0%}"
+    idle = f"idle shares: learner {out.learner_idle:.0%}, engines {out.generator_idle:.0%}"
     if out.learner_idle < BOUND <= out.generator_idle:
-        yield f"the learner is the bottleneck: {idle}; more workers would only wait"
+        yield f"the learner is the bottleneck ({idle}): more workers would only wait"
     elif out.generator_idle < BOUND <= out.learner_idle:
         is_last = not split_is_given and cell.split.workers == max(c.split.workers for c in found)
         more = "; this is the largest number of workers asked for: try more" if is_last else ""
-        yield f"the engines are the bottleneck: {idle}{more}"
+        yield f"the engines are the bottleneck ({idle}){more}"
     else:
-        yield f"neither side waits for the other alone: {idle}"
+        yield f"neither side alone is the bottleneck ({idle})"
     yield from _reasons_of_ratio(cell, found=found)
 
 
@@ -109,7 +108,8 @@ def _reasons_of_ratio(cell: Cell, *, found: Sequence[Cell]) -> Iterator[str]:
     if cell.ratio > 0:
         yield (
             f"ratio {cell.ratio:g} is {cell.speed_up:.2f}x as fast as ratio 0 with the same workers; overlap alone "
-            f"could give {cell.ceiling:.2f}x; samples are up to {max(cell.outcome.lags)} versions old"
+            f"could give {cell.ceiling:.2f}x (stragglers that hold up no batch give the rest); samples are up to "
+            f"{max(cell.outcome.lags)} version{'s' if max(cell.outcome.lags) != 1 else ''} old"
         )
     elif len(same) > 1:
         yield "every sample is on-policy"
@@ -126,14 +126,13 @@ def _named(cell: Cell) -> str:
 
 def _simulate(config: Config, service: Service, *, split: Split, ratio: float, seed: int) -> Outcome:
     loop, rollout = config.loop, config.rollout
-    skip = math.ceil(ratio) + 1
     looked_at = min(MOST_STEPS, max(LEAST_STEPS, SEQUENCES // (loop.groups_per_step * rollout.group_size)))
     point = replace(
         config,
         rollout=replace(rollout, workers=split.workers),
-        loop=replace(loop, async_ratio=ratio, steps=looked_at + 2 * skip),
+        loop=replace(loop, async_ratio=ratio),
     )
-    return simulate(point, service, seed=seed, skip=skip)
+    return simulate_middle(point, service, seed=seed, steps=looked_at)
 
 
 def as_json(found: Sequence[Cell], choice: Choice) -> dict[str, Any]:

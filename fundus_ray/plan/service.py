@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 from fundus_ray.errors import ConfigError
@@ -41,6 +41,16 @@ class Service:
     def tokens_a_group(self) -> float:
         """Mean response tokens of a group."""
         return mean(tuple(float(sum(group)) for group in self.lengths))
+
+    def with_lengths(self, lengths: tuple[tuple[int, ...], ...]) -> Service:
+        """The same parts for other responses; an update and a score are taken to grow as the tokens of a group do."""
+        other = replace(self, lengths=lengths)
+        grown = other.tokens_a_group / self.tokens_a_group
+        return replace(
+            other,
+            update_s=tuple(value * grown for value in self.update_s),
+            score_s=tuple(value * grown for value in self.score_s),
+        )
 
     def summary(self) -> dict[str, float]:
         """Means, for a reader."""

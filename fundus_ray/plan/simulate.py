@@ -41,6 +41,7 @@ from fundus_ray.types import (
 )
 
 STALL_S = 1e9  # nothing stalls here, and slow parts must not end a simulation
+ENDLESS = 10**9  # steps
 SLICES = 8  # of an update, in each of which it sees how many engines work
 LAG = "lag/hist_"
 STAGES = ("generate", "score", "update", "publish", "deliver")
@@ -68,22 +69,29 @@ class Outcome:
         )
 
 
-def simulate(config: Config, service: Service, *, seed: int, skip: int = 0) -> Outcome:
-    """`config.loop.steps` steps of the loop; the first and the last `skip`, in which the pipeline fills and drains, are
-    not looked at. Raises ValueError where no step is left."""
-    steps = config.loop.steps
-    if steps <= 2 * skip:
-        raise ValueError(f"{steps} steps leave none after {skip} are skipped at both ends")
+def simulate(config: Config, service: Service, *, seed: int) -> Outcome:
+    """A whole run: `config.loop.steps` steps, those in which the pipeline fills and drains among them."""
+    book = _run(config, service, seed=seed, stop_after=config.loop.steps)
+    return _outcome(config, book.metrics, seconds=book.ends[-1])
+
+
+def simulate_middle(config: Config, service: Service, *, seed: int, steps: int) -> Outcome:
+    """`steps` steps out of an endless run, after the pipeline has filled."""
+    fill = math.ceil(config.loop.async_ratio) + 1
+    endless = replace(config, loop=replace(config.loop, steps=ENDLESS))
+    book = _run(endless, service, seed=seed, stop_after=fill + steps)
+    return _outcome(config, book.metrics[fill:], seconds=book.ends[-1] - book.ends[fill - 1])
+
+
+def _run(config: Config, service: Service, *, seed: int, stop_after: int) -> _Book:
     quiet = replace(config, loop=replace(config.loop, stall_s=STALL_S, checkpoint_every=0))
-    book = run_virtual(lambda: _train(quiet, service, random.Random(seed)))
-    ends, logged = [0.0, *book.ends], book.metrics[skip : steps - skip]
-    return _outcome(config, logged, seconds=ends[steps - skip] - ends[skip])
+    return run_virtual(lambda: _train(quiet, service, random.Random(seed), stop_after=stop_after))
 
 
-async def _train(config: Config, service: Service, chance: random.Random) -> _Book:
-    loop = asyncio.get_running_loop()
+async def _train(config: Config, service: Service, chance: random.Random, *, stop_after: int) -> _Book:
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
     assert isinstance(loop, VirtualTimeLoop)
-    trace, book = Trace(clock=loop.time), _Book(loop, service, chance)
+    trace, book = Trace(clock=loop.time), _Book(loop, service, chance, stop=stop, stop_after=stop_after)
     engines = _Engines(config, service, chance, trace)
     learner = _Learner(service, chance, engines)
     await train(
@@ -93,7 +101,7 @@ async def _train(config: Config, service: Service, chance: random.Random) -> _Bo
         trace=trace,
         observer=book,
         checkpoint=_no_checkpoint,
-        stop=asyncio.Event(),
+        stop=stop,
         start=Position(),
     )
     return book
@@ -167,7 +175,7 @@ class _Engines:
 
 
 class _Engine:
-    """An `EngineServer` on the event loop's clock: one timer, for the next sequence to end."""
+    """An `EngineServer` on the event loop's clock: one timer, for the next request to be done."""
 
     def __init__(self, config: Config, service: Service, name: str) -> None:
         self.name = name
@@ -175,6 +183,7 @@ class _Engine:
         self._server = EngineServer(service.engine, max_seqs=config.rollout.max_seqs)
         self._awaited: dict[int, asyncio.Future[None]] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_is_due = False  # to be set again, once for all that changes at one moment
 
     @property
     def busy(self) -> bool:
@@ -183,14 +192,20 @@ class _Engine:
     async def write(self, request: int, lengths: Sequence[int]) -> None:
         self._server.arrive(request, lengths, at_s=self._loop.time())
         done = self._awaited[request] = self._loop.create_future()
-        self._set_timer()
+        self._renew_timer()
         await done
 
     def set_pace(self, pace: float) -> None:
         self._server.set_pace(pace, at_s=self._loop.time())
-        self._set_timer()
+        self._renew_timer()
+
+    def _renew_timer(self) -> None:
+        if not self._timer_is_due:
+            self._timer_is_due = True
+            self._loop.call_soon(self._set_timer)
 
     def _set_timer(self) -> None:
+        self._timer_is_due = False
         if self._timer is not None:
             self._timer.cancel()
         at = self._server.next_s()
@@ -201,8 +216,7 @@ class _Engine:
             waiting = self._awaited.pop(request)
             if not waiting.done():  # else the simulation has been stopped
                 waiting.set_result(None)
-        self._timer = None
-        self._set_timer()
+        self._renew_timer()
 
 
 class _Reward:
@@ -261,6 +275,8 @@ class _Book:
     loop: VirtualTimeLoop
     service: Service
     chance: random.Random
+    stop: asyncio.Event
+    stop_after: int  # steps
     metrics: list[dict[str, float]] = field(default_factory=list)
     ends: list[float] = field(default_factory=list)
 
@@ -268,6 +284,8 @@ class _Book:
         self.metrics.append(metrics)
         self.loop.spend(self.chance.choice(self.service.overhead_s))
         self.ends.append(self.loop.time())
+        if step >= self.stop_after:
+            self.stop.set()
 
     def log_scored(self, step: int, groups: Sequence[ScoredGroup]) -> None:
         """Nothing is kept of these."""
