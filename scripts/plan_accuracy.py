@@ -2,10 +2,10 @@
 
     python scripts/plan_accuracy.py RUN_DIR OTHER_RUN_DIR [OTHER_RUN_DIR ...] [--take-lengths]
 
-Of each other run its workers, ratio, groups a step and number of steps are taken, and nothing that was measured, or with
---take-lengths its response lengths alone. Whole runs are compared, first steps and last ones included: trained groups a
-second, both idle shares, mean lag. The runs should be of one machine, with as much else running on it, and of one policy
-and reward: a policy that has learned to write shorter chains is another system (`tokens`: of a rollout).
+Of each other run its workers, ratio, groups a step and number of steps are taken, and nothing that was measured, or
+with --take-lengths its response lengths alone. Whole runs are compared, first steps and last ones included: trained
+groups a second, both idle shares, mean lag. The runs should be of one machine, with as much else running on it, and of
+one policy and reward: a policy that has learned to write shorter chains is another system (`tokens`: of a rollout).
 """
 
 from __future__ import annotations
