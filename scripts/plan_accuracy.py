@@ -44,7 +44,8 @@ def main() -> int:
 def report(fitted: Path, others: list[Path], *, take_lengths: bool) -> str:
     """The table: the fitted run, marked with *, then the others, then the mean and largest error over the others."""
     service = fit(read_timed_run(fitted)).service
-    rows, errors = [COLUMNS], []
+    rows: list[tuple[str, ...]] = [COLUMNS]
+    errors: list[float] = []
     for path in (fitted, *others):
         cells, error = compare(path, service, take_lengths=take_lengths)
         rows.append((f"{path.name}{'*' if path == fitted else ''}", *cells))

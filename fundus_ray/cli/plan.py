@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from fundus_ray.plan.service import Service
 
 MOST_WORKERS = 100_000
+DEFAULT_WORKERS = "1,2,4,8"
 MOST_RATIO = 64.0  # as loop.async_ratio
 READ = (
     "loop.groups_per_step",
@@ -52,9 +53,13 @@ def register(commands: Any) -> None:
     )
     times.add_argument("--prompt-s", type=float, metavar="S", help="reading a group's prompt and image (default 0)")
     times.add_argument("--score-s", metavar="M:S", help="scoring a group on a reward worker (default 0)")
-    times.add_argument("--update-s", metavar="M:S", help="an update on loop.groups_per_step groups")
+    times.add_argument(
+        "--update-s",
+        metavar="M:S",
+        help="an update on loop.groups_per_step groups, on learner.gpus devices (at least 1)",
+    )
     times.add_argument("--sync-s", metavar="M:S", help="an update's end until all engines have the version (default 0)")
-    command.add_argument("--workers", metavar="N,N,...", help="numbers of rollout workers (default 1,2,4,8)")
+    command.add_argument("--workers", metavar="N,N,...", help=f"numbers of rollout workers (default {DEFAULT_WORKERS})")
     command.add_argument("--devices", type=int, metavar="N", help="instead: every split of N devices with the learner")
     command.add_argument("--ratios", metavar="R,R,...", default="0,0.25,0.5,1,2,4", help="(default %(default)s)")
     command.add_argument("--seed", type=int, default=0, metavar="N", help="of what is drawn (default 0)")
@@ -68,8 +73,9 @@ def _plan(args: argparse.Namespace) -> None:
     from fundus_ray.plan.grid import as_json, as_table, cells, choose
 
     ratios = _numbers(args.ratios, option="--ratios", low=0, high=MOST_RATIO, kind=float)
+    counts = _worker_counts(args)
     config, fitted, service = _system(args)
-    grid = _grid(args, config)
+    grid = _grid(args, config, counts=counts)
     points = cells(config, service, grid=grid, ratios=ratios, seed=args.seed)
     found = list(tqdm(points, total=len(grid) * len(ratios), desc="simulating", delay=2, leave=False))
     choice = choose(found)
@@ -176,16 +182,22 @@ def _with_stated(args: argparse.Namespace, config: Config, service: Service) -> 
     return service
 
 
-def _grid(args: argparse.Namespace, config: Config) -> list[Split]:
+def _worker_counts(args: argparse.Namespace) -> list[int]:
+    """Those of --workers; none where --devices says it. Raises ConfigError."""
+    if args.devices is None:
+        numbers = _numbers(args.workers or DEFAULT_WORKERS, option="--workers", low=1, high=MOST_WORKERS, kind=int)
+        return [int(number) for number in numbers]
+    if args.workers:
+        raise ConfigError("--workers and --devices exclude each other; leave one out")
+    return []
+
+
+def _grid(args: argparse.Namespace, config: Config, *, counts: Sequence[int]) -> list[Split]:
     """The splits to try. Raises ConfigError."""
     from fundus_ray.plan.grid import Split, splits
 
-    learners = max(1, round(config.learner.gpus))
     if args.devices is None:
-        counts = _numbers(args.workers or "1,2,4,8", option="--workers", low=1, high=MOST_WORKERS, kind=int)
-        return [Split(workers=int(count), learners=learners) for count in counts]
-    if args.workers:
-        raise ConfigError("--workers and --devices exclude each other; leave one out")
+        return [Split(workers=count, learners=max(1, round(config.learner.gpus))) for count in counts]
     a_worker = max(1, math.ceil(config.rollout.gpus))
     if not a_worker + 1 <= args.devices <= MOST_WORKERS:
         raise ConfigError(

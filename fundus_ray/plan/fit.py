@@ -168,7 +168,8 @@ def _learner_drag(seconds: Sequence[float], busy: Sequence[float]) -> float:
 
 def _deliveries(run: TimedRun) -> tuple[Values, Values]:
     """(to idle engines, to busy ones) [s]; where the run has none of one kind, those of the other stand for it."""
-    idle, busy = [], []
+    idle: list[float] = []
+    busy: list[float] = []
     for span in run.deliver:
         working = any(s.start_s <= span.start_s < s.end_s for s in run.generate)
         (busy if working else idle).append(span.end_s - span.start_s)

@@ -99,16 +99,18 @@ def _reasons(cell: Cell, *, best: Cell, found: Sequence[Cell], split_is_given: b
         more = "; this is the largest number of workers asked for: try more" if is_last else ""
         yield f"the engines are the bottleneck ({idle}){more}"
     else:
-        yield f"neither side alone is the bottleneck ({idle})"
+        both = "wait for the longest responses, or for scores" if out.learner_idle >= BOUND else "are busy"
+        yield f"neither side alone is the bottleneck ({idle}): both {both}"
     yield from _reasons_of_ratio(cell, found=found)
 
 
 def _reasons_of_ratio(cell: Cell, *, found: Sequence[Cell]) -> Iterator[str]:
     same = sorted((c for c in found if c.split == cell.split), key=lambda c: c.ratio)
     if cell.ratio > 0:
+        rest = " (stragglers that hold up no batch give the rest)" if cell.speed_up > cell.ceiling else ""
         yield (
             f"ratio {cell.ratio:g} is {cell.speed_up:.2f}x as fast as ratio 0 with the same workers; overlap alone "
-            f"could give {cell.ceiling:.2f}x (stragglers that hold up no batch give the rest); samples are up to "
+            f"could give {cell.ceiling:.2f}x{rest}; samples are up to "
             f"{max(cell.outcome.lags)} version{'s' if max(cell.outcome.lags) != 1 else ''} old"
         )
     elif len(same) > 1:

@@ -42,6 +42,7 @@ from fundus_ray.types import (
 
 STALL_S = 1e9  # nothing stalls here, and slow parts must not end a simulation
 ENDLESS = 10**9  # steps
+GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
 SLICES = 8  # of an update, in each of which it sees how many engines work
 LAG = "lag/hist_"
 STAGES = ("generate", "score", "update", "publish", "deliver")
@@ -91,7 +92,7 @@ def _run(config: Config, service: Service, *, seed: int, stop_after: int) -> _Bo
 async def _train(config: Config, service: Service, chance: random.Random, *, stop_after: int) -> _Book:
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     assert isinstance(loop, VirtualTimeLoop)
-    trace, book = Trace(clock=loop.time), _Book(loop, service, chance, stop=stop, stop_after=stop_after)
+    trace, book = Trace(clock=loop.time), _Book(loop, _EvenDraws(service.overhead_s, chance), stop, stop_after)
     engines = _Engines(config, service, chance, trace)
     learner = _Learner(service, chance, engines)
     await train(
@@ -244,15 +245,29 @@ class _Reward:
         )
 
 
+class _EvenDraws:
+    """Draws of which few have nearly the mean of all: steps of the golden ratio through the values in order, from a
+    random start (a Kronecker sequence). For what is drawn once a step, as only some steps are simulated."""
+
+    def __init__(self, values: Sequence[float], chance: random.Random) -> None:
+        self._values = sorted(values)
+        self._at = chance.random()
+
+    def draw(self) -> float:
+        self._at = (self._at + GOLDEN_RATIO) % 1.0
+        return self._values[int(self._at * len(self._values))]
+
+
 class _Learner:
     """`Learner`: an update is a draw for each group, slower while engines work and slowing them."""
 
     def __init__(self, service: Service, chance: random.Random, engines: _Engines) -> None:
-        self._service, self._chance, self._engines = service, chance, engines
+        self._service, self._engines = service, engines
+        self._update, self._publish = _EvenDraws(service.update_s, chance), _EvenDraws(service.publish_s, chance)
         self._step = 0
 
     async def update(self, batch: TrainBatch) -> StepResult:
-        alone = self._chance.choice(self._service.update_s) * len(batch.images)
+        alone = self._update.draw() * len(batch.images)
         if self._service.engine_drag:
             self._engines.set_pace(1 / (1 + self._service.engine_drag))
         for _ in range(SLICES if self._service.learner_drag else 1):
@@ -264,7 +279,7 @@ class _Learner:
         return StepResult(step=self._step, seconds=0.0)
 
     async def publish(self) -> Published:
-        await asyncio.sleep(self._chance.choice(self._service.publish_s))
+        await asyncio.sleep(self._publish.draw())
         return Published(version=PolicyVersion(step=self._step, sha256=""), payload=None)
 
 
@@ -273,8 +288,7 @@ class _Book:
     """`Observer`: keeps what is logged; the driver's own work holds up everything, as it does in a run."""
 
     loop: VirtualTimeLoop
-    service: Service
-    chance: random.Random
+    overhead: _EvenDraws
     stop: asyncio.Event
     stop_after: int  # steps
     metrics: list[dict[str, float]] = field(default_factory=list)
@@ -282,7 +296,7 @@ class _Book:
 
     def log_step(self, step: int, metrics: dict[str, float]) -> None:
         self.metrics.append(metrics)
-        self.loop.spend(self.chance.choice(self.service.overhead_s))
+        self.loop.spend(self.overhead.draw())
         self.ends.append(self.loop.time())
         if step >= self.stop_after:
             self.stop.set()
