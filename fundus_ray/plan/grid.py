@@ -99,7 +99,8 @@ def _reasons(cell: Cell, *, best: Cell, found: Sequence[Cell], split_is_given: b
         more = "; this is the largest number of workers asked for: try more" if is_last else ""
         yield f"the engines are the bottleneck ({idle}){more}"
     else:
-        both = "wait for the longest responses, or for scores" if out.learner_idle >= BOUND else "are busy"
+        in_turn = "wait for each other in turn, or for the slowest responses and scores"
+        both = in_turn if out.learner_idle >= BOUND else "are busy"
         yield f"neither side alone is the bottleneck ({idle}): both {both}"
     yield from _reasons_of_ratio(cell, found=found)
 

@@ -92,7 +92,7 @@ def test_a_call_that_computes_makes_due_timers_late() -> None:
         loop.call_later(9.0, lambda: fired.append(loop.time()))
         loop.spend(5.0)
         await asyncio.sleep(10.0)
-        with pytest.raises(ValueError, match="cannot spend -1 s"):
+        with pytest.raises(ValueError, match="cannot spend -1"):
             loop.spend(-1.0)
 
     run_virtual(main)
