@@ -27,7 +27,7 @@ LAYERS = (
     ("traces", "sft", "rollout", "learner", "evaluate"),
     ("step_metrics",),
     ("loop",),
-    ("engine_pool", "checkpoints"),
+    ("engine_pool", "checkpoints", "plan"),
     ("actors",),
     ("runtime",),
     ("read_image", "draft_record", "write_traces", "filter_traces", "audit"),

@@ -36,6 +36,12 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         """Virtual seconds since the loop was made."""
         return self._now_s
 
+    def spend(self, seconds: float) -> None:
+        """Let time pass while no task can run: what a call that computes for so long does to an event loop."""
+        if not seconds >= 0:
+            raise ValueError(f"cannot spend {seconds} s")
+        self._now_s += seconds
+
     def _jump(self, wait_s: float | None) -> None:
         if wait_s is None:
             names = sorted(task.get_name() for task in asyncio.all_tasks(self))

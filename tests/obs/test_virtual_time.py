@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from fundus_ray.obs.trace import Trace
-from fundus_ray.obs.virtual_time import run_virtual
+from fundus_ray.obs.virtual_time import VirtualTimeLoop, run_virtual
 
 
 def test_timers_fire_in_order_at_the_time_they_were_set_for() -> None:
@@ -80,3 +80,20 @@ def test_spans_lie_on_the_virtual_clock() -> None:
 
     (span,) = run_virtual(main).window(start_s=0.0, end_s=1e9)
     assert (span.start_s, span.end_s) == (2.0, 3602.0)
+
+
+def test_a_call_that_computes_makes_due_timers_late() -> None:
+    fired: list[float] = []
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualTimeLoop)
+        loop.call_later(1.0, lambda: fired.append(loop.time()))
+        loop.call_later(9.0, lambda: fired.append(loop.time()))
+        loop.spend(5.0)
+        await asyncio.sleep(10.0)
+        with pytest.raises(ValueError, match="cannot spend -1"):
+            loop.spend(-1.0)
+
+    run_virtual(main)
+    assert fired == [5.0, 9.0]
