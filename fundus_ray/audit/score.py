@@ -23,7 +23,16 @@ from fundus_ray.reasoning.prompt import build_prompt
 from fundus_ray.reasoning.steps import read_chain
 from fundus_ray.reward.checkers.open import open_checker
 from fundus_ray.reward.worker import make_rubric
-from fundus_ray.types import ImageRef, Modality, PolicyVersion, Rollout, RolloutGroup, Sample, ScoredGroup
+from fundus_ray.types import (
+    ImageRef,
+    Modality,
+    PolicyVersion,
+    RewardStatus,
+    Rollout,
+    RolloutGroup,
+    Sample,
+    ScoredGroup,
+)
 
 # A letter that begins an option: at the start, or after a comma, semicolon or line break.
 _LETTERED = re.compile(r"(?:^|[,;\n])\s*\(?([A-Z])[.):]\)?\s+")
@@ -97,7 +106,8 @@ def split_options(text: str) -> tuple[str, ...]:
 
 
 def score_text(config: Config, sample: Sample, text: str) -> dict[str, Any]:
-    """The chain's score as a dict. Raises SearchError, DataError, ConfigError where knowledge cannot be read."""
+    """The chain's score as a dict; its total is None where it is unscorable. Raises SearchError, DataError, ConfigError
+    where knowledge cannot be read."""
     (scored,) = asyncio.run(score_groups(config, [_group(sample, text)]))
     outcome = scores(scored, scored.scored[0])
     reading = read_chain(text, records_of(config.knowledge).vocabulary)
@@ -105,8 +115,9 @@ def score_text(config: Config, sample: Sample, text: str) -> dict[str, Any]:
         {"finding": finding, "polarity": polarity, "start": start, "end": end, "text": text[start:end]}
         for polarity, finding, start, end in mentions(reading)
     ]
-    keys = ("status", "total", "parts", "answer", "recited", "claims", "explanation", "evidence", "snapshot")
-    return {**{key: outcome[key] for key in keys}, "findings": spans}
+    keys = ("status", "total", "parts", "weights", "answer", "recited", "claims", "explanation", "evidence", "snapshot")
+    made = {**{key: outcome[key] for key in keys}, "findings": spans}
+    return {**made, "total": None} if made["status"] == RewardStatus.UNSCORABLE.value else made
 
 
 async def score_groups(config: Config, groups: Sequence[RolloutGroup]) -> list[ScoredGroup]:

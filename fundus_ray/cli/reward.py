@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fundus_ray.cli.arguments import add, take_overrides, topic
-from fundus_ray.errors import ConfigError
+from fundus_ray.errors import ConfigError, FundusRayError
 
 
 def register(commands: Any) -> None:
@@ -50,6 +50,7 @@ def _explain(args: argparse.Namespace) -> None:
 def _score(args: argparse.Namespace) -> None:
     import json
 
+    from fundus_ray.audit.explain import no_score
     from fundus_ray.audit.score import sample_of, score_text
     from fundus_ray.config import load
     from fundus_ray.obs.strict_json import finite
@@ -66,7 +67,10 @@ def _score(args: argparse.Namespace) -> None:
     text = "" if sys.stdin is None or sys.stdin.isatty() else sys.stdin.buffer.read().decode("utf-8", errors="replace")
     if not text.strip():
         raise ConfigError("no chain on standard input; give one, as in: fundus-ray reward score ... < chain.txt")
-    print(json.dumps(finite(score_text(config, sample, text.strip())), indent=2, ensure_ascii=False))
+    made = score_text(config, sample, text.strip())
+    print(json.dumps(finite(made), indent=2, ensure_ascii=False))
+    if made["total"] is None:
+        raise FundusRayError(no_score(made["explanation"]))
 
 
 def _rescore(args: argparse.Namespace) -> None:

@@ -36,6 +36,7 @@ def scores(scored: ScoredGroup, item: ScoredRollout) -> dict[str, Any]:
     return {
         "total": item.total,
         "parts": item.parts,
+        "weights": scored.weights,
         "status": item.status.value,
         "answer": item.answer,
         "findings": item.findings,

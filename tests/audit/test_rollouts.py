@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -114,11 +115,53 @@ def test_a_rollout_is_explained_with_its_marks_parts_claims_and_passages(file: P
     assert "What is the most likely diagnosis?" in text
     assert "A. normal; B. glaucoma" in text
     assert "Findings: [+enlarged optic cup]. No [-drusen]. Conclusion: glaucoma." in text
-    assert "0.900 (scored)" in text
+    assert "total         0.900, the weighted mean of the parts that apply; the weights are not on record" in text
     assert "grounding    does not apply" in text
     assert "enlarged optic cup speaks for glaucoma: supported (record, 0.90): ok" in text
     assert "Glaucoma (glaucoma-1, score 3.5): An enlarged cup is typical." in text
     assert "knowledge snapshot index-1" in text
+
+
+def explained(line: Mapping[str, Any], **changed: Any) -> str:
+    """The account of the line with other fields, each row's blanks collapsed."""
+    return "\n".join(" ".join(row.split()) for row in explain({**line, **changed}, load_vocabulary()).split("\n"))
+
+
+def test_the_total_is_shown_as_the_sum_that_it_is(file: Path) -> None:
+    (line,) = find(read_groups(file), "17.0", path=file)
+    parts = {"accuracy": 1.0, "format": 1.0, "consistency": 0.8, "knowledge": None, "grounding": 0.25}
+    weights = {"accuracy": 1.0, "format": 0.1, "consistency": 0.7, "knowledge": 0.2, "grounding": 0.0}
+    text = explained(line.fields, parts=parts, weights=weights, total=(1 + 0.1 + 0.56) / 1.8)
+    assert "total 0.922 = (1 x 1.000 + 0.1 x 1.000 + 0.7 x 0.800) / 1.8" in text
+    assert "consistency 0.800 (weight 0.7)" in text
+    assert "knowledge does not apply\n" in text
+    assert "grounding 0.250 (weight 0: not counted)" in text
+    nothing = explained(line.fields, parts=parts, weights=dict.fromkeys(weights, 0.0), total=0.0)
+    assert "total 0.000: no part with a weight applies" in nothing
+
+
+def test_a_total_of_zero_for_want_of_an_answer_says_so(file: Path) -> None:
+    (line,) = find(read_groups(file), "17.0", path=file)
+    text = explained(line.fields, status="unparseable", answer=None, total=0.0, weights={"format": 1.0})
+    assert "total 0.000: without an answer that can be read the total is 0" in text
+
+
+def test_an_unscorable_rollout_has_no_score_and_says_why(file: Path) -> None:
+    (line,) = find(read_groups(file), "18.0", path=file)
+    text = explained(line.fields, explanation=["not scored: the search is down"], parts={"accuracy": None})
+    assert "total no score: the search is down" in text
+    assert "0.000" not in text
+    assert "does not apply" not in text
+
+
+def test_weights_are_written_with_the_scores_that_they_made(file: Path, tmp_path: Path) -> None:
+    result = rescore(load(None, [f"run.dir={tmp_path}", "reward.grounding=0.25"]), read_groups(file))
+    for line in result.new:
+        assert line["weights"]["grounding"] == 0.25
+        assert set(line["weights"]) == set(line["parts"])
+        applying = [(line["weights"][name], value) for name, value in line["parts"].items() if value is not None]
+        if line["status"] == "scored":
+            assert line["total"] == pytest.approx(sum(w * v for w, v in applying) / sum(w for w, _ in applying))
 
 
 def test_what_a_model_wrote_cannot_steer_the_terminal(file: Path) -> None:

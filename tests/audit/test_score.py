@@ -99,6 +99,12 @@ def test_a_chain_is_scored_with_the_place_of_each_finding(tmp_path: Path) -> Non
     assert made["snapshot"]
 
 
+def test_the_weights_stand_beside_the_parts(tmp_path: Path) -> None:
+    settings = [f"run.dir={tmp_path}", "reward.format=0.5", "reward.consistency=0", "reward.grounding=0"]
+    weights = score_text(load(None, settings), sample(), CHAIN)["weights"]
+    assert (weights["accuracy"], weights["format"], weights["consistency"], weights["grounding"]) == (1.0, 0.5, 0, 0)
+
+
 def test_a_chain_that_cannot_be_read_is_unparseable_and_scores_zero(tmp_path: Path) -> None:
     made = score_text(load(None, [f"run.dir={tmp_path}"]), sample(), "I do not know")
     assert (made["status"], made["total"], made["answer"], made["findings"]) == ("unparseable", 0.0, None, [])
