@@ -106,13 +106,23 @@ def split_options(text: str) -> tuple[str, ...]:
 
 
 def score_text(config: Config, sample: Sample, text: str) -> dict[str, Any]:
-    """The chain's score as a dict; its total is None where it is unscorable. Raises SearchError, DataError, ConfigError
-    where knowledge cannot be read."""
-    (scored,) = asyncio.run(score_groups(config, [_group(sample, text)]))
+    """The chain's score as a dict; its total is None where it is unscorable. Blanks around the chain do not count for
+    its form, but spans are places in `text` as it was given. Raises SearchError, DataError, ConfigError where knowledge
+    cannot be read."""
+    chain, before = text.strip(), len(text) - len(text.lstrip())
+    (scored,) = asyncio.run(score_groups(config, [_group(sample, chain)]))
     outcome = scores(scored, scored.scored[0])
-    reading = read_chain(text, records_of(config.knowledge).vocabulary)
+    for claim in outcome["claims"]:
+        claim.update(start=before + claim["start"], end=before + claim["end"])
+    reading = read_chain(chain, records_of(config.knowledge).vocabulary)
     spans = [
-        {"finding": finding, "polarity": polarity, "start": start, "end": end, "text": text[start:end]}
+        {
+            "finding": finding,
+            "polarity": polarity,
+            "start": before + start,
+            "end": before + end,
+            "text": chain[start:end],
+        }
         for polarity, finding, start, end in mentions(reading)
     ]
     keys = ("status", "total", "parts", "weights", "answer", "recited", "claims", "explanation", "evidence", "snapshot")

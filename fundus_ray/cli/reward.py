@@ -67,7 +67,7 @@ def _score(args: argparse.Namespace) -> None:
     text = "" if sys.stdin is None or sys.stdin.isatty() else sys.stdin.buffer.read().decode("utf-8", errors="replace")
     if not text.strip():
         raise ConfigError("no chain on standard input; give one, as in: fundus-ray reward score ... < chain.txt")
-    made = score_text(config, sample, text.strip())
+    made = score_text(config, sample, text)
     print(json.dumps(finite(made), indent=2, ensure_ascii=False))
     if made["total"] is None:
         raise FundusRayError(no_score(made["explanation"]))

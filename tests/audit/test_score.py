@@ -99,6 +99,15 @@ def test_a_chain_is_scored_with_the_place_of_each_finding(tmp_path: Path) -> Non
     assert made["snapshot"]
 
 
+def test_spans_are_places_in_the_text_as_given(tmp_path: Path) -> None:
+    given = f"\n  \t{CHAIN}\n"
+    made = score_text(load(None, [f"run.dir={tmp_path}"]), sample(), given)
+    assert [given[f["start"] : f["end"]] for f in made["findings"]] == ["microaneurysms", "hard exudates", "drusen"]
+    (claim,) = made["claims"]
+    assert given[claim["start"] : claim["end"]].startswith("Microaneurysms indicate")
+    assert made["parts"]["format"] == 1.0
+
+
 def test_the_weights_stand_beside_the_parts(tmp_path: Path) -> None:
     settings = [f"run.dir={tmp_path}", "reward.format=0.5", "reward.consistency=0", "reward.grounding=0"]
     weights = score_text(load(None, settings), sample(), CHAIN)["weights"]
