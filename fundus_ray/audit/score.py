@@ -1,6 +1,6 @@
 """One chain scored as a run would score it, without Ray: from a command line's words to a JSON object.
 
-In: question, options, right answer, modality, text. Out: a dict of what `fundus-ray reward score` prints.
+In: question, options, right answer, modality, kind of question, text. Out: what `fundus-ray reward score` prints.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from fundus_ray.reasoning.answer import choose
 from fundus_ray.reasoning.prompt import build_prompt
 from fundus_ray.reasoning.steps import read_chain
 from fundus_ray.reward.checkers.open import open_checker
+from fundus_ray.reward.tasks import TASKS
 from fundus_ray.reward.worker import make_rubric
 from fundus_ray.types import (
     ImageRef,
@@ -39,13 +40,23 @@ _LETTERED = re.compile(r"(?:^|[,;\n])\s*\(?([A-Z])[.):]\)?\s+")
 
 
 def sample_of(
-    config: Config, *, modality: str, question: str, options: str, truth: str, findings: str | None
+    config: Config,
+    *,
+    modality: str,
+    question: str,
+    options: str,
+    truth: str,
+    findings: str | None,
+    task: str | None = None,
 ) -> Sample:
     """The question as a sample. `options`: "A. ..., B. ...", which may hold commas; empty for an answer in free text.
-    `findings`: names or ids of those on the image, with commas; None where it is not annotated. Raises ConfigError."""
+    `findings`: names or ids of those on the image, with commas; None where it is not annotated. `task`: the kind of
+    question, one of TASKS; None: it is judged by its options, as in a run. Raises ConfigError."""
     known = {m.value.lower(): m for m in Modality}
     if modality.lower() not in known:
         raise ConfigError(f"--modality {modality} is not known; give one of {', '.join(known)}")
+    if task is not None and task not in TASKS:
+        raise ConfigError(f"--task {task!r} is not known; give one of {', '.join(TASKS)}, or leave it out")
     texts = split_options(options)
     right = choose(truth, texts)
     if right is None:
@@ -68,7 +79,7 @@ def sample_of(
         question=question,
         options=texts,
         answer=right,
-        task="",
+        task=task or "",
         source="stdin",
         split="eval",
         patient_id="",

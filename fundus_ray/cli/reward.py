@@ -26,6 +26,9 @@ def register(commands: Any) -> None:
     command.add_argument("--options", default="", metavar="TEXT", help='"A. ..., B. ..."; none for a free-text answer')
     command.add_argument("--truth", required=True, metavar="ANSWER", help="the right option's letter or text")
     command.add_argument("--findings", metavar="NAMES", help="what is on the image, with commas; for grounding")
+    command.add_argument(
+        "--task", metavar="KIND", help="of question: diagnosis, lesion, count ...; else judged by its options"
+    )
     command.add_argument("--config", type=Path, metavar="YAML", help="a recipe; without one, the defaults")
     take_overrides(command)
 
@@ -63,6 +66,7 @@ def _score(args: argparse.Namespace) -> None:
         options=args.options,
         truth=args.truth,
         findings=args.findings,
+        task=args.task,
     )
     text = "" if sys.stdin is None or sys.stdin.isatty() else sys.stdin.buffer.read().decode("utf-8", errors="replace")
     if not text.strip():

@@ -24,9 +24,17 @@ def sample(
     options: str = "A. normal, B. diabetic retinopathy",
     truth: str = "B",
     findings: str | None = None,
+    question: str = "Q?",
+    task: str | None = None,
 ) -> Sample:
     return sample_of(
-        config or Config(), modality=modality, question="Q?", options=options, truth=truth, findings=findings
+        config or Config(),
+        modality=modality,
+        question=question,
+        options=options,
+        truth=truth,
+        findings=findings,
+        task=task,
     )
 
 
@@ -71,6 +79,11 @@ def test_the_question_becomes_a_sample() -> None:
         ({"modality": "mri"}, "--modality mri is not known; give one of cfp, oct, uwf"),
         ({"truth": "C"}, r"--truth 'C' names none of the options; give a letter of: A\. normal, B\. diabetic"),
         ({"truth": ""}, "--truth '' names none"),
+        (
+            {"task": "Count"},
+            "--task 'Count' is not known; give one of modality, structure, laterality, lesion, location, size, count, "
+            "abnormality, diagnosis, grading, or leave it out",
+        ),
         ({"findings": "drusen, blots of ink"}, "--findings: 'blots of ink' is not in the vocabulary"),
     ],
 )
@@ -97,6 +110,15 @@ def test_a_chain_is_scored_with_the_place_of_each_finding(tmp_path: Path) -> Non
     )
     assert {"id", "title", "section", "excerpt", "score"} <= made["evidence"][0].keys()
     assert made["snapshot"]
+
+
+def test_a_task_gives_the_parts_their_meaning_as_in_a_run(tmp_path: Path) -> None:
+    config = load(None, [f"run.dir={tmp_path}"])
+    chain = "<think>Findings: three microaneurysms. Conclusion: <=5.</think><answer>A</answer>"
+    words = {"question": "How many microaneurysms are there?", "options": "A. <=5, B. >5", "truth": "A"}
+    assert score_text(config, sample(**words), chain)["parts"]["consistency"] is None  # type: ignore[arg-type]
+    counted = score_text(config, sample(**words, task="count"), chain)  # type: ignore[arg-type]
+    assert counted["parts"]["consistency"] == 1.0
 
 
 def test_spans_are_places_in_the_text_as_given(tmp_path: Path) -> None:
