@@ -85,7 +85,7 @@ def test_an_id_that_is_not_there_names_those_near(file: Path, wanted: str, said:
     [
         ('{"id":', ":6: not JSON"),
         ("[]", ":6: not an object"),
-        ('{"id": "1.0"}', ":6: no 'gold_findings' in it"),
+        ('{"id": "1.0"}', ":6: not a scored rollout: no `group_id` in it"),
     ],
 )
 def test_a_broken_line_is_named_by_file_and_line(file: Path, broken: str, said: str) -> None:
@@ -94,12 +94,43 @@ def test_a_broken_line_is_named_by_file_and_line(file: Path, broken: str, said: 
         read_groups(file)
 
 
-def test_a_changed_line_is_named_too(file: Path) -> None:
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"modality": "MRI"}, "`modality` must be one of CFP, OCT, UWF, not 'MRI'"),
+        ({"answer": 5}, "`answer` must be a list of texts or null, not 5"),
+        ({"explanation": None}, "`explanation` must be a list of texts, not None"),
+        ({"total": "0.5"}, "`total` must be a number, not '0.5'"),
+        ({"total": float("nan")}, "`total` must be a number, not nan"),
+        ({"findings": [["x"]]}, "`findings` must be a list of texts, not [['x']]"),
+        ({"options": "AB"}, "`options` must be a list of texts, not 'AB'"),
+        ({"parts": {"accuracy": "1"}}, "`parts` must be an object of numbers or nulls, not {'accuracy': '1'}"),
+        ({"weights": [1]}, "`weights` must be an object of numbers, not [1]"),
+        ({"status": "fine"}, "`status` must be one of scored, unparseable, unscorable, not 'fine'"),
+        ({"policy": {"step": 1}}, "no `policy.sha256` in it"),
+        ({"policy": []}, "`policy` must be an object, not []"),
+        ({"image_px": [112]}, "`image_px` must be two whole numbers, not [112]"),
+        ({"evidence": [{"id": "x"}]}, "no `evidence[0].title` in it"),
+        ({"evidence": ["x"]}, "`evidence` must be a list of objects, not ['x']"),
+        ({"claims": [{"finding": "drusen", "label": 3}]}, "`claims[0].label` must be a text, not 3"),
+        ({"text": ["x" * 100]}, f"`text` must be a text, not ['{'x' * 58}..."),
+    ],
+)
+def test_a_changed_line_is_named_by_file_line_and_field(file: Path, changed: dict[str, Any], said: str) -> None:
     lines = file.read_text().splitlines()
-    lines[1] = json.dumps({**json.loads(lines[1]), "modality": "MRI"})
+    lines[1] = json.dumps({**json.loads(lines[1]), **changed})
     file.write_text("\n".join(lines))
-    with pytest.raises(DataError, match=f"{file}:2: not a scored rollout: 'MRI'"):
+    with pytest.raises(DataError) as caught:
         read_groups(file)
+    assert str(caught.value) == f"{file}:2: not a scored rollout: {said}"
+
+
+def test_lines_of_before_weights_and_recital_were_written_are_read(file: Path) -> None:
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    older = [{k: v for k, v in line.items() if k not in ("weights", "recited")} for line in lines]
+    file.write_text("".join(json.dumps(line) + "\n" for line in older))
+    (line,) = find(read_groups(file), "17.1", path=file)
+    assert "the weights are not on record" in explained(line.fields)
 
 
 def test_missing_and_empty_files_are_named(tmp_path: Path) -> None:
