@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,10 +61,22 @@ def comparison(result: Rescored) -> str:
     return "\n".join(lines)
 
 
-def write_rescored(result: Rescored, out: Path, *, source: Path) -> None:
-    """The new lines. Raises ConfigError where that would replace what was read, or cannot be written."""
+def check_out(out: Path, *, source: Path) -> None:
+    """To be called before the scoring, which may take hours. Raises ConfigError where a file at `out` would replace
+    what was read, or cannot be written."""
     if out.resolve() == source.resolve() or out.resolve().parent == source.resolve():
         raise ConfigError(f"--out {out} would replace the run's own record; give another file")
+    folder = out.resolve().parent
+    if not folder.is_dir():
+        raise ConfigError(f"--out {out} cannot be written: {folder} is not a folder; make it first")
+    if out.is_dir():
+        raise ConfigError(f"--out {out} cannot be written: it is a folder; give a file in it")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ConfigError(f"--out {out} cannot be written: no right to write in {folder}; give another folder")
+
+
+def write_rescored(result: Rescored, out: Path) -> None:
+    """The new lines. Raises ConfigError where they cannot be written."""
     try:
         write_text(out, "".join(line_of(line) + "\n" for line in result.new))
     except OSError as err:

@@ -79,13 +79,15 @@ def _score(args: argparse.Namespace) -> None:
 
 def _rescore(args: argparse.Namespace) -> None:
     from fundus_ray.audit.lines import read_groups
-    from fundus_ray.audit.rescore import comparison, rescore, write_rescored
+    from fundus_ray.audit.rescore import check_out, comparison, rescore, write_rescored
     from fundus_ray.config import load
 
     config = load(args.config, args.overrides)
+    if args.out is not None:
+        check_out(args.out, source=args.rollouts)
     result = rescore(config, read_groups(args.rollouts))
     if args.out is not None:
-        write_rescored(result, args.out, source=args.rollouts)
+        write_rescored(result, args.out)
     print(comparison(result))
     if args.out is not None:
         print(f"wrote {args.out}")

@@ -12,7 +12,8 @@ import pytest
 
 from fundus_ray.audit.explain import explain
 from fundus_ray.audit.lines import find, read_groups
-from fundus_ray.audit.rescore import comparison, rescore, write_rescored
+from fundus_ray.audit.rescore import Rescored, check_out, comparison, rescore, write_rescored
+from fundus_ray.cli import main
 from fundus_ray.config import load
 from fundus_ray.errors import ConfigError, DataError
 from fundus_ray.knowledge.vocabulary import load_vocabulary
@@ -204,7 +205,7 @@ def test_rescoring_under_the_same_settings_changes_nothing_the_second_time(file:
     config = load(None, [f"run.dir={tmp_path}"])
     first = rescore(config, read_groups(file))
     out = tmp_path / "again.jsonl"
-    write_rescored(first, out, source=file)
+    write_rescored(first, out)
     second = rescore(config, read_groups(out))
     assert [json.loads(line_of(a)) for a in second.old] == [json.loads(line_of(b)) for b in second.new]
     assert "Rank correlation of the totals (Spearman): 1.000, n = 5." in comparison(second)
@@ -221,10 +222,27 @@ def test_other_weights_change_the_totals_and_the_table_says_so(file: Path, tmp_p
     assert "Knowledge differs: snapshots" in table
 
 
-def test_the_runs_own_record_is_not_replaced(file: Path, tmp_path: Path) -> None:
-    result = rescore(load(None, [f"run.dir={tmp_path}"]), read_groups(file))
+def test_the_runs_own_record_is_not_replaced(file: Path) -> None:
     for out, source in ((file, file), (file, file.parent)):
         with pytest.raises(ConfigError, match="would replace the run's own record"):
-            write_rescored(result, out, source=source)
+            check_out(out, source=source)
+
+
+def test_a_place_that_cannot_be_written_is_named(file: Path, tmp_path: Path) -> None:
+    taken, result = tmp_path / "taken", Rescored((), ())
+    taken.mkdir()
+    with pytest.raises(ConfigError, match=r"no/x\.jsonl cannot be written: .*/no is not a folder; make it first"):
+        check_out(tmp_path / "no" / "x.jsonl", source=file)
+    with pytest.raises(ConfigError, match="taken cannot be written: it is a folder"):
+        check_out(taken, source=file)
     with pytest.raises(ConfigError, match="cannot be written"):
-        write_rescored(result, tmp_path / "no" / "x.jsonl", source=file)
+        write_rescored(result, taken)
+    check_out(taken / "x.jsonl", source=file)
+    assert list(taken.iterdir()) == []
+
+
+def test_the_place_is_checked_before_anything_is_read_or_scored(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["reward", "rescore", "not/read.jsonl", "--out", str(tmp_path / "no" / "x.jsonl")]) == 2
+    assert "make it first" in capsys.readouterr().err
