@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
-from string import ascii_uppercase
+from string import ascii_lowercase, ascii_uppercase
 from typing import Any
 
 from fundus_ray.audit.explain import mentions
@@ -36,7 +36,7 @@ from fundus_ray.types import (
 )
 
 # A letter that begins an option: at the start, or after a comma, semicolon or line break.
-_LETTERED = re.compile(r"(?:^|[,;\n])\s*\(?([A-Z])[.):]\)?\s+")
+_LETTERED = re.compile(r"(?:^|[,;\n])\s*\(?([A-Za-z])[.):]\)?(?=\s)", re.ASCII)
 
 
 def sample_of(
@@ -58,6 +58,11 @@ def sample_of(
     if task is not None and task not in TASKS:
         raise ConfigError(f"--task {task!r} is not known; give one of {', '.join(TASKS)}, or leave it out")
     texts = split_options(options)
+    if not question.strip():
+        raise ConfigError("--question is empty; give the question that the chain answers")
+    if not truth.strip():
+        remedy = "the right option's letter or text" if texts else "the right answer's text, or options"
+        raise ConfigError(f"--truth is empty; give {remedy}")
     right = choose(truth, texts)
     if right is None:
         lettered = ", ".join(f"{letter}. {text}" for letter, text in zip(ascii_uppercase, texts, strict=False))
@@ -88,7 +93,8 @@ def sample_of(
 
 
 def split_options(text: str) -> tuple[str, ...]:
-    """The texts of options lettered A, B, C, ... in order. A letter out of order belongs to the text before it.
+    """The texts of options lettered A, B, C, ... or a, b, c, ... in order. A letter out of order, or of the other case
+    than the first, belongs to the text before it.
 
     >>> split_options("A. drusen, small, B. diabetic retinopathy (NPDR), C. none")
     ('drusen, small', 'diabetic retinopathy (NPDR)', 'none')
@@ -97,9 +103,11 @@ def split_options(text: str) -> tuple[str, ...]:
     """
     if not text.strip():
         return ()
+    found = list(_LETTERED.finditer(text))
+    letters = ascii_lowercase if found and found[0].group(1).islower() else ascii_uppercase
     marks: list[re.Match[str]] = []
-    for mark in _LETTERED.finditer(text):
-        if len(marks) < len(ascii_uppercase) and mark.group(1) == ascii_uppercase[len(marks)]:
+    for mark in found:
+        if len(marks) < len(letters) and mark.group(1) == letters[len(marks)]:
             marks.append(mark)
     ends = [*(mark.start() for mark in marks[1:]), len(text)]
     options = (

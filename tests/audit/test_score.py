@@ -48,6 +48,10 @@ def sample(
         ("A: one, B: see fig. B. 2, C: three", ("one", "see fig. B. 2", "three")),
         ("A. vitamin A, A. 2 of it, B. vitamin B", ("vitamin A, A. 2 of it", "vitamin B")),
         ("A. one, C. not in order, B. two", ("one, C. not in order", "two")),
+        ("a. normal, b. glaucoma", ("normal", "glaucoma")),
+        ("(a) left; (b) right, B. it is, (c) none", ("left", "right, B. it is", "none")),
+        ("A. vitamins a, b.\nB. none", ("vitamins a, b.", "none")),
+        ("A. none, b. of them, B. all", ("none, b. of them", "all")),
         ("", ()),
     ],
 )
@@ -78,7 +82,9 @@ def test_the_question_becomes_a_sample() -> None:
     [
         ({"modality": "mri"}, "--modality mri is not known; give one of cfp, oct, uwf"),
         ({"truth": "C"}, r"--truth 'C' names none of the options; give a letter of: A\. normal, B\. diabetic"),
-        ({"truth": ""}, "--truth '' names none"),
+        ({"truth": " "}, "--truth is empty; give the right option's letter or text"),
+        ({"truth": "", "options": ""}, "--truth is empty; give the right answer's text, or options"),
+        ({"question": " "}, "--question is empty; give the question"),
         (
             {"task": "Count"},
             "--task 'Count' is not known; give one of modality, structure, laterality, lesion, location, size, count, "
