@@ -17,7 +17,10 @@ from fundus_ray.types import RewardStatus
 
 WIDTH = 110
 SNIPPET_CHARS = 300
-LEGEND = "the chain; [+finding] asserted, [-finding] denied, [?finding] said to be possible"
+LEGEND = (
+    "the chain; [+finding] asserted, [-finding] denied, [?finding] said to be possible; each finding is marked once,\n"
+    "where the chain first says it (asserted, denied and possible each count alone), and not where it says it again"
+)
 
 
 def explain(line: Mapping[str, Any], vocabulary: Vocabulary) -> str:

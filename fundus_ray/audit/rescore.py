@@ -45,14 +45,19 @@ def rescore(config: Config, groups: Sequence[Group]) -> Rescored:
 def comparison(result: Rescored) -> str:
     """Means of total and parts, before and after, and how alike the two orders of the rollouts are.
 
-    Only rollouts that had a score before are compared: those that search or checker had left without one are counted.
+    Only rollouts with a score both before and now are compared: those without one are counted.
     """
-    pairs = [(a, b) for a, b in zip(result.old, result.new, strict=True) if a["status"] != UNSCORABLE]
+    before = [pair for pair in zip(result.old, result.new, strict=True) if pair[0]["status"] != UNSCORABLE]
+    pairs = [(a, b) for a, b in before if b["status"] != UNSCORABLE]
     parts = list(dict.fromkeys(part for pair in pairs for line in pair for part in line["parts"]))
     rows = [_row("**total**", [(a["total"], b["total"]) for a, b in pairs])]
     rows += [_row(part, [(a["parts"].get(part), b["parts"].get(part)) for a, b in pairs]) for part in parts]
     lines = [table(("", "old mean", "new mean", "change", "rollouts old", "new"), rows), "", _order(pairs)]
-    unscored = len(result.old) - len(pairs)
+    unscored, lost = len(result.old) - len(before), len(before) - len(pairs)
+    if lost:
+        lines.append(
+            f"{lost} rollouts have no score now (the plug-in raised; the file says why) and are not in the table."
+        )
     if unscored:
         lines.append(f"{unscored} rollouts had no score before (search or checker was down) and are not in the table.")
     snapshots = {line["snapshot"] for line in result.old} | {line["snapshot"] for line in result.new}

@@ -196,6 +196,15 @@ def test_weights_are_written_with_the_scores_that_they_made(file: Path, tmp_path
             assert line["total"] == pytest.approx(sum(w * v for w, v in applying) / sum(w for w, _ in applying))
 
 
+def test_a_finding_is_marked_where_it_is_first_stated_and_the_legend_says_so(file: Path) -> None:
+    (line,) = find(read_groups(file), "17.0", path=file)
+    text = explained(
+        line.fields, text="Findings: drusen. Drusen are seen. No exudates. No drusen. Drusen. Conclusion: x."
+    )
+    assert "Findings: [+drusen]. Drusen are seen. No [-exudates]. No [-drusen]. Drusen. Conclusion: x." in text
+    assert "each finding is marked once" in text
+
+
 def test_what_a_model_wrote_cannot_steer_the_terminal(file: Path) -> None:
     (line,) = find(read_groups(file), "17.2", path=file)
     assert "\x1b" not in explain(line.fields, load_vocabulary())
@@ -220,6 +229,14 @@ def test_other_weights_change_the_totals_and_the_table_says_so(file: Path, tmp_p
     assert "| **total** | 0.333 | 0.333 | +0.000 | 3 | 3 |" in table
     assert "2 rollouts had no score before" in table
     assert "Knowledge differs: snapshots" in table
+
+
+def test_rollouts_that_get_no_score_now_are_counted_not_taken_as_zero(file: Path, tmp_path: Path) -> None:
+    result = rescore(load(None, [f"run.dir={tmp_path}"]), read_groups(file))
+    lost = ({**result.new[0], "status": "unscorable", "total": 0.0}, *result.new[1:])
+    table = comparison(Rescored(result.old, lost))
+    assert "| **total** | 0.050 |" in table  # of old totals 0.1 and 0
+    assert "1 rollouts have no score now" in table
 
 
 def test_the_runs_own_record_is_not_replaced(file: Path) -> None:
