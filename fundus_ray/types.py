@@ -255,6 +255,7 @@ class ScoredGroup:
     started_s: float
     finished_s: float
     cost: ScoringCost = ScoringCost()
+    weights: dict[str, float] = field(default_factory=dict)  # of each part in the total
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from fundus_ray.reasoning.steps import read_chain
 
 KILOBYTES = (1, 4, 16, 64, 256)
 REPEATS = 3
+# Each is repeated to the length asked for; what stands behind the bar comes once, at the end.
 TEXTS = {
     "a clinical report": (
         "The right eye shows two cotton wool spots and mild venous beading along the superior arcade. There is no "
@@ -30,6 +31,7 @@ TEXTS = {
     "many relations": "drusen suggest AMD ",
     "relations, one sentence": "microaneurysms and exudates suggest diabetic retinopathy, ",
     "many headings": "Findings: Required: Conclusion: ",
+    "roles, no full stop": "Required: drusen |Conclusion: AMD",
     "many eyes": "OD: drusen OS ",
     "many questions": "drusen? ",
     "abbreviations alone": "RD?",
@@ -52,7 +54,8 @@ def main() -> None:
     for name, unit in TEXTS.items():
         times = []
         for kb in KILOBYTES:
-            text = unit * (kb * 1024 // len(unit))
+            again, _, once = unit.partition("|")
+            text = again * (kb * 1024 // len(again)) + once
             best = min(_seconds(text, vocabulary) for _ in range(REPEATS))
             times.append(best * 1000)
         print(f"{name:<26}" + "".join(f"{ms:>8.1f}" for ms in times) + f"{times[-1] / times[-2]:>10.1f}", flush=True)

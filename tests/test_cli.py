@@ -356,6 +356,28 @@ def test_knowledge_search_keeps_its_index_in_the_cache(tmp_path: Path, capsys: p
     assert len(list((tmp_path / "cache" / "knowledge").iterdir())) == 1
 
 
+def test_a_chain_without_a_score_is_no_zero_and_exit_code_1(tmp_path: Path) -> None:
+    (tmp_path / "broken_reward.py").write_text(
+        "def reward(rollout, sample, reading, evidence):\n    raise ValueError('out of ink')\n"
+    )
+    words = ["--modality", "cfp", "--question", "Q", "--options", "A. normal, B. glaucoma", "--truth", "B"]
+    settings = ["reward.plugin=broken_reward:reward", f"run.dir={tmp_path}"]
+    done = subprocess.run(
+        [sys.executable, "-m", "fundus_ray.cli", "reward", "score", *words, *settings],
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+        input="<think>Findings: drusen. Conclusion: glaucoma.</think><answer>B</answer>",
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}:{Path(__file__).parents[1]}"},
+    )
+    assert done.returncode == 1
+    made = json.loads(done.stdout)
+    assert (made["status"], made["total"]) == ("unscorable", None)
+    last = done.stderr.splitlines()[-1]  # behind a progress bar
+    assert last.startswith("fundus-ray: error: no score: reward.plugin=broken_reward:reward raised ValueError")
+
+
 def test_resume_of_the_latest_run_leaves_its_settings_to_be_judged_with_the_run(tmp_path: Path) -> None:
     # gpu_memory_utilization does nothing under the defaults, but may under the run's own settings.
     done = fundus_ray("train", "--resume", "latest", f"run.dir={tmp_path}", "rollout.gpu_memory_utilization=0.5")

@@ -5,6 +5,7 @@ In: a line of a run's rollouts, and the vocabulary. Out: text for a terminal.
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from string import ascii_uppercase
@@ -12,10 +13,14 @@ from typing import Any
 
 from fundus_ray.knowledge.vocabulary import Vocabulary
 from fundus_ray.reasoning.steps import Reading, read_chain
+from fundus_ray.types import RewardStatus
 
 WIDTH = 110
 SNIPPET_CHARS = 300
-LEGEND = "the chain; [+finding] asserted, [-finding] denied, [?finding] said to be possible"
+LEGEND = (
+    "the chain; [+finding] asserted, [-finding] denied, [?finding] said to be possible; each finding is marked once,\n"
+    "where the chain first says it (asserted, denied and possible each count alone), and not where it says it again"
+)
 
 
 def explain(line: Mapping[str, Any], vocabulary: Vocabulary) -> str:
@@ -35,6 +40,11 @@ def mentions(reading: Reading) -> list[tuple[str, str, int, int]]:
     """(polarity, finding, start, end) of every finding in the text, in text order."""
     kinds = (("asserted", reading.asserted), ("denied", reading.denied), ("hedged", reading.hedged))
     return sorted(((kind, m.finding, m.start, m.end) for kind, group in kinds for m in group), key=lambda m: m[2:])
+
+
+def no_score(explanation: Iterable[str]) -> str:
+    """Of an unscorable rollout: that it has no score, and why."""
+    return f"no score: {'; '.join(reason.removeprefix('not scored: ') for reason in explanation)}"
 
 
 def printable(text: str) -> str:
@@ -69,20 +79,45 @@ def _marked(text: str, reading: Reading) -> str:
 
 
 def _score(line: Mapping[str, Any], vocabulary: Vocabulary) -> str:
+    if line["status"] == RewardStatus.UNSCORABLE.value:
+        return _wrapped("total         ", no_score(line["explanation"]))
     said = "none that can be read" if line["answer"] is None else ", ".join(line["answer"])
+    weights = line.get("weights") or {}
     rows = [
         f"answer        {said}",
         f"findings      {_names(line['findings'], vocabulary)}",
-        f"total         {line['total']:.3f} ({line['status']})",
+        _wrapped("total         ", _total(line, weights)),
     ]
     if line.get("recited"):
         rows.append(f"recited       {_names(line['recited'], vocabulary)}: fits the answer, but is not on the image")
     reasons = _by_part(line["explanation"], line["parts"])
     for name, value in line["parts"].items():
-        rows.append(f"   {name:<13}{'does not apply' if value is None else f'{value:.3f}'}")
+        worth = "does not apply" if value is None else f"{value:.3f}{_weight(weights.get(name))}"
+        rows.append(f"   {name:<13}{worth}")
         rows += [_wrapped("      - ", reason) for reason in reasons.pop(name, ())]
     rows += [_wrapped("   - ", reason) for reason in reasons.pop("", ())]
     return "\n".join(rows)
+
+
+def _total(line: Mapping[str, Any], weights: Mapping[str, float]) -> str:
+    """The total, and how it comes of the parts and their weights."""
+    total = f"{line['total']:.3f}"
+    if line["status"] == RewardStatus.UNPARSEABLE.value:
+        return f"{total}: without an answer that can be read the total is 0, whatever the parts are"
+    if not weights:
+        return f"{total}, the weighted mean of the parts that apply; the weights are not on record"
+    counted = [(weights.get(name, 0.0), value) for name, value in line["parts"].items() if value is not None]
+    counted = [(weight, value) for weight, value in counted if weight]
+    if not counted:
+        return f"{total}: no part with a weight applies"
+    summed = " + ".join(f"{weight:g} x {value:.3f}" for weight, value in counted)
+    return f"{total} = ({summed}) / {math.fsum(weight for weight, _ in counted):g}"
+
+
+def _weight(weight: float | None) -> str:
+    if weight is None:
+        return ""
+    return f" (weight {weight:g})" if weight else " (weight 0: not counted)"
 
 
 def _by_part(explanation: Iterable[str], parts: Mapping[str, Any]) -> dict[str, list[str]]:
@@ -97,7 +132,7 @@ def _by_part(explanation: Iterable[str], parts: Mapping[str, Any]) -> dict[str, 
 
 def _claims(line: Mapping[str, Any], vocabulary: Vocabulary) -> str:
     if not line["claims"]:
-        return "" if line["status"] == "unscorable" else "stated relations: none"
+        return "" if line["status"] == RewardStatus.UNSCORABLE.value else "stated relations: none"
     passages = {e["id"]: e for e in line["evidence"]}
     rows = ["stated relations"]
     for claim in line["claims"]:

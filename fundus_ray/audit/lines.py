@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fundus_ray.audit.line_form import problem
 from fundus_ray.errors import DataError
 from fundus_ray.obs.rollout_lines import group_of
 from fundus_ray.types import RolloutGroup
@@ -97,18 +98,6 @@ def _lines(file: Path) -> list[Line]:
 
 def _group(lines: Sequence[Line]) -> Group:
     for line in lines:
-        try:
-            group_of([line.fields])
-            _check_scores(line.fields)
-        except KeyError as err:
-            raise DataError(f"{line.where}: no {err} in it: not a scored rollout") from None
-        except (ValueError, TypeError, AttributeError) as err:
-            raise DataError(f"{line.where}: not a scored rollout: {err}") from None
+        if wrong := problem(line.fields):
+            raise DataError(f"{line.where}: not a scored rollout: {wrong}")
     return Group(tuple(lines), group_of([line.fields for line in lines]))
-
-
-def _check_scores(fields: Mapping[str, Any]) -> None:
-    float(fields["total"])
-    fields["parts"].items()
-    for key in ("id", "status", "answer", "findings", "claims", "explanation", "evidence", "snapshot"):
-        fields[key]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,14 +45,19 @@ def rescore(config: Config, groups: Sequence[Group]) -> Rescored:
 def comparison(result: Rescored) -> str:
     """Means of total and parts, before and after, and how alike the two orders of the rollouts are.
 
-    Only rollouts that had a score before are compared: those that search or checker had left without one are counted.
+    Only rollouts with a score both before and now are compared: those without one are counted.
     """
-    pairs = [(a, b) for a, b in zip(result.old, result.new, strict=True) if a["status"] != UNSCORABLE]
+    before = [pair for pair in zip(result.old, result.new, strict=True) if pair[0]["status"] != UNSCORABLE]
+    pairs = [(a, b) for a, b in before if b["status"] != UNSCORABLE]
     parts = list(dict.fromkeys(part for pair in pairs for line in pair for part in line["parts"]))
     rows = [_row("**total**", [(a["total"], b["total"]) for a, b in pairs])]
     rows += [_row(part, [(a["parts"].get(part), b["parts"].get(part)) for a, b in pairs]) for part in parts]
     lines = [table(("", "old mean", "new mean", "change", "rollouts old", "new"), rows), "", _order(pairs)]
-    unscored = len(result.old) - len(pairs)
+    unscored, lost = len(result.old) - len(before), len(before) - len(pairs)
+    if lost:
+        lines.append(
+            f"{lost} rollouts have no score now (the plug-in raised; the file says why) and are not in the table."
+        )
     if unscored:
         lines.append(f"{unscored} rollouts had no score before (search or checker was down) and are not in the table.")
     snapshots = {line["snapshot"] for line in result.old} | {line["snapshot"] for line in result.new}
@@ -60,10 +66,22 @@ def comparison(result: Rescored) -> str:
     return "\n".join(lines)
 
 
-def write_rescored(result: Rescored, out: Path, *, source: Path) -> None:
-    """The new lines. Raises ConfigError where that would replace what was read, or cannot be written."""
+def check_out(out: Path, *, source: Path) -> None:
+    """To be called before the scoring, which may take hours. Raises ConfigError where a file at `out` would replace
+    what was read, or cannot be written."""
     if out.resolve() == source.resolve() or out.resolve().parent == source.resolve():
         raise ConfigError(f"--out {out} would replace the run's own record; give another file")
+    folder = out.resolve().parent
+    if not folder.is_dir():
+        raise ConfigError(f"--out {out} cannot be written: {folder} is not a folder; make it first")
+    if out.is_dir():
+        raise ConfigError(f"--out {out} cannot be written: it is a folder; give a file in it")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ConfigError(f"--out {out} cannot be written: no right to write in {folder}; give another folder")
+
+
+def write_rescored(result: Rescored, out: Path) -> None:
+    """The new lines. Raises ConfigError where they cannot be written."""
     try:
         write_text(out, "".join(line_of(line) + "\n" for line in result.new))
     except OSError as err:

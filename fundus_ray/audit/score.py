@@ -1,6 +1,6 @@
 """One chain scored as a run would score it, without Ray: from a command line's words to a JSON object.
 
-In: question, options, right answer, modality, text. Out: a dict of what `fundus-ray reward score` prints.
+In: question, options, right answer, modality, kind of question, text. Out: what `fundus-ray reward score` prints.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
-from string import ascii_uppercase
+from string import ascii_lowercase, ascii_uppercase
 from typing import Any
 
 from fundus_ray.audit.explain import mentions
@@ -22,22 +22,47 @@ from fundus_ray.reasoning.answer import choose
 from fundus_ray.reasoning.prompt import build_prompt
 from fundus_ray.reasoning.steps import read_chain
 from fundus_ray.reward.checkers.open import open_checker
+from fundus_ray.reward.tasks import TASKS
 from fundus_ray.reward.worker import make_rubric
-from fundus_ray.types import ImageRef, Modality, PolicyVersion, Rollout, RolloutGroup, Sample, ScoredGroup
+from fundus_ray.types import (
+    ImageRef,
+    Modality,
+    PolicyVersion,
+    RewardStatus,
+    Rollout,
+    RolloutGroup,
+    Sample,
+    ScoredGroup,
+)
 
 # A letter that begins an option: at the start, or after a comma, semicolon or line break.
-_LETTERED = re.compile(r"(?:^|[,;\n])\s*\(?([A-Z])[.):]\)?\s+")
+_LETTERED = re.compile(r"(?:^|[,;\n])\s*\(?([A-Za-z])[.):]\)?(?=\s)", re.ASCII)
 
 
 def sample_of(
-    config: Config, *, modality: str, question: str, options: str, truth: str, findings: str | None
+    config: Config,
+    *,
+    modality: str,
+    question: str,
+    options: str,
+    truth: str,
+    findings: str | None,
+    task: str | None = None,
 ) -> Sample:
     """The question as a sample. `options`: "A. ..., B. ...", which may hold commas; empty for an answer in free text.
-    `findings`: names or ids of those on the image, with commas; None where it is not annotated. Raises ConfigError."""
+    `findings`: names or ids of those on the image, with commas; None where it is not annotated. `task`: the kind of
+    question, one of TASKS; None: it is judged by its options, as in a run. Raises ConfigError."""
     known = {m.value.lower(): m for m in Modality}
     if modality.lower() not in known:
         raise ConfigError(f"--modality {modality} is not known; give one of {', '.join(known)}")
+    if task is not None and task not in TASKS:
+        raise ConfigError(f"--task {task!r} is not known; give one of {', '.join(TASKS)}, or leave it out")
     texts = split_options(options)
+    if not question.strip():
+        raise ConfigError("--question is empty; give the question that the chain answers")
+    if not truth.strip():
+        remedy = "the right option's letter or text" if texts else "the right answer's text, or options"
+        raise ConfigError(f"--truth is empty; give {remedy}")
     right = choose(truth, texts)
     if right is None:
         lettered = ", ".join(f"{letter}. {text}" for letter, text in zip(ascii_uppercase, texts, strict=False))
@@ -59,7 +84,7 @@ def sample_of(
         question=question,
         options=texts,
         answer=right,
-        task="",
+        task=task or "",
         source="stdin",
         split="eval",
         patient_id="",
@@ -68,7 +93,8 @@ def sample_of(
 
 
 def split_options(text: str) -> tuple[str, ...]:
-    """The texts of options lettered A, B, C, ... in order. A letter out of order belongs to the text before it.
+    """The texts of options lettered A, B, C, ... or a, b, c, ... in order. A letter out of order, or of the other case
+    than the first, belongs to the text before it.
 
     >>> split_options("A. drusen, small, B. diabetic retinopathy (NPDR), C. none")
     ('drusen, small', 'diabetic retinopathy (NPDR)', 'none')
@@ -77,9 +103,11 @@ def split_options(text: str) -> tuple[str, ...]:
     """
     if not text.strip():
         return ()
+    found = list(_LETTERED.finditer(text))
+    letters = ascii_lowercase if found and found[0].group(1).islower() else ascii_uppercase
     marks: list[re.Match[str]] = []
-    for mark in _LETTERED.finditer(text):
-        if len(marks) < len(ascii_uppercase) and mark.group(1) == ascii_uppercase[len(marks)]:
+    for mark in found:
+        if len(marks) < len(letters) and mark.group(1) == letters[len(marks)]:
             marks.append(mark)
     ends = [*(mark.start() for mark in marks[1:]), len(text)]
     options = (
@@ -97,16 +125,28 @@ def split_options(text: str) -> tuple[str, ...]:
 
 
 def score_text(config: Config, sample: Sample, text: str) -> dict[str, Any]:
-    """The chain's score as a dict. Raises SearchError, DataError, ConfigError where knowledge cannot be read."""
-    (scored,) = asyncio.run(score_groups(config, [_group(sample, text)]))
+    """The chain's score as a dict; its total is None where it is unscorable. Blanks around the chain do not count for
+    its form, but spans are places in `text` as it was given. Raises SearchError, DataError, ConfigError where knowledge
+    cannot be read."""
+    chain, before = text.strip(), len(text) - len(text.lstrip())
+    (scored,) = asyncio.run(score_groups(config, [_group(sample, chain)]))
     outcome = scores(scored, scored.scored[0])
-    reading = read_chain(text, records_of(config.knowledge).vocabulary)
+    for claim in outcome["claims"]:
+        claim.update(start=before + claim["start"], end=before + claim["end"])
+    reading = read_chain(chain, records_of(config.knowledge).vocabulary)
     spans = [
-        {"finding": finding, "polarity": polarity, "start": start, "end": end, "text": text[start:end]}
+        {
+            "finding": finding,
+            "polarity": polarity,
+            "start": before + start,
+            "end": before + end,
+            "text": chain[start:end],
+        }
         for polarity, finding, start, end in mentions(reading)
     ]
-    keys = ("status", "total", "parts", "answer", "recited", "claims", "explanation", "evidence", "snapshot")
-    return {**{key: outcome[key] for key in keys}, "findings": spans}
+    keys = ("status", "total", "parts", "weights", "answer", "recited", "claims", "explanation", "evidence", "snapshot")
+    made = {**{key: outcome[key] for key in keys}, "findings": spans}
+    return {**made, "total": None} if made["status"] == RewardStatus.UNSCORABLE.value else made
 
 
 async def score_groups(config: Config, groups: Sequence[RolloutGroup]) -> list[ScoredGroup]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fundus_ray.cli.arguments import add, take_overrides, topic
-from fundus_ray.errors import ConfigError
+from fundus_ray.errors import ConfigError, FundusRayError
 
 
 def register(commands: Any) -> None:
@@ -26,6 +26,9 @@ def register(commands: Any) -> None:
     command.add_argument("--options", default="", metavar="TEXT", help='"A. ..., B. ..."; none for a free-text answer')
     command.add_argument("--truth", required=True, metavar="ANSWER", help="the right option's letter or text")
     command.add_argument("--findings", metavar="NAMES", help="what is on the image, with commas; for grounding")
+    command.add_argument(
+        "--task", metavar="KIND", help="of question: diagnosis, lesion, count ...; else judged by its options"
+    )
     command.add_argument("--config", type=Path, metavar="YAML", help="a recipe; without one, the defaults")
     take_overrides(command)
 
@@ -50,6 +53,7 @@ def _explain(args: argparse.Namespace) -> None:
 def _score(args: argparse.Namespace) -> None:
     import json
 
+    from fundus_ray.audit.explain import no_score
     from fundus_ray.audit.score import sample_of, score_text
     from fundus_ray.config import load
     from fundus_ray.obs.strict_json import finite
@@ -62,22 +66,28 @@ def _score(args: argparse.Namespace) -> None:
         options=args.options,
         truth=args.truth,
         findings=args.findings,
+        task=args.task,
     )
     text = "" if sys.stdin is None or sys.stdin.isatty() else sys.stdin.buffer.read().decode("utf-8", errors="replace")
     if not text.strip():
         raise ConfigError("no chain on standard input; give one, as in: fundus-ray reward score ... < chain.txt")
-    print(json.dumps(finite(score_text(config, sample, text.strip())), indent=2, ensure_ascii=False))
+    made = score_text(config, sample, text)
+    print(json.dumps(finite(made), indent=2, ensure_ascii=False))
+    if made["total"] is None:
+        raise FundusRayError(no_score(made["explanation"]))
 
 
 def _rescore(args: argparse.Namespace) -> None:
     from fundus_ray.audit.lines import read_groups
-    from fundus_ray.audit.rescore import comparison, rescore, write_rescored
+    from fundus_ray.audit.rescore import check_out, comparison, rescore, write_rescored
     from fundus_ray.config import load
 
     config = load(args.config, args.overrides)
+    if args.out is not None:
+        check_out(args.out, source=args.rollouts)
     result = rescore(config, read_groups(args.rollouts))
     if args.out is not None:
-        write_rescored(result, args.out, source=args.rollouts)
+        write_rescored(result, args.out)
     print(comparison(result))
     if args.out is not None:
         print(f"wrote {args.out}")

@@ -36,6 +36,7 @@ def scores(scored: ScoredGroup, item: ScoredRollout) -> dict[str, Any]:
     return {
         "total": item.total,
         "parts": item.parts,
+        "weights": scored.weights,
         "status": item.status.value,
         "answer": item.answer,
         "findings": item.findings,
@@ -68,7 +69,7 @@ def scores(scored: ScoredGroup, item: ScoredRollout) -> dict[str, Any]:
 def group_of(lines: Sequence[Mapping[str, Any]]) -> RolloutGroup:
     """The group that the lines were written from, to be scored again; tokens and logprobs are not kept in lines.
 
-    Raises KeyError, ValueError, TypeError or AttributeError where a line is none of ours.
+    Lines from elsewhere are checked before they come here (audit/line_form.py).
     """
     first = lines[0]
     findings = first["gold_findings"]
@@ -97,8 +98,6 @@ def group_of(lines: Sequence[Mapping[str, Any]]) -> RolloutGroup:
 
 def _rollout(line: Mapping[str, Any]) -> Rollout:
     policy = PolicyVersion(step=int(line["policy"]["step"]), sha256=str(line["policy"]["sha256"]))
-    if not isinstance(line["text"], str):
-        raise TypeError("`text` is no text")
     return Rollout((), (), line["text"], str(line["finish_reason"]), seed=int(line["seed"]), policy=policy)
 
 

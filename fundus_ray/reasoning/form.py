@@ -15,6 +15,8 @@ _GRAMMAR = ("<think>", "</think>", "<answer>", "</answer>")
 _HEADING = re.compile(r"\b(findings|conclusion)\s{0,3}:", re.ASCII | re.IGNORECASE)
 _ROLE = re.compile(r"\b(?:required|supportive)\s{0,3}:", re.ASCII | re.IGNORECASE)
 _SENTENCE_END = re.compile(r"\.\s|\n")
+# What may stand between a heading and its text: blanks, line ends, list marks.
+_LEAD_IN = re.compile(r"(?:\s|[-*\u2022]{1,3}\s|\d{1,2}[.)]\s)*", re.ASCII)
 Match = re.Match[str]
 
 
@@ -40,18 +42,27 @@ def first_sentence(text: str) -> str:
     return " ".join(text[: end.start() if end else len(text)].split()).rstrip(".").rstrip()
 
 
-def sentence_end(text: str, start: int) -> int:
-    """Where the sentence that runs at `start` ends: before a full stop with a blank behind it, or at a line end."""
-    end = _SENTENCE_END.search(text, start)
-    return end.start() if end else len(text)
+def sentence_end(text: str, start: int, stop: int) -> int:
+    """Where the sentence that runs at `start` ends, `stop` at the latest: before a full stop with a blank behind it, or
+    at a line end."""
+    end = _SENTENCE_END.search(text, start, stop)
+    return end.start() if end else stop
 
 
-def conclusion_place(prose: str, found: Sequence[Match]) -> tuple[int, int] | None:
-    """[start, end) of the sentence after the last conclusion heading, without its full stop; None without a heading."""
+def conclusion_place(prose: str, found: Sequence[Match], tags: Sequence[Match]) -> tuple[int, int] | None:
+    """[start, end) of the sentence after the last conclusion heading, without its full stop; None without a heading.
+
+    The sentence may begin on a later line or behind a list mark, but not behind a tag or another heading.
+    """
     last = next((h for h in reversed(found) if h.group(1).lower() == "conclusion"), None)
     if last is None:
         return None
-    start, end = trimmed(prose, last.end(), sentence_end(prose, last.end()))
+    stop = next((tag.start() for tag in tags if tag.start() >= last.end()), len(prose))
+    lead_in = _LEAD_IN.match(prose, last.end(), stop)
+    begin = lead_in.end() if lead_in else last.end()
+    if _HEADING.match(prose, begin) or _ROLE.match(prose, begin):
+        return begin, begin
+    start, end = trimmed(prose, begin, sentence_end(prose, begin, stop))
     return start, start + len(prose[start:end].rstrip(".").rstrip())
 
 

@@ -39,7 +39,7 @@ def read_chain(text: str, vocabulary: Vocabulary) -> Reading:
     prose = form.prose_of(text, tags)
     headings = form.headings(prose)
     problems += form.heading_problems(headings)
-    said = form.conclusion_place(prose, headings)
+    said = form.conclusion_place(prose, headings, tags)
     cues = marks(prose)
     findings, labels = _mentions(prose, cues, vocabulary)
     links = list(relations(_outside(findings, said), labels, prose, cues))
@@ -150,11 +150,13 @@ def _by_heading(
     if said is None:
         return
     starts = [f.start for f in findings]
-    for heading in form.roles(prose, said[0]):
+    roles = form.roles(prose, said[0])
+    stops = [*(role.start() for role in roles), said[0]][1:]
+    for heading, stop in zip(roles, stops, strict=True):
         n = bisect_right(starts, heading.end() - 1)
-        listed = findings[n : n + LIST_CAP]
-        for finding in listed:
-            if finding.start < form.sentence_end(prose, heading.end()):
+        end = form.sentence_end(prose, heading.end(), stop)
+        for finding in findings[n : n + LIST_CAP]:
+            if finding.start < end:
                 for label in sorted(labels):
                     yield Relation(finding.key, label, True, finding.start, said[1])
 

@@ -63,5 +63,5 @@ def knowledge(claims: Sequence[CheckedClaim], *, beyond: int, applies: bool, nam
     if beyond:
         reasons.append(f"{beyond} relations beyond those that count (reward.max_claims), counted as contradicted")
     if not reasons:
-        reasons.append(f"no relation from a finding to a disease is stated: knowledge {NEUTRAL:g}, which is neutral")
+        reasons.append(f"no relation from a stated finding to a disease: knowledge {NEUTRAL:g}, which is neutral")
     return Part(supported / decided if decided else NEUTRAL, tuple(reasons))

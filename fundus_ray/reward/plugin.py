@@ -4,8 +4,8 @@
 
 or `async def` with the same arguments. `reading` is what the chain says (reasoning/reading.py), `evidence` the passages
 found for it; the value is a number in [0, 1], no bool. Types may be left out; those that are written are checked at the
-start. The module is one that Python finds on every machine: installed, in PYTHONPATH, or
-in the folder where the run was started.
+start. The module is one that Python finds on every machine: installed, in PYTHONPATH, or in the folder where the run
+was started.
 """
 
 from __future__ import annotations

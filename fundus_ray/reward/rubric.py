@@ -110,6 +110,7 @@ class Rubric:
             drop_reason=UNSCORABLE,
             started_s=started_s,
             finished_s=time.time(),
+            weights=dict(self._weights),
         )
 
     async def _read(self, group: RolloutGroup) -> list[Read]:
@@ -150,6 +151,7 @@ class Rubric:
             drop_reason=drop_reason,
             started_s=started_s,
             finished_s=time.time(),
+            weights=dict(self._weights),
         )
 
     def _score(self, read: Read, known: Known, sample: Sample, *, custom: Part, masked: str) -> ScoredRollout:

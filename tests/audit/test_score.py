@@ -24,9 +24,17 @@ def sample(
     options: str = "A. normal, B. diabetic retinopathy",
     truth: str = "B",
     findings: str | None = None,
+    question: str = "Q?",
+    task: str | None = None,
 ) -> Sample:
     return sample_of(
-        config or Config(), modality=modality, question="Q?", options=options, truth=truth, findings=findings
+        config or Config(),
+        modality=modality,
+        question=question,
+        options=options,
+        truth=truth,
+        findings=findings,
+        task=task,
     )
 
 
@@ -40,6 +48,10 @@ def sample(
         ("A: one, B: see fig. B. 2, C: three", ("one", "see fig. B. 2", "three")),
         ("A. vitamin A, A. 2 of it, B. vitamin B", ("vitamin A, A. 2 of it", "vitamin B")),
         ("A. one, C. not in order, B. two", ("one, C. not in order", "two")),
+        ("a. normal, b. glaucoma", ("normal", "glaucoma")),
+        ("(a) left; (b) right, B. it is, (c) none", ("left", "right, B. it is", "none")),
+        ("A. vitamins a, b.\nB. none", ("vitamins a, b.", "none")),
+        ("A. none, b. of them, B. all", ("none, b. of them", "all")),
         ("", ()),
     ],
 )
@@ -70,7 +82,14 @@ def test_the_question_becomes_a_sample() -> None:
     [
         ({"modality": "mri"}, "--modality mri is not known; give one of cfp, oct, uwf"),
         ({"truth": "C"}, r"--truth 'C' names none of the options; give a letter of: A\. normal, B\. diabetic"),
-        ({"truth": ""}, "--truth '' names none"),
+        ({"truth": " "}, "--truth is empty; give the right option's letter or text"),
+        ({"truth": "", "options": ""}, "--truth is empty; give the right answer's text, or options"),
+        ({"question": " "}, "--question is empty; give the question"),
+        (
+            {"task": "Count"},
+            "--task 'Count' is not known; give one of modality, structure, laterality, lesion, location, size, count, "
+            "abnormality, diagnosis, grading, or leave it out",
+        ),
         ({"findings": "drusen, blots of ink"}, "--findings: 'blots of ink' is not in the vocabulary"),
     ],
 )
@@ -97,6 +116,30 @@ def test_a_chain_is_scored_with_the_place_of_each_finding(tmp_path: Path) -> Non
     )
     assert {"id", "title", "section", "excerpt", "score"} <= made["evidence"][0].keys()
     assert made["snapshot"]
+
+
+def test_a_task_gives_the_parts_their_meaning_as_in_a_run(tmp_path: Path) -> None:
+    config = load(None, [f"run.dir={tmp_path}"])
+    chain = "<think>Findings: three microaneurysms. Conclusion: <=5.</think><answer>A</answer>"
+    words = {"question": "How many microaneurysms are there?", "options": "A. <=5, B. >5", "truth": "A"}
+    assert score_text(config, sample(**words), chain)["parts"]["consistency"] is None  # type: ignore[arg-type]
+    counted = score_text(config, sample(**words, task="count"), chain)  # type: ignore[arg-type]
+    assert counted["parts"]["consistency"] == 1.0
+
+
+def test_spans_are_places_in_the_text_as_given(tmp_path: Path) -> None:
+    given = f"\n  \t{CHAIN}\n"
+    made = score_text(load(None, [f"run.dir={tmp_path}"]), sample(), given)
+    assert [given[f["start"] : f["end"]] for f in made["findings"]] == ["microaneurysms", "hard exudates", "drusen"]
+    (claim,) = made["claims"]
+    assert given[claim["start"] : claim["end"]].startswith("Microaneurysms indicate")
+    assert made["parts"]["format"] == 1.0
+
+
+def test_the_weights_stand_beside_the_parts(tmp_path: Path) -> None:
+    settings = [f"run.dir={tmp_path}", "reward.format=0.5", "reward.consistency=0", "reward.grounding=0"]
+    weights = score_text(load(None, settings), sample(), CHAIN)["weights"]
+    assert (weights["accuracy"], weights["format"], weights["consistency"], weights["grounding"]) == (1.0, 0.5, 0, 0)
 
 
 def test_a_chain_that_cannot_be_read_is_unparseable_and_scores_zero(tmp_path: Path) -> None:

@@ -83,6 +83,18 @@ def test_a_negation_does_not_reach_across_a_tag() -> None:
         ("there is no abnormality", "normal"),
         ("nothing to say", None),
         ("Conclusion: ", None),
+        ("<think>Conclusion:\ndiabetic retinopathy</think><answer>B</answer>", "diabetic retinopathy"),
+        ("Conclusion:\n\n  AMD.\nTreat soon.", "AMD"),
+        ("Conclusion:\n- AMD\n- glaucoma", "AMD"),
+        ("Conclusion:\n* AMD", "AMD"),
+        ("Conclusion:\n1. AMD. Treat soon.", "AMD"),
+        ("Conclusion:\n2) AMD", "AMD"),
+        ("**Conclusion:**\n\u2022 AMD", "AMD"),
+        ("Conclusion: 0.5 mm.", "0.5 mm"),
+        ("<think>Conclusion:</think>AMD", None),
+        ("<think>Conclusion:\n</think><answer>AMD</answer>", None),
+        ("Conclusion:\nFindings: drusen", None),
+        ("Conclusion:\nRequired: drusen", None),
     ],
 )
 def test_conclusion_follows_its_heading_or_is_the_last_label_not_denied(text: str, conclusion: str | None) -> None:
@@ -242,6 +254,23 @@ def test_roles_of_a_trace_are_relations_to_its_conclusion() -> None:
         ("hard_exudate", "glaucoma", True),
     ]
     assert read(GOOD).relations == ()
+
+
+def test_a_role_ends_at_the_next_heading_where_no_full_stop_ends_it() -> None:
+    reading = read("Required: drusen Supportive: hard exudates Conclusion: AMD with microaneurysms")
+    assert [r.finding for r in reading.relations] == ["drusen", "hard_exudate"]
+    assert {r.label for r in reading.relations} == {"age-related macular degeneration"}
+
+
+def test_a_conclusion_on_its_own_line_is_no_finding() -> None:
+    reading = read("Findings:\nmicroaneurysms\nConclusion:\ndrusen of the disc")
+    assert reading.findings == ("microaneurysm",)
+    assert reading.findings_first
+
+
+def test_a_long_text_of_role_headings_without_a_full_stop_is_read() -> None:
+    # Anything quadratic would take an hour here.
+    assert read("Required: drusen " * 60_000 + "Conclusion: AMD").conclusion == "AMD"
 
 
 def test_a_sentence_that_points_back_takes_the_findings_before_it() -> None:

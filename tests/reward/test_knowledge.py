@@ -165,4 +165,4 @@ def test_reasons_name_each_relation_with_its_verdict() -> None:
         "drusen for it: not found (why)",
         "2 relations beyond those that count (reward.max_claims), counted as contradicted",
     )
-    assert judge([]).reasons == ("no relation from a finding to a disease is stated: knowledge 0.5, which is neutral",)
+    assert judge([]).reasons == ("no relation from a stated finding to a disease: knowledge 0.5, which is neutral",)
