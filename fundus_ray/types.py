@@ -269,7 +269,7 @@ class TrainBatch:
     prompt_lens: NDArray[np.int64]  # [N]
     seq_lens: NDArray[np.int64]  # [N] prompt + completion
     behaviour_logprobs: NDArray[np.float32]  # [N, T] at completion positions, else 0
-    advantages: NDArray[np.float32]  # [N]
+    rewards: NDArray[np.float64]  # [N] total of each rollout; what it is worth is for the learner's algorithm to say
     policy_steps: NDArray[np.int64]  # [N]
     image_index: NDArray[np.int64]  # [N] row -> images
     images: tuple[ImageRef, ...]

@@ -328,7 +328,7 @@ def batch_of(rows: int) -> TrainBatch:
         prompt_lens=ints,
         seq_lens=ints + 1,
         behaviour_logprobs=floats,
-        advantages=floats[:, 0],
+        rewards=np.zeros(rows),
         policy_steps=ints,
         image_index=ints * 0,
         images=(SAMPLE.image,),

@@ -53,7 +53,11 @@ def test_empty_recipe_gives_the_defaults(tmp_path: Path) -> None:
         ("data.source=folder", "one of phantoms, photo, jsonl"),
         ("data.eval_fraction=0", "> 0 and <= 0.9"),
         ("reward.accuracy=-0.1", ">= 0"),
-        ("learner.tis_cap=0.5", ">= 1"),
+        ("learner.algorithm=ppo", "one of grpo, dr_grpo, rloo, reinforce_pp, dapo, gspo, cispo"),
+        ("learner.correction=seq_tis", "one of none, tis, icepop, geometric, decoupled"),
+        ("learner.correction_low=1.5", ">= 0 and <= 1"),
+        ("learner.kl=-1", ">= 0"),
+        ("learner.kl_estimator=k4", "one of k1, k2, k3"),
         ("run.seed=-1", ">= 0 and <= 4.1943e+06"),
     ],
 )
@@ -148,7 +152,12 @@ def test_mistake_in_a_recipe_names_the_recipe(tmp_path: Path) -> None:
         (["policy.path=reader"], "policy.path=reader, but traces.reader is empty"),
         (["policy.path=reader", "traces.reader=tiny", "sft.steps=0"], "must be warmed up; set sft.steps > 0"),
         (["reward.hold_s=240"], "reward.hold_s=240 + reward.timeout_s=60 must be < loop.stall_s=300"),
-        (["learner.correction=none"], "set learner.correction=tis or loop.async_ratio=0"),
+        (
+            ["learner.correction=none"],
+            "set learner.correction=tis or loop.async_ratio=0, or, to study just that, learner",
+        ),
+        (["learner.correction_high=0.5"], "learner.correction_high=0.5 must be >= 1, or 0 for the correction's own"),
+        (["learner.overlong_tokens=64"], "learner.overlong_tokens=64 must be < rollout.max_tokens=64"),
         (["learner.updates_per_batch=33"], "learner.updates_per_batch=33 must be <= loop.groups_per_step=32"),
         (["rollout.max_tokens=512"], "rollout.max_tokens=512 must be < rollout.max_model_len=512"),
         (
@@ -169,6 +178,9 @@ def test_settings_that_do_not_go_together_are_refused_with_a_remedy(settings: li
     "settings",
     [
         ["learner.correction=none", "loop.async_ratio=0"],
+        ["learner.correction=none", "learner.allow_uncorrected=true"],
+        ["learner.correction=geometric", "learner.correction_low=1", "learner.correction_high=1"],
+        ["learner.overlong_tokens=63"],
         ["data.source=photo", "sft.vision_warmup_steps=0"],
         ["sft.steps=0", "loop.steps=0"],
         ["learner.updates_per_batch=32"],
@@ -188,7 +200,25 @@ def test_settings_just_inside_the_rules_are_taken(settings: list[str]) -> None:
     ("settings", "said"),
     [
         (["loop.steps=0", "sft.steps=0", "sft.batch_size=4"], "sft.batch_size has no effect with sft.steps=0"),
-        (["loop.async_ratio=0", "learner.correction=none", "learner.tis_cap=3"], "learner.tis_cap has no effect with"),
+        (
+            ["loop.async_ratio=0", "learner.correction=none", "learner.correction_high=3"],
+            "learner.correction_high has no effect with learner.correction=none",
+        ),
+        (
+            ["learner.correction_low=0.5"],
+            "learner.correction_low has no effect with learner.correction=tis or decoupled",
+        ),
+        (["learner.allow_uncorrected=true"], "has no effect with a learner.correction other than none"),
+        (
+            ["loop.async_ratio=0", "learner.correction=none", "learner.allow_uncorrected=true"],
+            "learner.allow_uncorrected has no effect with loop.async_ratio=0, where no rollout is stale",
+        ),
+        (["learner.kl_estimator=k2"], "learner.kl_estimator has no effect with learner.kl=0"),
+        (
+            ["learner.updates_per_batch=2", "learner.algorithm=rloo", "learner.clip_high=0.3"],
+            "learner.clip_high has no effect with learner.algorithm=rloo",
+        ),
+        (["learner.clip_low=0.1"], "learner.clip_low has no effect with learner.updates_per_batch=1"),
         (["data.eval_fraction=0.1"], "data.eval_fraction has no effect with rendered data; set data.eval_samples"),
         (["rollout.gpu_memory_utilization=0.5"], "has no effect with rollout.gpus=0"),
         (["reward.custom=1"], "reward.custom has no effect with reward.plugin empty"),

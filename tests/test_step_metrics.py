@@ -90,7 +90,7 @@ def batch(*, policy_step: int, policy_steps: list[int]) -> TrainBatch:
         prompt_lens=np.full(n, 2),
         seq_lens=np.full(n, 5),
         behaviour_logprobs=np.zeros((n, 6), dtype=np.float32),
-        advantages=np.zeros(n, dtype=np.float32),
+        rewards=np.zeros(n),
         policy_steps=np.array(policy_steps),
         image_index=np.zeros(n, dtype=np.int64),
         images=(IMAGE,),

@@ -7,6 +7,16 @@
 
 from fundus_ray.config.load import load, to_yaml
 from fundus_ray.config.rules import allowed, check
-from fundus_ray.config.schema import Config, KnowledgeConfig, RewardConfig, documented_fields
+from fundus_ray.config.schema import Config, KnowledgeConfig, LearnerConfig, RewardConfig, documented_fields
 
-__all__ = ["Config", "KnowledgeConfig", "RewardConfig", "allowed", "check", "documented_fields", "load", "to_yaml"]
+__all__ = [
+    "Config",
+    "KnowledgeConfig",
+    "LearnerConfig",
+    "RewardConfig",
+    "allowed",
+    "check",
+    "documented_fields",
+    "load",
+    "to_yaml",
+]

@@ -37,7 +37,37 @@ class _Idle:
 
 _IDLE = (
     _Idle(("sft",), "sft.steps=0, which trains nothing", lambda c: not c.sft.steps, but="sft.steps"),
-    _Idle(("learner.tis_cap",), "learner.correction=none", lambda c: c.learner.correction == "none"),
+    _Idle(
+        ("learner.clip_low", "learner.clip_high"),
+        "learner.algorithm=rloo, which clips nothing",
+        lambda c: c.learner.algorithm == "rloo",
+    ),
+    _Idle(
+        ("learner.clip_low", "learner.clip_high"),
+        "learner.updates_per_batch=1, where every ratio is 1",
+        lambda c: c.learner.updates_per_batch == 1,
+    ),
+    _Idle(("learner.kl_estimator",), "learner.kl=0", lambda c: not c.learner.kl),
+    _Idle(
+        ("learner.correction_low", "learner.correction_high"),
+        "learner.correction=none",
+        lambda c: c.learner.correction == "none",
+    ),
+    _Idle(
+        ("learner.correction_low",),
+        "learner.correction=tis or decoupled, which have an upper bound only",
+        lambda c: c.learner.correction in ("tis", "decoupled"),
+    ),
+    _Idle(
+        ("learner.allow_uncorrected",),
+        "a learner.correction other than none",
+        lambda c: c.learner.correction != "none",
+    ),
+    _Idle(
+        ("learner.allow_uncorrected",),
+        "loop.async_ratio=0, where no rollout is stale",
+        lambda c: not c.loop.async_ratio,
+    ),
     _Idle(
         ("data.train_samples", "data.eval_samples"),
         "data.source=jsonl, which takes every row",
@@ -199,6 +229,31 @@ def _check_reward(c: Config) -> None:
         )
 
 
+def _check_learner(c: Config) -> None:
+    learner = c.learner
+    if c.loop.async_ratio > 0 and learner.correction == "none" and not learner.allow_uncorrected:
+        raise ConfigError(
+            f"loop.async_ratio={c.loop.async_ratio:g} with learner.correction=none trains on stale rollouts "
+            "as if they were fresh; set learner.correction=tis or loop.async_ratio=0, or, to study just that, "
+            "learner.allow_uncorrected=true"
+        )
+    if 0 < learner.correction_high < 1:
+        raise ConfigError(
+            f"learner.correction_high={learner.correction_high:g} must be >= 1, or 0 for the correction's own: a token "
+            "that learner and engine agree on has weight 1"
+        )
+    if learner.overlong_tokens >= c.rollout.max_tokens:
+        raise ConfigError(
+            f"learner.overlong_tokens={learner.overlong_tokens} must be < rollout.max_tokens={c.rollout.max_tokens}: "
+            "else every completion is punished for its length"
+        )
+    if learner.updates_per_batch > c.loop.groups_per_step:
+        raise ConfigError(
+            f"learner.updates_per_batch={learner.updates_per_batch} must be <= "
+            f"loop.groups_per_step={c.loop.groups_per_step}: a mini-batch is at least one group"
+        )
+
+
 def _check_rules(c: Config) -> None:
     _check_knowledge(c.knowledge)
     if c.data.image_px % 28:
@@ -221,16 +276,7 @@ def _check_rules(c: Config) -> None:
             "the folder of a multimodal model"
         )
     _check_models(c)
-    if c.loop.async_ratio > 0 and c.learner.correction == "none":
-        raise ConfigError(
-            f"loop.async_ratio={c.loop.async_ratio:g} with learner.correction=none trains on stale rollouts "
-            "as if they were fresh; set learner.correction=tis or loop.async_ratio=0"
-        )
-    if c.learner.updates_per_batch > c.loop.groups_per_step:
-        raise ConfigError(
-            f"learner.updates_per_batch={c.learner.updates_per_batch} must be <= "
-            f"loop.groups_per_step={c.loop.groups_per_step}: a mini-batch is at least one group"
-        )
+    _check_learner(c)
     if c.rollout.max_tokens >= c.rollout.max_model_len:
         raise ConfigError(
             f"rollout.max_tokens={c.rollout.max_tokens} must be < rollout.max_model_len={c.rollout.max_model_len}: "

@@ -222,14 +222,36 @@ class LearnerConfig:
     gpus: float = _opt(0.0, "GPUs Ray sets aside", low=0.0)
     threads: int = _opt(1, "PyTorch threads (CPU learner)", low=1)
     learning_rate: float = _opt(1e-3, "constant AdamW rate of the adapter", above=0.0)
-    clip_low: float = _opt(0.2, "ratio is clipped below 1 - clip_low", low=0.0, high=1.0)
-    clip_high: float = _opt(0.28, "ratio is clipped above 1 + clip_high (DAPO's clip-higher)", low=0.0)
+    algorithm: str = _opt(
+        "dapo",
+        "advantage, surrogate and mean of the paper of this name. dapo: rewards in units of their group's spread, "
+        "clip-higher, mean over tokens; the rest of DAPO is loop.drop_no_spread and learner.overlong_tokens",
+        choices=("grpo", "dr_grpo", "rloo", "reinforce_pp", "dapo", "gspo", "cispo"),
+    )
+    clip_low: float = _opt(
+        0.0, "ratio is clipped below 1 - clip_low; 0 = the algorithm's own (dapo 0.2)", low=0.0, high=1.0
+    )
+    clip_high: float = _opt(0.0, "ratio is clipped above 1 + clip_high; 0 = the algorithm's own (dapo 0.28)", low=0.0)
+    overlong_tokens: int = _opt(
+        0, "the last tokens before rollout.max_tokens cost reward, at the end 1 (DAPO); 0 = none do", low=0
+    )
+    kl: float = _opt(
+        0.0, "weight of the KL penalty to the reference, the policy without its adapter; 0 = none", low=0.0
+    )
+    kl_estimator: str = _opt("k3", "Schulman's estimators of that KL; k3 is GRPO's", choices=("k1", "k2", "k3"))
     correction: str = _opt(
         "tis",
-        "off-policy correction against behaviour logprobs: token truncated importance sampling, or none",
-        choices=("tis", "none"),
+        "weight w of a token against behaviour logprobs: min(w, high); icepop: 0 outside low..high; geometric: 0 for a "
+        "sequence whose geometric mean is outside low..high; decoupled: 0 above high; none: 1",
+        choices=("none", "tis", "icepop", "geometric", "decoupled"),
     )
-    tis_cap: float = _opt(2.0, "token weights are truncated here", low=1.0)
+    correction_low: float = _opt(
+        0.0, "its lower bound; 0 = the correction's own (icepop 0.5, geometric 0.99)", low=0.0, high=1.0
+    )
+    correction_high: float = _opt(
+        0.0, "its upper bound, >= 1; 0 = its own (tis 2, icepop and decoupled 5, geometric 1.01)", low=0.0
+    )
+    allow_uncorrected: bool = _opt(False, "let stale rollouts be trained on with learner.correction=none")
     updates_per_batch: int = _opt(1, "optimizer steps on each batch (mini-batches of whole groups)", low=1)
     micro_batch_rollouts: int = _opt(64, "rollouts a forward pass", low=1)
     grad_clip: float = _opt(1.0, "largest gradient norm", above=0.0)

@@ -9,6 +9,7 @@ Every group has one image and one entry in `images`, so `image_index` also numbe
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections import Counter
 from collections.abc import Sequence
 
@@ -16,17 +17,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fundus_ray.errors import StalenessError
-from fundus_ray.learner.advantage import group_advantages
 from fundus_ray.types import Rollout, ScoredGroup, TrainBatch
 
 PAD_ID = 0  # never read: rows are cut at seq_lens and attention is causal
 
 
 def pack(groups: Sequence[ScoredGroup], *, policy_step: int, max_lag: int) -> TrainBatch:
-    """The batch that updates version `policy_step`; advantages are relative to each rollout's own group.
+    """The batch that updates version `policy_step`.
 
     Raises StalenessError where a rollout's lag (policy_step - version that wrote it) is not in 0..max_lag, ValueError
-    where a group cannot be trained on (marked untrainable, or log-probabilities that do not match its tokens).
+    where a group cannot be trained on (marked untrainable, log-probabilities that do not match its tokens, a reward
+    that is not finite).
     """
     if not groups:
         raise ValueError("a batch needs at least one group")
@@ -41,7 +42,7 @@ def pack(groups: Sequence[ScoredGroup], *, policy_step: int, max_lag: int) -> Tr
         prompt_lens=np.array([len(prompt) for prompt, _ in rows], dtype=np.int64),
         seq_lens=np.array([len(prompt) + len(r.token_ids) for prompt, r in rows], dtype=np.int64),
         behaviour_logprobs=behaviour,
-        advantages=np.concatenate([group_advantages([s.total for s in g.scored]) for g in groups]),
+        rewards=np.array([s.total for g in groups for s in g.scored], dtype=np.float64),
         policy_steps=np.array([r.policy.step for _, r in rows], dtype=np.int64),
         image_index=group_of_row.astype(np.int64),
         images=tuple(g.group.prompt.sample.image for g in groups),
@@ -67,22 +68,24 @@ def select_rows(batch: TrainBatch, rows: Sequence[int] | NDArray[np.int64]) -> T
         prompt_lens=batch.prompt_lens[index],
         seq_lens=batch.seq_lens[index],
         behaviour_logprobs=batch.behaviour_logprobs[index, :longest],
-        advantages=batch.advantages[index],
+        rewards=batch.rewards[index],
         policy_steps=batch.policy_steps[index],
         image_index=image_index.astype(np.int64),
         images=tuple(batch.images[i] for i in used),
     )
 
 
-def split_groups(batch: TrainBatch, parts: int) -> list[TrainBatch]:
-    """Mini-batches of whole groups in order, their numbers of groups differing by at most one.
+def split_groups(batch: TrainBatch, parts: int) -> list[tuple[NDArray[np.int64], TrainBatch]]:
+    """Mini-batches of whole groups in order, their numbers of groups differing by at most one, each with the numbers of
+    its rows in `batch`.
 
     Raises ValueError where there are fewer groups than parts.
     """
     if not 1 <= parts <= len(batch.images):
         raise ValueError(f"cannot split {len(batch.images)} groups into {parts} mini-batches of whole groups")
     shares = np.array_split(np.arange(len(batch.images)), parts)
-    return [select_rows(batch, np.flatnonzero(np.isin(batch.image_index, share))) for share in shares]
+    rows = [np.flatnonzero(np.isin(batch.image_index, share)) for share in shares]
+    return [(own, select_rows(batch, own)) for own in rows]
 
 
 def _padded(
@@ -105,13 +108,15 @@ def _check_whole(scored: ScoredGroup) -> None:
         raise ValueError(f"{where} is marked as dropped ({scored.drop_reason}) and cannot be trained on")
     if not scored.scored:
         raise ValueError(f"{where} has no rollouts")
-    for i, rollout in enumerate(s.rollout for s in scored.scored):
+    for i, (rollout, total) in enumerate((s.rollout, s.total) for s in scored.scored):
         if len(rollout.token_ids) != len(rollout.logprobs):
             raise ValueError(
                 f"{where}: rollout {i} has {len(rollout.token_ids)} tokens, {len(rollout.logprobs)} log-probabilities"
             )
         if not np.isfinite(rollout.logprobs).all():
             raise ValueError(f"{where}: rollout {i} has a behaviour log-probability that is not finite")
+        if not math.isfinite(total):
+            raise ValueError(f"{where}: rollout {i} has the reward {total}, which is not finite")
 
 
 def _check_lags(groups: Sequence[ScoredGroup], *, policy_step: int, max_lag: int) -> None:

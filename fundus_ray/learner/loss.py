@@ -1,64 +1,57 @@
-"""The policy loss: clipped surrogate, token-level mean, truncated importance sampling against the behaviour policy.
+"""The policy loss: an algorithm's surrogate, weighted against staleness, held near the reference.
 
-In: log-probabilities [N, T] of three policies at completion positions. Out: a scalar loss, and sums for metrics.
+In: log-probabilities [N, T] of up to four policies at completion positions. Out: a scalar loss, and sums for metrics.
 All arithmetic is in float32, whatever the network's dtype.
 
-Three policies (as in decoupled PPO, arXiv 2505.24298): `behaviour` wrote the tokens (an engine, perhaps versions ago),
-`old` is the learner before this batch's first update, the current one has the gradient. `old / behaviour` corrects for
-staleness and for the difference between engine and learner; `current / old` is what the clip holds near 1.
+The policies: `behaviour` wrote the tokens (an engine, perhaps versions ago), `old` is the learner before this batch's
+first update, the current one has the gradient, `reference` is the policy with its adapter switched off.
+`old / behaviour` corrects for staleness and for the difference between engine and learner (correction.py);
+`current / old` is what a clip holds near 1 (surrogate.py); `current / reference` is what the KL penalty holds (kl.py).
 """
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from fundus_ray.config import LearnerConfig
+from fundus_ray.learner.aggregation import BatchTotals
+from fundus_ray.learner.algorithm import ALGORITHMS, Algorithm
+from fundus_ray.learner.correction import CORRECTIONS, Correction
+from fundus_ray.learner.kl import KL_ESTIMATORS
+from fundus_ray.learner.mismatch import TokenSums, token_sums
+from fundus_ray.learner.surrogate import Clip
+
 LOG_RATIO_LIMIT = 20.0  # exp of more says nothing and would overflow the sums
 
 
 @dataclass(frozen=True, slots=True)
-class TokenSums:
-    """Sums over completion tokens, which add up over micro-batches (the maximum excepted) and give the metrics."""
+class LossSettings:
+    """`learner.*` as functions and numbers, each 0 that stands for a default replaced by it."""
 
-    tokens: float = 0.0
-    clipped: float = 0.0
-    truncated: float = 0.0
-    abs_mismatch: float = 0.0  # |old - behaviour|, nats
-    ratio: float = 0.0  # old / behaviour, not truncated
-    ratio_squared: float = 0.0
-    ratio_max: float = 0.0
+    algorithm: Algorithm
+    clip: Clip
+    correction: Correction
+    correction_low: float
+    correction_high: float
+    kl: float
+    kl_estimator: Callable[[Tensor], Tensor]
 
-    def merge(self, other: TokenSums) -> TokenSums:
-        """Both micro-batches together."""
-        return TokenSums(
-            tokens=self.tokens + other.tokens,
-            clipped=self.clipped + other.clipped,
-            truncated=self.truncated + other.truncated,
-            abs_mismatch=self.abs_mismatch + other.abs_mismatch,
-            ratio=self.ratio + other.ratio,
-            ratio_squared=self.ratio_squared + other.ratio_squared,
-            ratio_max=max(self.ratio_max, other.ratio_max),
+    @classmethod
+    def of(cls, learner: LearnerConfig) -> LossSettings:
+        algorithm, correction = ALGORITHMS[learner.algorithm], CORRECTIONS[learner.correction]
+        return cls(
+            algorithm=algorithm,
+            clip=Clip(learner.clip_low or algorithm.clip.low, learner.clip_high or algorithm.clip.high),
+            correction=correction,
+            correction_low=learner.correction_low or correction.low,
+            correction_high=learner.correction_high or correction.high,
+            kl=learner.kl,
+            kl_estimator=KL_ESTIMATORS[learner.kl_estimator],
         )
-
-    def metrics(self) -> dict[str, float]:
-        """Shares and means over the tokens; empty where there were none.
-
-        clip_share: tokens whose gradient the clip stopped. tis_share: tokens whose weight was truncated.
-        mismatch/ess: effective sample size (sum w)^2 / sum w^2 of the untruncated weights, per token.
-        """
-        if not self.tokens:
-            return {}
-        return {
-            "clip_share": self.clipped / self.tokens,
-            "tis_share": self.truncated / self.tokens,
-            "mismatch/logprob_abs": self.abs_mismatch / self.tokens,
-            "mismatch/ratio_mean": self.ratio / self.tokens,
-            "mismatch/ratio_max": self.ratio_max,
-            "mismatch/ess": self.ratio**2 / self.ratio_squared / self.tokens if self.ratio_squared else 0.0,
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,62 +67,49 @@ def policy_loss(
     *,
     old_logprobs: Tensor,
     behaviour_logprobs: Tensor,
+    reference_logprobs: Tensor | None,
     advantages: Tensor,
     mask: Tensor,
-    total_tokens: int,
-    clip_low: float,
-    clip_high: float,
-    correction: str,
-    tis_cap: float,
+    totals: BatchTotals,
+    settings: LossSettings,
 ) -> LossOutput:
-    """L = - (1 / total_tokens) sum_t w_t min(rho_t A, clip(rho_t, 1 - clip_low, 1 + clip_high) A).
+    """L = - aggregation_t(w_t gain_t - kl KL_t).
 
-    rho_t = pi(t) / pi_old(t); w_t = min(pi_old(t) / pi_behaviour(t), tis_cap) without gradient, or 1 where `correction`
-    is "none". logprobs, old_logprobs, behaviour_logprobs [N, T] in nats; advantages [N]; mask [N, T] bool, true at
-    completion tokens (what stands elsewhere is never read). `total_tokens`: completion tokens of the whole optimizer
-    step's batch, so that micro-batches need no rescaling. With one update a batch, pass `logprobs.detach()` as old.
+    Log-probabilities [N, T] in nats, `reference_logprobs` None where settings.kl is 0; advantages [N]; mask [N, T]
+    bool, true at completion tokens (what stands elsewhere is never read). `totals` are of the whole optimizer step's
+    batch, so that micro-batches need no rescaling. With one update a batch, pass `logprobs.detach()` as old.
 
-    The clipped surrogate is PPO's (arXiv 1707.06347); the separate upper bound, and the mean over all tokens of the
-    batch rather than over sequences, are DAPO's (arXiv 2503.14476); the truncated token weight is that of Yao et al.
-    2025, "Your Efficient RL Framework Secretly Brings You Off-Policy RL Training".
-    Raises ValueError on an unknown correction, FloatingPointError where a log-probability is not finite.
+    w_t comes of the correction, gain_t and the aggregation of the algorithm, KL_t of the estimator: their sources stand
+    there. Raises FloatingPointError where a log-probability is not finite.
     """
-    if correction not in ("tis", "none"):
-        raise ValueError(f"correction={correction!r} must be tis or none")
-    assert total_tokens > 0
-    rho = _ratio(logprobs, old_logprobs.detach(), mask)
-    behaviour_ratio = _ratio(old_logprobs.detach(), behaviour_logprobs.detach(), mask)
-    weights = behaviour_ratio.clamp(max=tis_cap) if correction == "tis" else torch.ones_like(behaviour_ratio)
-    a = advantages.float().unsqueeze(1)
-    gain = torch.minimum(rho * a, rho.clamp(1.0 - clip_low, 1.0 + clip_high) * a)
-    loss = -(weights * gain * mask).sum() / total_tokens
+    old = old_logprobs.detach()
+    log_rho = _log_ratio(logprobs, old, mask).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
+    mismatch = _log_ratio(old, behaviour_logprobs.detach(), mask)
+    log_w = mismatch.clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
+    weights = settings.correction.weigh(log_w, mask, settings.correction_low, settings.correction_high)
+    gain = settings.algorithm.surrogate(
+        torch.where(mask, logprobs.float(), 0.0), log_rho, mask, advantages.float().unsqueeze(1), settings.clip
+    )
+    terms, kl = weights.value * gain.value, None
+    if reference_logprobs is not None:
+        d = _log_ratio(logprobs, reference_logprobs.detach(), mask).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
+        kl = settings.kl_estimator(d)
+        terms = terms - settings.kl * kl
+    loss = -settings.algorithm.aggregation(terms, mask, totals)
     with torch.no_grad():
-        stopped = ((a > 0) & (rho > 1.0 + clip_high)) | ((a < 0) & (rho < 1.0 - clip_low))
-        truncated = behaviour_ratio > tis_cap if correction == "tis" else torch.zeros_like(mask)
-        mismatch = torch.where(mask, (old_logprobs - behaviour_logprobs).float().abs(), 0.0)
-        sums = _token_sums(mask, stopped=stopped, truncated=truncated, mismatch=mismatch, ratio=behaviour_ratio)
+        sums = token_sums(
+            mask,
+            mismatch=mismatch,
+            log_w=log_w,
+            clipped=gain.clipped,
+            truncated=weights.truncated,
+            masked=weights.masked,
+            kl=kl,
+        )
     return LossOutput(loss=loss, sums=sums)
 
 
-def _ratio(logprobs: Tensor, base: Tensor, mask: Tensor) -> Tensor:
-    """exp(logprobs - base) at completion tokens, 1 elsewhere."""
-    # Masked before exp, not after: 0 * inf would be NaN in the gradient.
-    difference = torch.where(mask, logprobs.float() - base.float(), 0.0)
-    return difference.clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT).exp()
-
-
-def _token_sums(mask: Tensor, *, stopped: Tensor, truncated: Tensor, mismatch: Tensor, ratio: Tensor) -> TokenSums:
-    w = ratio * mask
-    values = [
-        mask.sum(),
-        (stopped & mask).sum(),
-        (truncated & mask).sum(),
-        mismatch.sum(),
-        w.sum(),
-        (w * w).sum(),
-        w.max(),
-    ]
-    sums = torch.stack([v.double() for v in values]).tolist()  # one transfer from the device
-    if not all(math.isfinite(v) for v in sums):
-        raise FloatingPointError(f"log-probabilities of the batch are not finite: token sums {sums}")
-    return TokenSums(*sums)
+def _log_ratio(logprobs: Tensor, base: Tensor, mask: Tensor) -> Tensor:
+    """logprobs - base at completion tokens, 0 elsewhere."""
+    # Masked before any exp, not after: 0 * inf would be NaN in the gradient.
+    return torch.where(mask, logprobs.float() - base.float(), 0.0)

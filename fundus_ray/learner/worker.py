@@ -2,31 +2,40 @@
 
 In: train batches. Out: step results, published adapters, checkpoints. The runtime wraps this class as a Ray actor.
 
-    update: images once a group -> log-probabilities, prompt once a group -> policy loss -> AdamW on the adapter
+    update: rewards -> advantages
+            images once a group -> log-probabilities, prompt once a group -> policy loss -> AdamW on the adapter
 """
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fundus_ray.config import Config
 from fundus_ray.data.images import read_pixels
 from fundus_ray.errors import DeliveryError
+from fundus_ray.learner.advantage import Advantages
+from fundus_ray.learner.aggregation import BatchTotals
 from fundus_ray.learner.batch import completion_tokens, split_groups
-from fundus_ray.learner.loss import TokenSums, policy_loss
+from fundus_ray.learner.loss import LossSettings, policy_loss
+from fundus_ray.learner.mismatch import TokenSums
+from fundus_ray.learner.overlong import overlong_penalty
 from fundus_ray.obs.log_file import redirect_output
 from fundus_ray.policy.adapter import load_published, publish, restore, write_files
-from fundus_ray.policy.load import load_policy, with_adapter
+from fundus_ray.policy.load import adapter_off, load_policy, with_adapter
 from fundus_ray.policy.logprobs import ImageFeatures, TokenLogprobs, encode_images, text_logprobs
 from fundus_ray.policy.packed import group_logprobs
 from fundus_ray.types import PolicyVersion, PublishedAdapter, StepResult, TrainBatch
 
+log = logging.getLogger(__name__)
+ALL_MASKED = 0.999  # share of masked tokens from which on a correction leaves nothing to learn from
 OPTIMIZER_FILE = "optimizer.pt"
 ADAPTER_FOLDER = "adapter"
 
@@ -39,6 +48,7 @@ class LearnerWorker:
             redirect_output(log_path)
         torch.set_num_threads(config.learner.threads)
         self._config = config
+        self._loss = LossSettings.of(config.learner)
         device = "cuda" if config.learner.gpus else "cpu"
         base = load_policy(model_path, dtype=config.policy.dtype, device=device)
         self._policy = with_adapter(
@@ -49,22 +59,28 @@ class LearnerWorker:
             self._parameters, lr=config.learner.learning_rate, betas=(0.9, 0.95), weight_decay=0.0
         )
         self._step = 0
+        self._warned = False
 
     def update(self, batch: TrainBatch) -> StepResult:
         """`updates_per_batch` optimizer steps on the batch; the version counts up by one."""
         started = time.perf_counter()
         sums, entropy = TokenSums(), 0.0
-        metrics: dict[str, float] = {"loss": 0.0, "grad_norm": 0.0}
+        advantages, shaping = self._advantages(batch)
+        metrics = {"loss": 0.0, "grad_norm": 0.0, **shaping}
         parts = split_groups(batch, self._config.learner.updates_per_batch)
-        old = [self._old_logprobs(part) for part in parts] if len(parts) > 1 else [None]
-        for part, old_logprobs in zip(parts, old, strict=True):
-            loss, part_sums, part_entropy, norm = self._optimise(part, old_logprobs)
+        old = [self._old_logprobs(part) for _, part in parts] if len(parts) > 1 else [None]
+        for (rows, part), old_logprobs in zip(parts, old, strict=True):
+            loss, part_sums, part_entropy, norm = self._optimise(part, advantages[rows], old_logprobs)
             sums, entropy = sums.merge(part_sums), entropy + part_entropy
             metrics["loss"] += loss / len(parts)
             metrics["grad_norm"] += norm / len(parts)
         self._step = batch.policy_step + 1
         metrics["entropy"] = entropy / completion_tokens(batch)
-        return StepResult(step=self._step, seconds=time.perf_counter() - started, metrics={**metrics, **sums.metrics()})
+        if self._loss.kl:
+            metrics["kl"] = sums.kl / sums.tokens
+        metrics |= sums.metrics()
+        self._warn_of_masks(metrics["masked_share"])
+        return StepResult(step=self._step, seconds=time.perf_counter() - started, metrics=metrics)
 
     def publish(self) -> tuple[PolicyVersion, PublishedAdapter]:
         """The version as it is now: its name for the driver, its bytes for the engines."""
@@ -91,24 +107,44 @@ class LearnerWorker:
         self._optimizer.load_state_dict(state["optimizer"])
         self._step = int(state["step"])
 
-    def _optimise(self, batch: TrainBatch, old_logprobs: Tensor | None) -> tuple[float, TokenSums, float, float]:
+    def _advantages(self, batch: TrainBatch) -> tuple[Advantages, dict[str, float]]:
+        """[N], over the whole batch before it is split; and metrics of what overlong completions paid."""
+        penalty = overlong_penalty(
+            batch.seq_lens - batch.prompt_lens,
+            max_tokens=self._config.rollout.max_tokens,
+            overlong_tokens=self._config.learner.overlong_tokens,
+        )
+        advantages = self._loss.algorithm.advantage(batch.rewards + penalty, batch.image_index)
+        if not self._config.learner.overlong_tokens:
+            return advantages, {}
+        paid = {"overlong/penalty_mean": float(penalty.mean()), "overlong/share": float((penalty < 0).mean())}
+        return advantages, paid
+
+    def _optimise(
+        self, batch: TrainBatch, advantages: Advantages, old_logprobs: Tensor | None
+    ) -> tuple[float, TokenSums, float, float]:
         """One optimizer step: (loss, token sums, summed entropy in nats, gradient norm)."""
-        learner = self._config.learner
+        learner, device = self._config.learner, self._policy.device
+        totals = BatchTotals(
+            tokens=completion_tokens(batch),
+            sequences=len(batch.seq_lens),
+            max_tokens=self._config.rollout.max_tokens,
+        )
         loss, sums, entropy = 0.0, TokenSums(), 0.0
         for rows, micro in _micro_batches(batch, rollouts=learner.micro_batch_rollouts):
-            out = self._logprobs(micro)
+            features = self._features(micro)
+            reference = self._reference_logprobs(micro, features) if self._loss.kl else None
+            out = self._logprobs(micro, features)
             width = micro.token_ids.shape[1]
             part = policy_loss(
                 out.logprobs,
                 old_logprobs=out.logprobs.detach() if old_logprobs is None else old_logprobs[rows, :width],
-                behaviour_logprobs=torch.from_numpy(micro.behaviour_logprobs).to(self._policy.device),
-                advantages=torch.from_numpy(micro.advantages).to(self._policy.device),
+                behaviour_logprobs=torch.from_numpy(micro.behaviour_logprobs).to(device),
+                reference_logprobs=reference,
+                advantages=torch.from_numpy(advantages[rows]).to(device),
                 mask=out.mask,
-                total_tokens=completion_tokens(batch),
-                clip_low=learner.clip_low,
-                clip_high=learner.clip_high,
-                correction=learner.correction,
-                tis_cap=learner.tis_cap,
+                totals=totals,
+                settings=self._loss,
             )
             part.loss.backward()  # type: ignore[no-untyped-call]
             loss += float(part.loss.detach())
@@ -121,7 +157,7 @@ class LearnerWorker:
         self._optimizer.zero_grad(set_to_none=True)
         return loss, sums, entropy, norm
 
-    def _logprobs(self, batch: TrainBatch) -> TokenLogprobs:
+    def _logprobs(self, batch: TrainBatch, features: ImageFeatures) -> TokenLogprobs:
         device = self._policy.device
         return group_logprobs(
             self._policy,
@@ -129,7 +165,7 @@ class LearnerWorker:
             prompt_lens=torch.from_numpy(batch.prompt_lens).to(device),
             seq_lens=torch.from_numpy(batch.seq_lens).to(device),
             group_of_row=torch.from_numpy(batch.image_index),
-            features=self._features(batch),
+            features=features,
             temperature=self._config.rollout.temperature,
         )
 
@@ -138,8 +174,26 @@ class LearnerWorker:
         out = torch.zeros(batch.token_ids.shape, device=self._policy.device)
         for rows, micro in _micro_batches(batch, rollouts=self._config.learner.micro_batch_rollouts):
             with torch.no_grad():
-                out[rows, : micro.token_ids.shape[1]] = self._logprobs(micro).logprobs
+                out[rows, : micro.token_ids.shape[1]] = self._logprobs(micro, self._features(micro)).logprobs
         return out
+
+    def _reference_logprobs(self, batch: TrainBatch, features: ImageFeatures) -> Tensor:
+        """[N, T] under the policy that RL started from."""
+        with torch.no_grad(), adapter_off(self._policy):
+            return self._logprobs(batch, features).logprobs
+
+    def _warn_of_masks(self, share: float) -> None:
+        """Once a run: an update of masked tokens is one of the optimizer's momentum alone."""
+        if share < ALL_MASKED or self._warned:
+            return
+        self._warned = True
+        log.warning(
+            "learner.correction=%s left out %.1f %% of the tokens of update %d: nothing is learned from them; widen "
+            "learner.correction_low and learner.correction_high, or lower loop.async_ratio or learner.learning_rate",
+            self._config.learner.correction,
+            100 * share,
+            self._step,
+        )
 
     def _features(self, batch: TrainBatch) -> ImageFeatures:
         """Once an image: the vision tower is frozen."""
@@ -147,11 +201,8 @@ class LearnerWorker:
             return encode_images(self._policy, [read_pixels(ref) for ref in batch.images])
 
 
-def _micro_batches(batch: TrainBatch, *, rollouts: int) -> Iterator[tuple[Tensor, TrainBatch]]:
+def _micro_batches(batch: TrainBatch, *, rollouts: int) -> Iterator[tuple[NDArray[np.int64], TrainBatch]]:
     """Whole groups, about `rollouts` rows each, with the rows' numbers in `batch`."""
     group_size = max(1, len(batch.seq_lens) // len(batch.images))
     parts = max(1, len(batch.images) * group_size // max(group_size, rollouts))
-    start = 0
-    for micro in split_groups(batch, parts):
-        yield torch.arange(start, start + len(micro.seq_lens)), micro
-        start += len(micro.seq_lens)
+    yield from split_groups(batch, parts)

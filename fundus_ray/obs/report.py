@@ -43,6 +43,7 @@ SHOWN_CONFIG = (
     ("rollout workers", "rollout.workers"),
     ("reward workers", "reward.workers"),
     ("asynchronous ratio", "loop.async_ratio"),
+    ("algorithm", "learner.algorithm"),
     ("off-policy correction", "learner.correction"),
     ("learning rate", "learner.learning_rate"),
     ("seed", "run.seed"),

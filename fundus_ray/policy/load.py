@@ -5,7 +5,8 @@ In: a checkpoint folder. Out: `PolicyModel`, which the other modules of this fol
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,13 @@ def with_adapter(policy: PolicyModel, *, rank: int, alpha: int, seed: int) -> Po
     )
     model = get_peft_model(policy.model, config)
     return PolicyModel(model=model, processor=policy.processor, device=policy.device)
+
+
+@contextmanager
+def adapter_off(policy: PolicyModel) -> Iterator[None]:
+    """Within it `policy` (after `with_adapter`) is its base weights: the policy that RL started from."""
+    with policy.model.disable_adapter():
+        yield
 
 
 def prompt_text(processor: Any, prompt: Prompt) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -107,7 +108,7 @@ def test_rows_are_prompt_then_completion_padded_on_the_right() -> None:
         [[0, 0, -0.11, -0.12, -0.13], [0, 0, -0.14, 0, 0], [0, 0, 0, -0.15, 0], [0, 0, 0, -0.16, -0.17]],
         rtol=1e-6,
     )
-    np.testing.assert_allclose(batch.advantages, [1.0, -1.0, 0.0, 0.0], atol=3e-4)
+    assert batch.rewards.tolist() == [1.0, 0.0, 0.5, 0.5]
     assert batch.policy_steps.tolist() == [3, 3, 4, 4]
     assert batch.image_index.tolist() == [0, 0, 1, 1]
     assert [image.path for image in batch.images] == ["10.png", "11.png"]
@@ -119,7 +120,8 @@ def test_arrays_have_the_types_of_the_record() -> None:
     batch = pack([FIRST, SECOND], policy_step=4, max_lag=1)
     ints = (batch.token_ids, batch.prompt_lens, batch.seq_lens, batch.policy_steps, batch.image_index)
     assert {a.dtype for a in ints} == {np.dtype(np.int64)}
-    assert {a.dtype for a in (batch.behaviour_logprobs, batch.advantages)} == {np.dtype(np.float32)}
+    assert batch.behaviour_logprobs.dtype == np.dtype(np.float32)
+    assert batch.rewards.dtype == np.dtype(np.float64)
 
 
 def test_group_older_than_the_bound_is_refused_with_all_numbers() -> None:
@@ -153,6 +155,12 @@ def test_tokens_without_their_logprobs_are_refused() -> None:
         pack([broken], policy_step=4, max_lag=1)
 
 
+def test_reward_that_is_not_finite_is_refused_with_its_group() -> None:
+    broken = group(10, prompt=(1,), completions=[(2,), (3,)], rewards=[1.0, math.nan], version=4)
+    with pytest.raises(ValueError, match="group 10 of rollout-0: rollout 1 has the reward nan, which is not finite"):
+        pack([broken], policy_step=4, max_lag=1)
+
+
 def test_selected_rows_lose_unused_padding_and_images() -> None:
     part = select_rows(pack([FIRST, SECOND], policy_step=4, max_lag=1), [2, 1])
     assert part.token_ids.tolist() == [[3, 4, 5, 15], [1, 2, 14, 0]]
@@ -160,12 +168,14 @@ def test_selected_rows_lose_unused_padding_and_images() -> None:
     only_second = select_rows(pack([FIRST, SECOND], policy_step=4, max_lag=1), [3])
     assert [image.path for image in only_second.images] == ["11.png"]
     assert only_second.image_index.tolist() == [0]
-    assert only_second.advantages.tolist() == [0.0]
+    assert only_second.rewards.tolist() == [0.5]
 
 
 def test_mini_batches_hold_whole_groups_and_lose_none() -> None:
     groups = [group(i, prompt=(i,), completions=[(1,), (2,)], rewards=[0.0, 1.0]) for i in range(5)]
-    parts = split_groups(pack(groups, policy_step=0, max_lag=0), 2)
+    split = split_groups(pack(groups, policy_step=0, max_lag=0), 2)
+    assert [rows.tolist() for rows, _ in split] == [[0, 1, 2, 3, 4, 5], [6, 7, 8, 9]]
+    parts = [part for _, part in split]
     assert [[image.path for image in part.images] for part in parts] == [
         ["0.png", "1.png", "2.png"],
         ["3.png", "4.png"],

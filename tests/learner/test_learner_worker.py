@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +12,27 @@ import pytest
 import torch
 
 from fundus_ray.config import Config, load
+from fundus_ray.learner.advantage import EPS
+from fundus_ray.learner.algorithm import ALGORITHMS
 from fundus_ray.learner.worker import LearnerWorker
 from fundus_ray.policy.load import expand_image_token, load_processor, prompt_text
 from fundus_ray.reasoning.prompt import build_prompt
 from fundus_ray.types import Sample, TrainBatch
+
+UNIT = 0.5 / (0.5 + EPS)  # advantage of a right rollout in a group of one right and one wrong
+# What w and the advantages of the groups (1, 0) and (1, 0) make of a fresh policy, whose ratios are 1. Rows of a group
+# have 3 tokens and 2, the second group's weights are w. Token mean: (3 - 2) A + w (3 - 2) A over 10 tokens. Sequence
+# mean: 0, as good and bad cancel. Sum over 4 sequences, without and with the constant 64 below it.
+LOSSES: dict[str, Callable[[float], float]] = {
+    "grpo": lambda w: 0.0,
+    "dr_grpo": lambda w: -0.5 * (1 + w) / (4 * 64),
+    "rloo": lambda w: -1.0 * (1 + w) / 4,
+    "reinforce_pp": lambda w: -UNIT * (1 + w) / 10,
+    "dapo": lambda w: -UNIT * (1 + w) / 10,
+    "gspo": lambda w: 0.0,
+}
+# Every token of the second group is ten times likelier now than when it was written.
+WEIGHTS = {"none": 1.0, "tis": 2.0, "icepop": 0.0, "geometric": 0.0, "decoupled": 0.0}
 
 
 def batch_of(tiny_policy: Path, samples: tuple[Sample, ...], *, learner: LearnerWorker | None = None) -> TrainBatch:
@@ -33,7 +53,7 @@ def batch_of(tiny_policy: Path, samples: tuple[Sample, ...], *, learner: Learner
         prompt_lens=np.array(prompts),
         seq_lens=np.array([len(r) for r in rows]),
         behaviour_logprobs=np.zeros(token_ids.shape, dtype=np.float32),
-        advantages=np.array([1, -1, 1, -1], dtype=np.float32),
+        rewards=np.array([1.0, 0.0, 1.0, 0.0]),
         policy_steps=np.zeros(4, dtype=np.int64),
         image_index=np.array([0, 0, 1, 1]),
         images=tuple(s.image for s in samples[:2]),
@@ -41,8 +61,12 @@ def batch_of(tiny_policy: Path, samples: tuple[Sample, ...], *, learner: Learner
     )
     if learner is None:
         return batch
-    behaviour = learner._logprobs(batch).logprobs.detach().numpy()  # as a perfect engine would have reported them
-    return TrainBatch(**{f: getattr(batch, f) for f in batch.__slots__} | {"behaviour_logprobs": behaviour})
+    # As a perfect engine would have reported them.
+    return dataclasses.replace(batch, behaviour_logprobs=logprobs_of(learner, batch).numpy())
+
+
+def logprobs_of(learner: LearnerWorker, batch: TrainBatch) -> torch.Tensor:
+    return learner._logprobs(batch, learner._features(batch)).logprobs.detach()
 
 
 @pytest.fixture
@@ -52,7 +76,7 @@ def config() -> Config:
 
 def scores(learner: LearnerWorker, batch: TrainBatch) -> list[float]:
     with torch.no_grad():
-        return [float(v) for v in learner._logprobs(batch).logprobs.sum(1)]
+        return [float(v) for v in logprobs_of(learner, batch).sum(1)]
 
 
 def test_a_step_makes_good_completions_likelier_and_moves_the_adapter_alone(
@@ -69,8 +93,9 @@ def test_a_step_makes_good_completions_likelier_and_moves_the_adapter_alone(
     assert result.step == 1
     assert result.metrics["mismatch/logprob_abs"] == pytest.approx(0, abs=1e-6)
     assert result.metrics["mismatch/ess"] == pytest.approx(1, abs=1e-5)
-    # Fresh policy, ratios 1: loss = -(3*1 - 2*1 + 3*1 - 2*1) / 10 tokens.
-    assert result.metrics["loss"] == pytest.approx(-0.2, abs=1e-5)
+    # Fresh policy, ratios 1, advantages +-UNIT: loss = -(3 - 2 + 3 - 2) UNIT / 10 tokens.
+    assert result.metrics["loss"] == pytest.approx(-0.2 * UNIT, abs=1e-5)
+    assert "kl" not in result.metrics
     for name, value in frozen.items():
         assert torch.equal(dict(learner._policy.model.named_parameters())[name], value), name
 
@@ -83,6 +108,84 @@ def test_two_updates_a_batch_clip_against_the_policy_before_the_first(
     result = learner.update(batch_of(tiny_policy, samples, learner=learner))
     assert result.metrics["mismatch/logprob_abs"] == pytest.approx(0, abs=1e-6)  # old stays what it was at the start
     assert result.metrics["clip_share"] > 0  # so large a first update leaves the second one beyond the clip
+
+
+@pytest.mark.parametrize("correction", sorted(WEIGHTS))
+@pytest.mark.parametrize("algorithm", sorted(ALGORITHMS))
+def test_every_algorithm_learns_under_every_correction(
+    tiny_policy: Path, samples: tuple[Sample, ...], algorithm: str, correction: str
+) -> None:
+    settings = ["policy.lora_rank=4", "learner.learning_rate=0.01", "learner.micro_batch_rollouts=2"]
+    forced = ["learner.allow_uncorrected=true"] if correction == "none" else []
+    named = [f"learner.algorithm={algorithm}", f"learner.correction={correction}"]
+    learner = LearnerWorker(load(None, [*settings, *named, *forced]), str(tiny_policy), "")
+    batch = batch_of(tiny_policy, samples, learner=learner)
+    stale = batch.behaviour_logprobs - np.log(10) * (batch.image_index == 1)[:, None]
+    batch = dataclasses.replace(batch, behaviour_logprobs=stale.astype(np.float32))
+    before = logprobs_of(learner, batch)
+    result = learner.update(batch)
+    change = (logprobs_of(learner, batch) - before).sum(1).tolist()
+    assert change[0] > 0 > change[1]
+    w = WEIGHTS[correction]
+    # CISPO's value is sum w A log pi over 10 tokens, not a number of ratios.
+    signed = np.array([UNIT, -UNIT, w * UNIT, -w * UNIT]) * before.sum(1).numpy()
+    expected = -signed.sum() / 10 if algorithm == "cispo" else LOSSES[algorithm](w)
+    assert result.metrics["loss"] == pytest.approx(expected, abs=1e-5)
+    assert result.metrics["truncated_share"] == (0.5 if correction == "tis" else 0.0)
+    assert result.metrics["masked_share"] == (0.5 if w == 0 else 0.0)
+    assert result.metrics["clip_share"] == 0.0
+    assert result.metrics["mismatch/ratio_mean"] == pytest.approx(5.5, rel=1e-4)  # five tokens of 1, five of 10
+
+
+def test_kl_penalty_holds_the_policy_near_the_one_that_rl_started_from(
+    tiny_policy: Path, samples: tuple[Sample, ...]
+) -> None:
+    config = load(
+        None, ["policy.lora_rank=4", "learner.learning_rate=0.01", "learner.kl=0.1", "learner.kl_estimator=k2"]
+    )
+    learner = LearnerWorker(config, str(tiny_policy), "")
+    batch = batch_of(tiny_policy, samples, learner=learner)
+    started_from = logprobs_of(learner, batch)
+    assert learner.update(batch).metrics["kl"] == pytest.approx(0, abs=1e-9)
+    moved = logprobs_of(learner, batch)
+    reference = learner._reference_logprobs(batch, learner._features(batch))
+    torch.testing.assert_close(reference, started_from)
+    torch.testing.assert_close(logprobs_of(learner, batch), moved)  # the adapter is on again
+    # k2 of the ten completion tokens, from log-probabilities taken outside the update.
+    by_hand = float((moved - started_from).square().sum()) / 2 / 10
+    assert learner.update(batch).metrics["kl"] == pytest.approx(by_hand, rel=1e-4)
+    assert by_hand > 1e-4
+    # Equal rewards leave the penalty alone to learn from.
+    flat = dataclasses.replace(batch, rewards=np.ones(4))
+    distances = [learner.update(flat).metrics["kl"] for _ in range(12)]
+    assert distances[-1] < distances[0] / 2
+
+
+def test_overlong_completions_pay_before_the_advantages_are_made(
+    tiny_policy: Path, samples: tuple[Sample, ...]
+) -> None:
+    # Lengths 3 and 2 of at most 4, of which the last 2 cost: penalties -1/2 and 0. All were right, so the rewards 1/2
+    # and 1 of each group make advantages -+0.25 / (0.25 + EPS).
+    config = load(None, ["policy.lora_rank=4", "rollout.max_tokens=4", "learner.overlong_tokens=2"])
+    learner = LearnerWorker(config, str(tiny_policy), "")
+    batch = dataclasses.replace(batch_of(tiny_policy, samples, learner=learner), rewards=np.ones(4))
+    metrics = learner.update(batch).metrics
+    assert (metrics["overlong/penalty_mean"], metrics["overlong/share"]) == (-0.25, 0.5)
+    # -(-3 + 2 - 3 + 2) A / 10 tokens.
+    assert metrics["loss"] == pytest.approx(0.2 * 0.25 / (0.25 + EPS), abs=1e-5)
+
+
+def test_a_correction_that_leaves_nothing_is_said_once(
+    tiny_policy: Path, samples: tuple[Sample, ...], caplog: pytest.LogCaptureFixture
+) -> None:
+    config = load(None, ["policy.lora_rank=4", "learner.correction=geometric"])
+    learner = LearnerWorker(config, str(tiny_policy), "")
+    batch = batch_of(tiny_policy, samples)  # behaviour log-probabilities of 0: far from any policy's
+    with caplog.at_level(logging.WARNING):
+        shares = [learner.update(batch).metrics["masked_share"] for _ in range(2)]
+    assert shares == [1.0, 1.0]
+    (record,) = caplog.records
+    assert record.getMessage().startswith("learner.correction=geometric left out 100.0 % of the tokens of update 1: ")
 
 
 def test_a_checkpoint_brings_back_adapter_optimizer_and_step(

@@ -1,31 +1,49 @@
-"""The policy loss on two tokens, by hand; and its gradient against a number derived on paper."""
+"""The policy loss on two tokens, by hand; its gradient against a number derived on paper; and how its parts join."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Sequence
 
 import pytest
 import torch
 from torch import Tensor
 
-from fundus_ray.learner.loss import LossOutput, TokenSums, policy_loss
+from fundus_ray.config import load
+from fundus_ray.learner.aggregation import BatchTotals
+from fundus_ray.learner.algorithm import ALGORITHMS
+from fundus_ray.learner.correction import CORRECTIONS
+from fundus_ray.learner.loss import LossOutput, LossSettings, policy_loss
+from fundus_ray.learner.mismatch import TokenSums
 
-SETTINGS: dict[str, Any] = {"clip_low": 0.2, "clip_high": 0.28, "correction": "tis", "tis_cap": 2.0}
+MAX_TOKENS = 10
+
+
+def settings_of(*changed: str) -> LossSettings:
+    return LossSettings.of(load(None, ["loop.async_ratio=0", *changed]).learner)
 
 
 def loss_of(
-    current: Tensor, old: Tensor, behaviour: Tensor, advantages: list[float], mask: Tensor | None = None, **changed: Any
+    current: Tensor,
+    old: Tensor,
+    behaviour: Tensor,
+    advantages: list[float],
+    mask: Tensor | None = None,
+    changed: Sequence[str] = (),
+    totals: BatchTotals | None = None,
+    reference: Tensor | None = None,
 ) -> LossOutput:
     mask = torch.ones(current.shape, dtype=torch.bool) if mask is None else mask
-    settings: dict[str, Any] = {**SETTINGS, "total_tokens": int(mask.sum()), **changed}
+    own = BatchTotals(tokens=int(mask.sum()), sequences=len(mask), max_tokens=MAX_TOKENS)
     return policy_loss(
         current,
         old_logprobs=old,
         behaviour_logprobs=behaviour,
+        reference_logprobs=reference,
         advantages=torch.tensor(advantages),
         mask=mask,
-        **settings,
+        totals=totals or own,
+        settings=settings_of(*changed),
     )
 
 
@@ -41,8 +59,10 @@ def test_on_policy_loss_is_minus_the_advantage() -> None:
     assert out.sums.metrics() == pytest.approx(
         {
             "clip_share": 0.0,
-            "tis_share": 0.0,
+            "truncated_share": 0.0,
+            "masked_share": 0.0,
             "mismatch/logprob_abs": 0.0,
+            "mismatch/k3_kl": 0.0,
             "mismatch/ratio_mean": 1.0,
             "mismatch/ratio_max": 1.0,
             "mismatch/ess": 1.0,
@@ -73,8 +93,10 @@ def test_behaviour_weight_multiplies_and_is_truncated_at_the_cap() -> None:
     assert out.sums.metrics() == pytest.approx(
         {
             "clip_share": 0.0,
-            "tis_share": 0.5,
+            "truncated_share": 0.5,
+            "masked_share": 0.0,
             "mismatch/logprob_abs": 1.0397208,
+            "mismatch/k3_kl": 0.9034264,
             "mismatch/ratio_mean": 2.25,
             "mismatch/ratio_max": 4.0,
             "mismatch/ess": 0.6230769,
@@ -84,9 +106,9 @@ def test_behaviour_weight_multiplies_and_is_truncated_at_the_cap() -> None:
 
 def test_without_correction_the_behaviour_is_measured_but_not_used() -> None:
     old, behaviour = logs(0.2, 0.4), logs(0.4, 0.1)
-    out = loss_of(old, old, behaviour, [3.0], correction="none")
+    out = loss_of(old, old, behaviour, [3.0], changed=["learner.correction=none"])
     assert out.loss.item() == pytest.approx(-3.0)
-    assert out.sums.metrics()["tis_share"] == 0.0
+    assert out.sums.metrics()["truncated_share"] == 0.0
     assert out.sums.metrics()["mismatch/ratio_max"] == pytest.approx(4.0)
 
 
@@ -141,29 +163,93 @@ def test_every_token_counts_the_same_in_long_and_short_rows() -> None:
     assert loss_of(at, at, at, [1.0, -1.0], mask).loss.item() == pytest.approx(-0.5)
 
 
-def test_micro_batches_sum_to_the_whole_batch_in_loss_gradient_and_metrics() -> None:
+def random_batch() -> tuple[list[Tensor], Tensor, list[float]]:
+    """Log-probabilities of current, old, behaviour and reference; mask; advantages."""
     generator = torch.Generator().manual_seed(3)
-    current, old, behaviour = (-3.0 * torch.rand((5, 7), generator=generator) for _ in range(3))
+    policies = [-3.0 * torch.rand((5, 7), generator=generator) for _ in range(4)]
     mask = torch.arange(7) < torch.tensor([7, 1, 3, 5, 2]).unsqueeze(1)
-    advantages = [1.0, -0.5, 0.3, -2.0, 0.7]
+    return policies, mask, [1.0, -0.5, 0.3, -2.0, 0.7]
+
+
+def test_default_is_bit_for_bit_the_loss_written_out() -> None:
+    # GRPO's clipped surrogate with DAPO's upper bound, token TIS at 2, and the mean over the batch's tokens.
+    (current, old, behaviour, _), mask, advantages = random_batch()
+    ours, plain = current.clone().requires_grad_(), current.clone().requires_grad_()
+    loss_of(ours, old, behaviour, advantages, mask).loss.backward()
+    rho = torch.where(mask, plain - old, 0.0).exp()
+    w = torch.where(mask, old - behaviour, 0.0).exp().clamp(max=2.0)
+    a = torch.tensor(advantages).unsqueeze(1)
+    loss = -(w * torch.minimum(rho * a, rho.clamp(0.8, 1.28) * a) * mask).sum() / 18
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert torch.equal(loss_of(ours, old, behaviour, advantages, mask).loss, loss)
+    assert ours.grad is not None
+    assert plain.grad is not None
+    assert torch.equal(ours.grad, plain.grad)
+
+
+@pytest.mark.parametrize("correction", sorted(CORRECTIONS))
+@pytest.mark.parametrize("algorithm", sorted(ALGORITHMS))
+def test_micro_batches_sum_to_the_whole_batch_in_loss_gradient_and_metrics(algorithm: str, correction: str) -> None:
+    (current, old, behaviour, reference), mask, advantages = random_batch()
+    changed = [f"learner.algorithm={algorithm}", f"learner.correction={correction}", "learner.kl=0.1"]
+    totals = BatchTotals(tokens=18, sequences=5, max_tokens=MAX_TOKENS)
     whole_input = current.clone().requires_grad_()
-    whole = loss_of(whole_input, old, behaviour, advantages, mask)
+    whole = loss_of(whole_input, old, behaviour, advantages, mask, changed, reference=reference)
     whole.loss.backward()
     parts_input = current.clone().requires_grad_()
     sums, total = TokenSums(), 0.0
     for rows in ([0, 1], [2], [3, 4]):
         part = loss_of(
-            parts_input[rows], old[rows], behaviour[rows], [advantages[i] for i in rows], mask[rows], total_tokens=18
+            parts_input[rows],
+            old[rows],
+            behaviour[rows],
+            [advantages[i] for i in rows],
+            mask[rows],
+            changed,
+            totals=totals,
+            reference=reference[rows],
         )
         part.loss.backward()
         total += part.loss.item()
         sums = sums.merge(part.sums)
     assert whole.sums.tokens == 18
-    assert 0 < whole.sums.clipped < 18
-    assert 0 < whole.sums.truncated < 18
+    assert 0 < whole.sums.clipped < 18 or algorithm in ("rloo", "gspo")
+    assert whole.sums.truncated + whole.sums.masked > 0 or correction == "none"
     assert total == pytest.approx(whole.loss.item(), rel=1e-5)
     torch.testing.assert_close(parts_input.grad, whole_input.grad)
     assert sums.metrics() == pytest.approx(whole.sums.metrics(), rel=1e-6)
+    assert sums.kl == pytest.approx(whole.sums.kl, rel=1e-6)
+
+
+@pytest.mark.parametrize("algorithm", sorted(ALGORITHMS))
+def test_infinite_logprobs_outside_completions_reach_no_algorithm(algorithm: str) -> None:
+    mask = torch.tensor([[False, True, True]])
+    current = torch.tensor([[-math.inf, -0.5, -0.5]], requires_grad=True)
+    stale = torch.tensor([[math.inf, -0.5, -0.5]])
+    out = loss_of(
+        current, stale, stale, [1.0], mask, [f"learner.algorithm={algorithm}", "learner.kl=1"], reference=stale
+    )
+    out.loss.backward()
+    assert math.isfinite(out.loss.item())
+    assert current.grad is not None
+    assert current.grad[0, 0].item() == 0.0
+    assert current.grad[0, 1].item() == current.grad[0, 2].item() < 0
+
+
+def test_kl_penalty_is_added_to_the_loss_with_its_weight() -> None:
+    # On-policy, A = 1: gain 1. d = log 2 and 0 against the reference; k2 = 0.2402, 0: -1 + 0.5 * 0.2402 / 2 = -0.93994.
+    at = logs(0.5, 0.25)
+    out = loss_of(at, at, at, [1.0], None, ["learner.kl=0.5", "learner.kl_estimator=k2"], reference=logs(0.25, 0.25))
+    assert out.loss.item() == pytest.approx(-0.9399433)
+    assert out.sums.kl == pytest.approx(0.2402265)
+
+
+def test_masked_tokens_keep_their_place_in_the_mean() -> None:
+    # IcePop leaves out the second token, w = 10: -(1 * 3 + 0) / 2, not -3.
+    old, behaviour = logs(0.5, 0.5), logs(0.5, 0.05)
+    out = loss_of(old, old, behaviour, [3.0], None, ["learner.correction=icepop"])
+    assert out.loss.item() == pytest.approx(-1.5)
+    assert out.sums.metrics()["masked_share"] == 0.5
 
 
 def test_bfloat16_logprobs_are_compared_in_float32() -> None:
@@ -175,13 +261,3 @@ def test_logprob_that_is_not_finite_at_a_token_is_refused() -> None:
     at = torch.tensor([[math.nan, -1.0]])
     with pytest.raises(FloatingPointError, match="not finite"):
         loss_of(at, at, at, [1.0])
-
-
-def test_unknown_correction_is_refused() -> None:
-    at = logs(0.5)
-    with pytest.raises(ValueError, match="tis or none"):
-        loss_of(at, at, at, [1.0], correction="icepop")
-
-
-def test_sums_of_no_tokens_give_no_metrics() -> None:
-    assert TokenSums().metrics() == {}
