@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Coroutine, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,6 +24,7 @@ from fundus_ray.errors import FundusRayError, WorkerDiedError
 from fundus_ray.loop import Published
 from fundus_ray.obs.log_file import last_lines
 from fundus_ray.obs.trace import Trace
+from fundus_ray.rollout.balance import Balance
 from fundus_ray.rollout.delivery import check_proofs
 from fundus_ray.types import (
     DeliveryProof,
@@ -97,7 +97,7 @@ class RolloutPool:
     ) -> None:
         """limit_s: longest generation of one group and longest delivery [s]; `sampling` is that of training."""
         self._actors = tuple(actors)
-        self._balance = _Balance(len(actors))
+        self._balance = Balance(len(actors))
         self._sampling = sampling
         self._probe_tolerance = probe_tolerance
         self._limit_s = limit_s
@@ -138,7 +138,7 @@ class ReaderPool:
     def __init__(self, actors: Sequence[Actor], *, limit_s: float) -> None:
         """limit_s: longest reply [s]."""
         self._actors = tuple(actors)
-        self._balance = _Balance(len(actors))
+        self._balance = Balance(len(actors))
         self._limit_s = limit_s
 
     async def ask(self, image: ImageRef | None, request: ModelRequest) -> ModelReply:
@@ -161,7 +161,7 @@ class RewardPool:
     def __init__(self, actors: Sequence[Actor], *, limit_s: float, trace: Trace) -> None:
         """limit_s: longest scoring of one group [s], the worker's own limit included."""
         self._actors = tuple(actors)
-        self._balance = _Balance(len(actors))
+        self._balance = Balance(len(actors))
         self._limit_s = limit_s
         self._trace = trace
 
@@ -223,26 +223,6 @@ async def _close_all(actors: Sequence[Actor], *, limit_s: float) -> list[BaseExc
     calls = [actor.call("close", doing="closing", limit_s=limit_s) for actor in actors]
     ended = await asyncio.gather(*calls, return_exceptions=True)
     return [err for err in ended if isinstance(err, BaseException)]
-
-
-class _Balance:
-    """Counts what each worker has under way; among equals the one that was used longest ago is next."""
-
-    def __init__(self, workers: int) -> None:
-        self._under_way = [0] * workers
-        self._last_use = [0] * workers
-        self._uses = 0
-
-    @contextmanager
-    def lease(self) -> Iterator[int]:
-        index = min(range(len(self._under_way)), key=lambda i: (self._under_way[i], self._last_use[i]))
-        self._uses += 1
-        self._last_use[index] = self._uses
-        self._under_way[index] += 1
-        try:
-            yield index
-        finally:
-            self._under_way[index] -= 1
 
 
 def _one_line(err: BaseException) -> str:

@@ -12,13 +12,13 @@ is live in every engine, so no trained group is older than ceil(async_ratio) ver
 async_ratio = 0 is synchronous training on the same code path.
 
 What each side waits for: the feeder waits for a slot (span "wait_slot"), the learner's side for a group ("wait_group").
+Time is read from the trace's clock (spans) and the event loop's (limits), so that all of it also runs simulated.
 """
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -150,7 +150,7 @@ async def train(
     buffer.start(_jobs(parts, prompt_at=prompt_at, first=start.group_id))
     try:
         while totals.position.step < config.loop.steps and not stop.is_set():
-            step, began = totals.position.step, time.time()
+            step, began = totals.position.step, trace.clock()
             with trace.span("wait_group", step=step):
                 taken = await _take_trainable(buffer, config.loop.groups_per_step, stall_s=config.loop.stall_s)
             batch = pack([g for g in taken if g.trainable], policy_step=step, max_lag=config.max_lag)
@@ -190,12 +190,13 @@ async def deliver(parts: Parts, *, trace: Trace) -> Sequence[DeliveryProof]:
 async def _take_trainable(buffer: SlotBuffer, count: int, *, stall_s: float) -> list[ScoredGroup]:
     """The oldest groups up to the `count`-th trainable one. Dropped ones among them have freed their slots already."""
     taken: list[ScoredGroup] = []
-    trainable, last = 0, time.monotonic()
+    now = asyncio.get_running_loop().time
+    trainable, last = 0, now()
     while trainable < count:
         taken.append(await buffer.take())
         if taken[-1].trainable:
-            trainable, last = trainable + 1, time.monotonic()
-        elif time.monotonic() - last > stall_s:
+            trainable, last = trainable + 1, now()
+        elif now() - last > stall_s:
             raise StalledError(_stalled(taken, count=count, trainable=trainable, stall_s=stall_s))
     return taken
 
@@ -238,7 +239,7 @@ def _capacity(config: Config, *, done: int) -> int:
 
 def _times(config: Config, *, trace: Trace, began: float) -> dict[str, float]:
     # Two readings of the clock may be equal; a window must not be empty.
-    end = max(time.time(), began + 1e-6)
+    end = max(trace.clock(), began + 1e-6)
     return step_times(
         trace.window(start_s=began, end_s=end),
         start_s=began,

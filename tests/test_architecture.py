@@ -27,7 +27,7 @@ LAYERS = (
     ("traces", "sft", "rollout", "learner", "evaluate"),
     ("step_metrics",),
     ("loop",),
-    ("actors", "checkpoints"),
+    ("actors", "checkpoints", "plan"),
     ("runtime",),
     ("read_image", "draft_record", "write_traces", "filter_traces", "audit"),
     ("first_policy",),

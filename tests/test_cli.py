@@ -20,6 +20,7 @@ from fundus_ray.errors import ConfigError, WorkerDiedError
 
 HEAVY = ("torch", "vllm", "ray", "transformers", "numpy", "omegaconf", "matplotlib", "tantivy", "elasticsearch")
 TIMEOUT_S = 120
+TIMES = ("--tokens", "20:5", "--tokens-per-s", "50,2000", "--update-s", "2")  # of a made-up system, for `plan`
 
 
 def fundus_ray(*words: str | Path) -> subprocess.CompletedProcess[str]:
@@ -48,7 +49,7 @@ except SystemExit:
 
 def test_help_lists_the_commands_in_pipeline_order() -> None:
     shown = re.findall(r"^    (\w+) ", fundus_ray("--help").stdout, flags=re.MULTILINE)
-    assert shown == ["data", "knowledge", "traces", "train", "generate", "report", "config", "reward"]
+    assert shown == ["data", "knowledge", "traces", "train", "generate", "report", "config", "plan", "reward"]
 
 
 @pytest.mark.parametrize(
@@ -90,6 +91,18 @@ def test_help_lists_the_commands_in_pipeline_order() -> None:
             "leave it out, or name an index of the cluster by knowledge.index",
         ),
         (["train"], "--config configs/quickstart.yaml or --resume"),
+        (["plan"], "without --run RUN_DIR, plan needs --tokens, --tokens-per-s, --update-s"),
+        (["plan", "--run", "no/such/run"], "no/such/run is not the folder of a run that has ended"),
+        (["plan", "--run", "x", "--workers", "0,1"], "--workers 0,1 must be whole numbers with commas between"),
+        (["plan", "--run", "x", "--workers", "1.5"], "each >= 1 and <= 100000"),
+        (["plan", "--run", "x", "--ratios", "65"], "--ratios 65 must be numbers with commas between"),
+        (["plan", "--run", "x", "--ratios", "nan"], "each >= 0 and <= 64"),
+        (["plan", "--run", "x", "--workers", "1", "--devices", "4"], "--workers and --devices exclude each other"),
+        (["plan", *TIMES, "--devices", "1"], "--devices=1 is not allowed: must be >= 2"),
+        (["plan", *TIMES, "loop.async_ratio=1"], "loop.async_ratio is what plan varies: give --ratios instead"),
+        (["plan", *TIMES, "learner.learning_rate=1"], "learner.learning_rate has no effect on a plan; it reads"),
+        (["plan", *TIMES, "--prompt-s", "-1"], "--prompt-s=-1 is not allowed: must be >= 0"),
+        (["plan", *TIMES, "--sync-s", "1:x"], "--sync-s 1:x must be M or M:S"),
         (["train", "--resume", "no/such/run"], "no/such/run is not a run folder"),
         (["reward", "explain", "no/such.jsonl", "--id", "1.0"], "no/such.jsonl does not exist"),
         (["reward", "rescore", "no/such.jsonl", "reward.formatt=1"], "did you mean reward.format?"),
@@ -130,6 +143,16 @@ def test_bad_image_is_one_line_with_file_and_row_before_anything_starts(
     assert last.startswith(f"fundus-ray: error: {tmp_path}/rows.jsonl:1: ")
     assert "eye.png" in last
     assert said in last
+
+
+def test_a_plan_of_stated_times_is_json_with_every_cell_and_a_choice() -> None:
+    done = fundus_ray("plan", *TIMES, "--workers", "2,1", "--ratios", "0,1", "--json", "loop.groups_per_step=8")
+    assert (done.returncode, done.stderr) == (0, "")
+    plan = json.loads(done.stdout)
+    assert [(c["workers"], c["async_ratio"]) for c in plan["cells"]] == [(1, 0.0), (1, 1.0), (2, 0.0), (2, 1.0)]
+    assert plan["recommended"] in plan["cells"]
+    assert plan["service"]["tokens_a_rollout"] == pytest.approx(20, rel=0.05)
+    assert plan["fit"] is None
 
 
 @pytest.mark.parametrize("words", [["nonsense"], ["report"], ["report", "a", "b"], ["config", "--nonsense"], []])

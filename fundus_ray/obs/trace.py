@@ -2,7 +2,7 @@
 
 In: `with trace.span("update", step=3)` around work or a wait. Out: spans, totals, and a Chrome trace to open in
 https://ui.perfetto.dev. Times are seconds since the epoch (`time.time()`), so that spans of several machines can lie on
-one axis; they are as exact as the machines' clocks agree.
+one axis; they are as exact as the machines' clocks agree. Under simulated time the clock is the event loop's own.
 
 Names in use: "wait_slot" (feeder waits for a free slot), "generate", "score", "wait_group" (learner side waits for a
 group), "update", "publish", "deliver". Spans of "generate" and "score" should carry the id `worker`.
@@ -10,9 +10,10 @@ group), "update", "publish", "deliver". Spans of "generate" and "score" should c
 
 from __future__ import annotations
 
+import bisect
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,16 +40,18 @@ class Span:
 class Trace:
     """A growing list of spans; safe to use from threads and asyncio tasks at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
+        """clock: seconds of the axis on which all spans lie; it may be set back, but must be one for all spans."""
+        self.clock = clock
         self._lock = threading.Lock()
-        self._closed: list[Span] = []
+        self._closed: list[Span] = []  # in order of their ends: a step's window then costs the same late in a run
         self._open: dict[int, tuple[str, float, dict[str, IdValue]]] = {}
         self._next_key = 0
 
     @contextmanager
     def span(self, name: str, **ids: IdValue) -> Iterator[dict[str, IdValue]]:
         """Record the body's wall time, also where it raises. Yields `ids`, which the body may complete."""
-        start = time.time()
+        start = self.clock()
         with self._lock:
             key = self._next_key
             self._next_key += 1
@@ -57,36 +60,35 @@ class Trace:
             yield ids
         finally:
             # The wall clock may be set back while the body runs; a span of negative length would break every sum.
-            end = max(start, time.time())
+            end = max(start, self.clock())
             with self._lock:
                 del self._open[key]
-                self._closed.append(Span(name=name, start_s=start, end_s=end, ids=dict(ids)))
+                self._close(Span(name=name, start_s=start, end_s=end, ids=dict(ids)))
 
     def add(self, span: Span) -> None:
         """Take a span that was timed elsewhere, e.g. on a worker."""
         with self._lock:
-            self._closed.append(span)
+            self._close(span)
 
     def window(self, *, start_s: float, end_s: float) -> list[Span]:
         """What overlaps [start_s, end_s], cut to it. Spans still open count as lasting until `end_s`."""
         with self._lock:
-            spans = list(self._closed)
+            spans = self._closed[bisect.bisect_left(self._closed, start_s, key=_end) :]
             running = [(name, start, dict(ids)) for name, start, ids in self._open.values()]
         spans += [Span(name=n, start_s=s, end_s=end_s, ids=ids) for n, s, ids in running if s <= end_s]
         return [
             Span(name=s.name, start_s=max(s.start_s, start_s), end_s=min(s.end_s, end_s), ids=s.ids)
             for s in spans
-            if s.end_s >= start_s and s.start_s <= end_s
+            if s.start_s <= end_s
         ]
 
     def totals(self, since_s: float = 0.0) -> dict[str, float]:
         """Seconds by name after `since_s`, finished spans only. Spans that overlap in time are counted once each."""
         totals: dict[str, float] = {}
         with self._lock:
-            spans = list(self._closed)
+            spans = self._closed[bisect.bisect_right(self._closed, since_s, key=_end) :]
         for span in spans:
-            if span.end_s > since_s:
-                totals[span.name] = totals.get(span.name, 0.0) + span.end_s - max(span.start_s, since_s)
+            totals[span.name] = totals.get(span.name, 0.0) + span.end_s - max(span.start_s, since_s)
         return totals
 
     def write(self, path: Path) -> None:
@@ -94,6 +96,13 @@ class Trace:
         with self._lock:
             spans = sorted(self._closed, key=lambda s: s.start_s)
         write_json(path, {"traceEvents": _chrome_events(spans), "displayTimeUnit": "ms"})
+
+    def _close(self, span: Span) -> None:
+        bisect.insort_right(self._closed, span, key=_end)
+
+
+def _end(span: Span) -> float:
+    return span.end_s
 
 
 def _chrome_events(spans: list[Span]) -> list[dict[str, object]]:

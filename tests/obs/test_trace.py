@@ -106,3 +106,12 @@ def test_the_chrome_trace_puts_overlapping_spans_on_different_threads(tmp_path: 
 def test_a_span_that_ends_before_it_starts_is_refused() -> None:
     with pytest.raises(ValueError, match="ends at 1 before it starts at 2"):
         Span("score", 2, 1)
+
+
+def test_a_window_finds_what_was_timed_elsewhere_and_arrived_late() -> None:
+    trace = Trace()
+    trace.add(Span("update", 30, 40))
+    trace.add(Span("score", 1, 12))  # told of after a span that ended later
+    trace.add(Span("generate", 5, 25))
+    assert [s.name for s in trace.window(start_s=10, end_s=20)] == ["score", "generate"]
+    assert trace.totals(since_s=12) == {"generate": 13, "update": 10}

@@ -7,9 +7,8 @@ import functools
 import itertools
 import random
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
 
 import pytest
 from hypothesis import given, settings
@@ -18,6 +17,7 @@ from hypothesis import strategies as st
 from fundus_ray.config import load
 from fundus_ray.errors import FundusRayError, WorkerDiedError
 from fundus_ray.obs.trace import Trace
+from fundus_ray.obs.virtual_time import run_virtual
 from fundus_ray.rollout.buffer import Job, SlotBuffer
 from fundus_ray.types import (
     ImageRef,
@@ -30,7 +30,6 @@ from fundus_ray.types import (
     ScoredGroup,
 )
 
-T = TypeVar("T")
 SAMPLE = Sample(
     id="s",
     image=ImageRef(path="s.png", sha256="0", width_px=28, height_px=28),
@@ -65,24 +64,6 @@ def scored(group_id: int, *, version: int, drop_reason: str = "") -> ScoredGroup
     return ScoredGroup(
         group=group, scored=(), trainable=not drop_reason, drop_reason=drop_reason, started_s=0.0, finished_s=0.0
     )
-
-
-def run_virtual(make: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Run on an event loop whose clock jumps to the next timer instead of waiting for it."""
-    loop: Any = asyncio.new_event_loop()
-    select, now = loop._selector.select, [0.0]
-
-    def jump(timeout: float | None) -> Any:
-        assert timeout is not None, "deadlock: every task waits and no timer is set"
-        now[0] += timeout
-        return select(0)
-
-    loop._selector.select = jump
-    loop.time = lambda: now[0]
-    try:
-        return loop.run_until_complete(make())
-    finally:
-        loop.close()
 
 
 @functools.cache

@@ -1,0 +1,146 @@
+"""The times of a run, read from its folder.
+
+In: trace.json (obs/trace.py), rollouts/ and config.yaml (obs/sinks.py). Out: `TimedRun`, at most the last `MOST_STEPS`
+steps. Of a run that was resumed the longest stretch is read; evaluations before and after are left out.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from fundus_ray.config import Config, load
+from fundus_ray.errors import DataError
+from fundus_ray.obs.strict_json import read_json, read_lines
+from fundus_ray.obs.trace import Span
+
+MOST_STEPS = 60
+LEAST_STEPS = 4
+# Only these, so that a folder written by another version of this package can be read.
+KEYS = (
+    "rollout.workers",
+    "rollout.gpus",
+    "rollout.group_size",
+    "rollout.max_tokens",
+    "rollout.max_model_len",
+    "rollout.max_seqs",
+    "reward.workers",
+    "learner.gpus",
+    "loop.steps",
+    "loop.groups_per_step",
+    "loop.async_ratio",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TimedRun:
+    """Spans of the steps [first, last], each list in order of start, and the lengths of the groups they wrote.
+
+    `generate` and `score` also hold what was under way when the first of these steps began.
+    """
+
+    config: Config
+    settings: tuple[str, ...]  # what the configuration was made of: section.key=value
+    generate: Sequence[Span]
+    score: Sequence[Span]
+    wait_group: Sequence[Span]  # [step]
+    update: Sequence[Span]  # [step]
+    publish: Sequence[Span]
+    deliver: Sequence[Span]  # [step]
+    lengths: dict[int, tuple[int, ...]]  # by group id: response tokens of each rollout
+    dropped: int  # of these groups
+
+    @property
+    def start_s(self) -> float:
+        """When the first step began."""
+        return self.wait_group[0].start_s
+
+    @property
+    def end_s(self) -> float:
+        """When the last step's version was live."""
+        return self.deliver[-1].end_s
+
+
+def read_timed_run(run_dir: Path) -> TimedRun:
+    """Read the folder. Raises DataError naming what is missing or too little."""
+    traces = sorted(run_dir.glob("trace*.json"))
+    if not traces or not (run_dir / "config.yaml").is_file():
+        missing = "config.yaml" if traces else "trace.json; it is written when `fundus-ray train` ends"
+        raise DataError(f"{run_dir} is not the folder of a run that has ended: it has no {missing}")
+    stretches = [_spans(path) for path in traces]
+    spans = max(stretches, key=lambda by_name: len(by_name["update"]))
+    updates = spans["update"][-MOST_STEPS:]
+    if len(updates) < LEAST_STEPS:
+        raise DataError(f"{run_dir} has {len(updates)} timed learner steps; at least {LEAST_STEPS} are needed")
+    steps = [int(span.ids["step"]) for span in updates]
+    per_step = {name: _of_steps(spans[name], steps, name=name, run_dir=run_dir) for name in ("wait_group", "update")}
+    delivers = _of_steps(spans["deliver"], [step + 1 for step in steps], name="deliver", run_dir=run_dir)
+    publishes = [next((p for p in reversed(spans["publish"]) if p.end_s <= d.start_s), None) for d in delivers]
+    start, end = per_step["wait_group"][0].start_s, delivers[-1].end_s
+    lengths, dropped = _lengths(run_dir, [step + 1 for step in steps])
+    settings = _settings(run_dir / "config.yaml")
+    return TimedRun(
+        config=load(None, settings),
+        settings=settings,
+        generate=[s for s in spans["generate"] if s.start_s < end and s.end_s > start],
+        score=[s for s in spans["score"] if s.start_s < end and s.end_s > start],
+        publish=[span for span in publishes if span is not None],
+        deliver=delivers,
+        lengths=lengths,
+        dropped=dropped,
+        **per_step,
+    )
+
+
+def _spans(path: Path) -> dict[str, list[Span]]:
+    """By name, each list in order of start [s]."""
+    content = read_json(path)
+    by_name: dict[str, list[Span]] = defaultdict(list)
+    try:
+        for event in content["traceEvents"]:
+            if event["ph"] == "X":
+                start = event["ts"] / 1e6
+                by_name[event["name"]].append(Span(event["name"], start, start + event["dur"] / 1e6, event["args"]))
+    except (KeyError, TypeError) as err:
+        raise DataError(f"{path} is not a trace of `fundus-ray train`: {type(err).__name__} {err}") from None
+    for spans in by_name.values():
+        spans.sort(key=lambda span: span.start_s)
+    return by_name
+
+
+def _of_steps(spans: Sequence[Span], steps: Sequence[int], *, name: str, run_dir: Path) -> list[Span]:
+    by_step = {int(span.ids["step"]): span for span in spans}
+    absent = [step for step in steps if step not in by_step]
+    if absent:
+        raise DataError(f"{run_dir}: the trace has no span {name} of step {absent[0]}; was the run cut short?")
+    return [by_step[step] for step in steps]
+
+
+def _lengths(run_dir: Path, versions: Sequence[int]) -> tuple[dict[int, tuple[int, ...]], int]:
+    lengths: dict[int, list[int]] = defaultdict(list)
+    dropped: set[int] = set()
+    for version in versions:
+        path = run_dir / "rollouts" / f"step-{version:06d}.jsonl"
+        if not path.is_file():
+            raise DataError(f"{path} does not exist: response lengths are read from it")
+        for row in read_lines(path):
+            try:
+                lengths[row["group_id"]].append(max(1, int(row["tokens"])))
+                if not row["trainable"]:
+                    dropped.add(row["group_id"])
+            except (KeyError, TypeError, ValueError) as err:
+                raise DataError(f"{path}: a row lacks group_id, tokens or trainable: {err}") from None
+    return {group: tuple(tokens) for group, tokens in lengths.items()}, len(dropped)
+
+
+def _settings(path: Path) -> tuple[str, ...]:
+    try:
+        tree: dict[str, dict[str, Any]] = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return tuple(f"{key}={tree[key.split('.')[0]][key.split('.')[1]]}" for key in KEYS)
+    except (OSError, yaml.YAMLError, KeyError, TypeError) as err:
+        raise DataError(f"{path} cannot be read as a run's configuration: {' '.join(str(err).split())}") from None

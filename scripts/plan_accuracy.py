@@ -1,0 +1,100 @@
+"""How far off `fundus-ray plan` is: fit on one run, predict others that it has not seen.
+
+    python scripts/plan_accuracy.py RUN_DIR OTHER_RUN_DIR [OTHER_RUN_DIR ...] [--take-lengths]
+
+Of each other run its workers, ratio, groups a step and number of steps are taken, and nothing that was measured, or
+with --take-lengths its response lengths alone. Whole runs are compared, first steps and last ones included: trained
+groups a second, both idle shares, mean lag. The runs should be of one machine, with as much else running on it, and of
+one policy and reward: a policy that has learned to write shorter chains is another system (`tokens`: of a rollout).
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+from pathlib import Path
+
+from fundus_ray.errors import FundusRayError
+from fundus_ray.obs.run_record import RunRecord, lag_counts, read_run, time_weighted
+from fundus_ray.plan.fit import fit
+from fundus_ray.plan.service import Service
+from fundus_ray.plan.simulate import simulate
+from fundus_ray.plan.timed_run import TimedRun, read_timed_run
+
+SEEDS = 3  # of each prediction: the median is taken
+COLUMNS = ("run", "workers", "ratio", "tokens", "groups/s", "predicted", "error", "learner idle", "engines idle", "lag")
+
+
+def main() -> int:
+    """Print one row a run. Returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("fitted", type=Path, metavar="RUN_DIR", help="the run to fit on")
+    parser.add_argument("others", type=Path, nargs="+", metavar="OTHER_RUN_DIR", help="runs to predict")
+    parser.add_argument("--take-lengths", action="store_true", help="take each run's own response lengths")
+    args = parser.parse_args()
+    try:
+        print(report(args.fitted, args.others, take_lengths=args.take_lengths))
+    except FundusRayError as err:
+        print(f"plan_accuracy: error: {err}", file=sys.stderr)
+        return err.exit_code
+    return 0
+
+
+def report(fitted: Path, others: list[Path], *, take_lengths: bool) -> str:
+    """The table: the fitted run, marked with *, then the others, then the mean and largest error over the others."""
+    service = fit(read_timed_run(fitted)).service
+    rows: list[tuple[str, ...]] = [COLUMNS]
+    errors: list[float] = []
+    for path in (fitted, *others):
+        cells, error = compare(path, service, take_lengths=take_lengths)
+        rows.append((f"{path.name}{'*' if path == fitted else ''}", *cells))
+        if path != fitted:
+            errors.append(abs(error))
+    widths = [max(len(row[i]) for row in rows) for i in range(len(COLUMNS))]
+    lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+    lines.append(f"* fitted on; of the others: mean |error| {statistics.mean(errors):.1%}, largest {max(errors):.1%}")
+    lines.append("idle shares and lag: measured / predicted")
+    return "\n".join(lines)
+
+
+def compare(path: Path, service: Service, *, take_lengths: bool) -> tuple[tuple[str, ...], float]:
+    """The cells of one run, and the relative error of its predicted groups/s."""
+    run, record = read_timed_run(path), read_run(path)
+    config = run.config
+    known = service.with_lengths(tuple(run.lengths.values())) if take_lengths else service
+    outcomes = [simulate(config, known, seed=seed) for seed in range(SEEDS)]
+    measured = measured_rate(run)
+    predicted = statistics.median(out.groups_per_s for out in outcomes)
+    lag = statistics.median(sum(lag * share for lag, share in out.lags.items()) for out in outcomes)
+    cells = (
+        f"{config.rollout.workers}",
+        f"{config.loop.async_ratio:g}",
+        f"{statistics.mean(n for group in run.lengths.values() for n in group):.1f}",
+        f"{measured:.3f}",
+        f"{predicted:.3f}",
+        f"{predicted / measured - 1:+.1%}",
+        f"{_share(record, 'idle/learner')} / {statistics.median(o.learner_idle for o in outcomes):.0%}",
+        f"{_share(record, 'idle/generator')} / {statistics.median(o.generator_idle for o in outcomes):.0%}",
+        f"{_mean_lag(record):.2f} / {lag:.2f}",
+    )
+    return cells, predicted / measured - 1
+
+
+def measured_rate(run: TimedRun) -> float:
+    """Trained groups a second, from the first wait to the last version's delivery."""
+    return len(run.update) * run.config.loop.groups_per_step / (run.end_s - run.start_s)
+
+
+def _share(record: RunRecord, name: str) -> str:
+    value = time_weighted(record, name)
+    return "-" if value is None else f"{value:.0%}"
+
+
+def _mean_lag(record: RunRecord) -> float:
+    counts = lag_counts(record)
+    return sum(lag * count for lag, count in counts.items()) / max(1, sum(counts.values()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

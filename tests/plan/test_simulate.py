@@ -1,0 +1,116 @@
+"""The simulator on service times that make every step computable by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from fundus_ray.config import Config, load
+from fundus_ray.plan.engine import EngineSpeed
+from fundus_ray.plan.service import Service
+from fundus_ray.plan.simulate import simulate, simulate_middle
+
+# Eight iterations of 1/8 s: a group is written in 1 s, however many run beside it.
+SERVICE = Service(
+    lengths=((8, 8),),
+    engine=EngineSpeed(iteration_s=0.125, sequence_s=0.0, prompt_s=0.0),
+    score_s=(0.25,),
+    score_least_s=0.0,
+    update_s=(0.5,),
+    publish_s=(0.125,),
+    deliver_idle_s=(0.125,),
+    deliver_busy_s=(0.375,),
+    overhead_s=(0.5,),
+)
+
+
+def config(*overrides: str) -> Config:
+    return load(None, ["loop.groups_per_step=2", "rollout.group_size=2", "loop.steps=3", *overrides])
+
+
+def test_a_synchronous_step_is_the_sum_of_its_parts() -> None:
+    out = simulate(config("loop.async_ratio=0"), SERVICE, seed=0)
+    # 1 s written, 2 x 0.25 s scored, 2 x 0.5 s updated, 0.25 s published and delivered, 0.5 s of the driver.
+    assert out.seconds == pytest.approx(3 * 3.25)
+    assert out.groups_per_s == pytest.approx(2 / 3.25)
+    assert out.samples_per_s == pytest.approx(4 / 3.25)
+    # The step's own window ends before the driver writes it down: 2.75 s.
+    assert out.learner_idle == pytest.approx(1.5 / 2.75)
+    assert out.generator_idle == pytest.approx(1.75 / 2.75)
+    assert out.lags == {0: 1.0}
+    assert out.stage_s == pytest.approx(
+        {"generate": 1.0, "score": 0.5, "update": 1.0, "publish": 0.125, "deliver": 0.125}
+    )
+    assert out.ceiling == pytest.approx(2.75 / 1.25)
+
+
+def test_at_ratio_one_a_slow_learner_is_never_idle_and_trains_on_the_version_before() -> None:
+    slow = replace(SERVICE, update_s=(2.0,))
+    out = simulate_middle(config("loop.async_ratio=1"), slow, seed=0, steps=5)
+    # 4 s updated, 0.25 s published and delivered to an idle engine, 0.5 s of the driver.
+    assert out.seconds == pytest.approx(5 * 4.75)
+    assert out.learner_idle == pytest.approx(0.0)
+    assert out.lags == {1: 1.0}
+    assert out.steps == 5
+
+
+def test_a_whole_run_also_counts_the_steps_in_which_it_fills() -> None:
+    slow = replace(SERVICE, update_s=(2.0,))
+    out = simulate(config("loop.async_ratio=1"), slow, seed=0)
+    assert out.seconds == pytest.approx(1.5 + 3 * 4.75)  # the first two groups are waited for
+    assert out.lags == pytest.approx({0: 1 / 3, 1: 2 / 3})
+
+
+def test_workers_share_the_prompts() -> None:
+    one_at_a_time = ("rollout.max_seqs=2", "loop.groups_per_step=4", "loop.async_ratio=0")
+    alone = simulate(config(*one_at_a_time), SERVICE, seed=0)
+    four = simulate(config(*one_at_a_time, "rollout.workers=4"), SERVICE, seed=0)
+    # Alone: groups end at 1, 2, 3, 4 s, the last is scored at 4.25 s. By four: all at 1 s, scored at 2 s.
+    assert alone.seconds - four.seconds == pytest.approx(3 * (4.25 - 2.0))
+
+
+def test_a_driver_that_computes_hands_no_prompt_out() -> None:
+    busy_driver = replace(SERVICE, overhead_s=(100.0,), update_s=(0.0,))
+    out = simulate_middle(config("loop.async_ratio=0"), busy_driver, seed=0, steps=4)
+    assert out.seconds == pytest.approx(4 * (100.0 + 1.5 + 0.25))
+
+
+def test_groups_that_are_dropped_cost_time_and_are_not_counted() -> None:
+    whole = simulate(config("loop.async_ratio=0", "loop.steps=40"), SERVICE, seed=0)
+    half = simulate(config("loop.async_ratio=0", "loop.steps=40"), replace(SERVICE, drop_share=0.5), seed=0)
+    assert half.groups_per_s < 0.9 * whole.groups_per_s
+    assert half.lags == {0: 1.0}
+
+
+def test_an_update_beside_working_engines_is_dragged_and_one_beside_idle_ones_is_not() -> None:
+    drag = replace(SERVICE, learner_drag=1.0)
+    assert simulate(config("loop.async_ratio=0"), drag, seed=0) == simulate(
+        config("loop.async_ratio=0"), SERVICE, seed=0
+    )
+    # 10,000 tokens take 1,250 s, so that the engine works through each update of 2 x 0.5 s.
+    long = simulate_middle(config("loop.async_ratio=1"), replace(drag, lengths=((8, 10_000),)), seed=0, steps=3)
+    assert long.stage_s["update"] == pytest.approx(2.0)
+
+
+def test_engines_are_dragged_while_the_learner_updates() -> None:
+    # One worker, always at work: 1,000 s of writing a step, in 100 s of which it has half its pace.
+    times = replace(SERVICE, lengths=((8000,),), update_s=(100.0,), engine_drag=1.0)
+    limits = ("loop.groups_per_step=1", "rollout.max_seqs=1", "loop.async_ratio=2")
+    out = simulate_middle(config(*limits), times, seed=0, steps=4)
+    assert out.seconds / 4 == pytest.approx(1050.0)
+    assert out.generator_idle == pytest.approx(0.0, abs=1e-6)
+
+
+def test_a_seed_fixes_what_is_drawn() -> None:
+    varied = replace(SERVICE, lengths=((8, 8), (4, 30), (20, 1)), update_s=(0.25, 0.5, 1.0))
+    first, again, other = (simulate(config("loop.steps=8"), varied, seed=seed) for seed in (1, 1, 2))
+    assert first == again
+    assert first.seconds != other.seconds
+
+
+def test_a_thousand_workers_are_simulated_and_keep_the_lag_bound() -> None:
+    large = config("rollout.workers=1000", "loop.groups_per_step=500", "loop.async_ratio=1.5", "reward.workers=50")
+    out = simulate_middle(large, SERVICE, seed=0, steps=3)
+    assert max(out.lags) <= 2
+    assert out.generator_idle > 0.5
