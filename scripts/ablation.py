@@ -26,17 +26,15 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from ablation_report import ArmResult, KnowledgeSize, write_report, write_to_readme
-from compare_seeds import finished_run
+from compare_seeds import facts_of, finished
 
-from fundus_ray.config import Config, load
+from fundus_ray.config import load
 from fundus_ray.data.source import load_data
 from fundus_ray.evaluate.metrics import EvalRow
 from fundus_ray.knowledge.records import Records, load_records
 from fundus_ray.knowledge.store import build_store, records_of
-from fundus_ray.pipeline import run
 from fundus_ray.reward.health import recited
 from fundus_ray.traces.store import stored_traces
 from fundus_ray.types import ImageRef, Modality, ModelReply, ModelRequest
@@ -128,7 +126,7 @@ def warm_starts(seed: int, overrides: Sequence[str]) -> dict[str, Path]:
     """The run folders that end before RL, evaluated, by name."""
     shared = [*overrides, f"run.seed={seed}", "run.name=ablation", "evaluate.photo=false", "loop.steps=0"]
     traces = finished(load(RECIPES["quickstart"], shared), evaluated="before")
-    of_traces = facts(traces)["traces"]["folder"]
+    of_traces = facts_of(traces)["traces"]["folder"]
     answers = [*shared, "sft.target=answers", f"sft.traces={of_traces}"]
     return {
         "traces": traces,
@@ -143,7 +141,7 @@ def trained(arm: Arm, starts: dict[str, Path], *, seed: int, overrides: Sequence
         f"loop.steps={UPDATES}",
         f"learner.learning_rate={LEARNING_RATE}",
         *(setting for setting in overrides if not setting.startswith("sft.")),  # of the warm starts
-        f"policy.path={facts(starts[arm.start])['policy']['base']}",
+        f"policy.path={facts_of(starts[arm.start])['policy']['base']}",
         "sft.steps=0",
         f"run.seed={seed}",
         "run.name=ablation",
@@ -154,17 +152,6 @@ def trained(arm: Arm, starts: dict[str, Path], *, seed: int, overrides: Sequence
     ]
     print(f"\n== seed {seed}: {arm.name}", flush=True)
     return finished(load(RECIPES["quickstart"], settings), evaluated="after")
-
-
-def finished(config: Config, *, evaluated: str) -> Path:
-    """The run folder of these settings, from an earlier call or made now."""
-    return finished_run(config, evaluated=evaluated) or run(config)
-
-
-def facts(folder: Path) -> dict[str, Any]:
-    """What a run wrote down."""
-    content: dict[str, Any] = json.loads((folder / "facts.json").read_text())
-    return content
 
 
 def held_out(folder: Path, when: str, *, records: Records) -> list[EvalRow]:
@@ -180,7 +167,7 @@ def held_out(folder: Path, when: str, *, records: Records) -> list[EvalRow]:
 async def knowledge_sizes(folder: Path, *, seed: int, overrides: Sequence[str]) -> dict[float, KnowledgeSize]:
     """By share of the knowledge base: what it knows of the labels, and what is left of the warm start's traces, the
     model's replies being those of then: linked, cited and filtered anew."""
-    stored = {one.trace.sample_id: one for one in stored_traces(Path(facts(folder)["traces"]["folder"]))}
+    stored = {one.trace.sample_id: one for one in stored_traces(Path(facts_of(folder)["traces"]["folder"]))}
     found = {}
     for share in SHARES:
         config = load(RECIPES["quickstart"], [*overrides, f"run.seed={seed}", *drawn(share, seed=seed)])

@@ -71,8 +71,8 @@ def main() -> None:
 def one_seed(recipe: Path, overrides: list[str], *, seed: int) -> Row:
     """The job, then the control; or what an earlier call has left of them."""
     config = load(recipe, [*overrides, f"run.seed={seed}", "run.name=seeds", "evaluate.photo=false"])
-    run_dir = finished_run(config) or run(config)
-    facts = json.loads((run_dir / "facts.json").read_text())
+    run_dir = finished(config, evaluated="after")
+    facts = facts_of(run_dir)
     if "traces" in facts:  # the control learns from what the run learned from
         config = replace(config, sft=replace(config.sft, traces=facts["traces"]["folder"]))
     summary = json.loads((run_dir / "summary.json").read_text())
@@ -83,8 +83,18 @@ def one_seed(recipe: Path, overrides: list[str], *, seed: int) -> Row:
     return Row(seed, summary["before"], summary["after"], control, float(summary["wall_s"]["rl"]))
 
 
-def finished_run(config: Config, *, evaluated: str = "after") -> Path | None:
-    """A run folder with the same settings that holds this evaluation."""
+def finished(config: Config, *, evaluated: str) -> Path:
+    """The run folder of these settings that holds this evaluation, from an earlier call or made now."""
+    return _finished_run(config, evaluated=evaluated) or run(config)
+
+
+def facts_of(run_dir: Path) -> dict[str, Any]:
+    """What a run wrote down."""
+    facts: dict[str, Any] = json.loads((run_dir / "facts.json").read_text())
+    return facts
+
+
+def _finished_run(config: Config, *, evaluated: str) -> Path | None:
     for folder in sorted(Path(config.run.dir).resolve().glob(f"{config.run.name}-*")):
         whole = (folder / "summary.json").is_file() and json.loads((folder / "summary.json").read_text()).get(evaluated)
         if whole and (folder / "config.yaml").read_text() == to_yaml(config):
@@ -96,7 +106,7 @@ def finished_run(config: Config, *, evaluated: str = "after") -> Path | None:
 
 def evaluate_control(config: Config, run_dir: Path, *, seconds: float) -> dict[str, Any]:
     """Train it and read the held-out samples with it."""
-    base = Path(json.loads((run_dir / "facts.json").read_text())["policy"]["base"])
+    base = Path(facts_of(run_dir)["policy"]["base"])
     warm_start = json.loads((base.parent / "sft.json").read_text())["seconds"]["training on traces"]
     steps = round(seconds * config.sft.steps / warm_start)
     folder = train_control(config, base=base, steps=steps, out=run_dir / "control")

@@ -19,10 +19,9 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from compare_seeds import finished_run, interval
+from compare_seeds import facts_of, finished, interval
 
 from fundus_ray.config import load
-from fundus_ray.pipeline import run
 
 KINDS = ("traces", "their answers", "all answers")
 
@@ -50,9 +49,7 @@ def one_seed(recipe: Path, overrides: list[str], *, seed: int) -> dict[str, dict
         raise SystemExit(
             "a recipe whose traces a reader writes is needed: traces.reader set, sft.traces and target not"
         )
-    first = finished(recipe, shared)
-    facts = json.loads((first / "facts.json").read_text())
-    traces = facts["traces"]["folder"]
+    traces = facts_of(finished(config, evaluated="before"))["traces"]["folder"]
     settings = {
         "traces": shared,
         "their answers": [*shared, "sft.target=answers", f"sft.traces={traces}"],
@@ -60,17 +57,11 @@ def one_seed(recipe: Path, overrides: list[str], *, seed: int) -> dict[str, dict
     }
     found = {}
     for kind in KINDS:
-        folder = finished(recipe, settings[kind])
-        base = Path(json.loads((folder / "facts.json").read_text())["policy"]["base"])
+        folder = finished(load(recipe, settings[kind]), evaluated="before")
+        base = Path(facts_of(folder)["policy"]["base"])
         examples = len((base.parent / "traces.jsonl").read_text().splitlines())
         found[kind] = {**json.loads((folder / "evaluation-before.json").read_text()), "examples": examples}
     return found
-
-
-def finished(recipe: Path, overrides: list[str]) -> Path:
-    """The run folder of these settings, from an earlier call or made now."""
-    config = load(recipe, overrides)
-    return finished_run(config, evaluated="before") or run(config)
 
 
 def table(rows: dict[int, dict[str, dict[str, Any]]]) -> str:

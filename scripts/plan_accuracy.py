@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 
 from fundus_ray.errors import FundusRayError
+from fundus_ray.obs.report_table import aligned
 from fundus_ray.obs.run_record import RunRecord, lag_counts, read_run, time_weighted
 from fundus_ray.plan.fit import fit
 from fundus_ray.plan.service import Service
@@ -51,8 +52,7 @@ def report(fitted: Path, others: list[Path], *, take_lengths: bool) -> str:
         rows.append((f"{path.name}{'*' if path == fitted else ''}", *cells))
         if path != fitted:
             errors.append(abs(error))
-    widths = [max(len(row[i]) for row in rows) for i in range(len(COLUMNS))]
-    lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+    lines = [aligned(rows)]
     lines.append(f"* fitted on; of the others: mean |error| {statistics.mean(errors):.1%}, largest {max(errors):.1%}")
     lines.append("idle shares and lag: measured / predicted")
     return "\n".join(lines)

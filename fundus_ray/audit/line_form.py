@@ -26,13 +26,16 @@ class _Kind:
 def problem(fields: Mapping[str, Any]) -> str:
     """What is wrong with the first wrong field, by its name; "" where all are well. Fields that are not known here do
     not count, and neither do those that older lines lack."""
-    found = _wrong(fields, _LINE, "") or _wrong(fields["policy"], _POLICY, "policy.")
-    older = {name: kind for name, kind in _SINCE.items() if name in fields}
-    found = found or _wrong(fields, older, "")
-    for name, kinds in (("claims", _CLAIM), ("evidence", _EVIDENCE)):
-        for place, item in enumerate([] if found else fields[name]):
-            found = found or _wrong(item, kinds, f"{name}[{place}].")
-    return found
+    since = {name: kind for name, kind in _SINCE.items() if name in fields}
+    whole = _wrong(fields, _LINE, "") or _wrong(fields["policy"], _POLICY, "policy.") or _wrong(fields, since, "")
+    if whole:
+        return whole
+    items = (
+        _wrong(item, kinds, f"{name}[{place}].")
+        for name, kinds in (("claims", _CLAIM), ("evidence", _EVIDENCE))
+        for place, item in enumerate(fields[name])
+    )
+    return next(filter(None, items), "")
 
 
 def _wrong(fields: Mapping[str, Any], kinds: Mapping[str, _Kind], before: str) -> str:

@@ -21,16 +21,6 @@ if TYPE_CHECKING:
 MOST_WORKERS = 100_000
 DEFAULT_WORKERS = "1,2,4,8"
 MOST_RATIO = 64.0  # as loop.async_ratio
-READ = (
-    "loop.groups_per_step",
-    "rollout.group_size",
-    "rollout.max_tokens",
-    "rollout.max_model_len",
-    "rollout.max_seqs",
-    "rollout.gpus",
-    "reward.workers",
-    "learner.gpus",
-)
 OPTION_OF = {"rollout.workers": "--workers", "loop.async_ratio": "--ratios"}
 
 
@@ -123,12 +113,14 @@ def _system(args: argparse.Namespace) -> tuple[Config, Fit | None, Service]:
 
 def _check_overrides(overrides: Sequence[str]) -> None:
     """Only what changes a plan. Raises ConfigError."""
+    from fundus_ray.plan.timed_run import PLANNED
+
     for item in overrides:
         key = item.partition("=")[0]
         if key in OPTION_OF:
             raise ConfigError(f"{key} is what plan varies: give {OPTION_OF[key]} instead")
-        if key not in READ:
-            raise ConfigError(f"{key} has no effect on a plan; it reads {', '.join(READ)}")
+        if key not in PLANNED:
+            raise ConfigError(f"{key} has no effect on a plan; it reads {', '.join(PLANNED)}")
 
 
 def _stated(args: argparse.Namespace, option: str) -> str | None:

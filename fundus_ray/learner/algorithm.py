@@ -14,7 +14,7 @@ from fundus_ray.learner.surrogate import Clip, Surrogate, sequence_clip, token_c
 
 @dataclass(frozen=True, slots=True)
 class Algorithm:
-    """`clip`: the range of its paper, used where the configuration gives none."""
+    """`clip`: the range of its paper, or our own where said so, used where the configuration gives none."""
 
     advantage: Advantage
     surrogate: Surrogate
@@ -30,6 +30,6 @@ ALGORITHMS: dict[str, Algorithm] = {
     "reinforce_pp": Algorithm(batch_normalised, token_clip, token_mean, Clip(0.2, 0.2)),
     "dapo": Algorithm(group_normalised, token_clip, token_mean, Clip(0.2, 0.28)),
     "gspo": Algorithm(group_normalised, sequence_clip, sequence_mean, Clip(3e-4, 4e-4)),
-    # MiniMax-M1 has no lower bound and does not print the upper one: 5 is that of ScaleRL (arXiv 2510.13786).
+    # After MiniMax-M1 there is no lower bound; that a weight is cut above 5 is our own choice.
     "cispo": Algorithm(group_normalised, weight_clip, token_mean, Clip(1.0, 4.0)),
 }

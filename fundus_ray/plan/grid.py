@@ -10,9 +10,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from fundus_ray.config import Config
+from fundus_ray.obs.report_table import aligned
 from fundus_ray.plan.service import Service
 from fundus_ray.plan.simulate import Outcome, simulate_middle
 
+COLUMNS = (
+    *("workers", "learner", "ratio", "groups/s", "samples/s", "learner idle", "engines idle", "speed-up", "ceiling"),
+    "lag in versions: share",
+)
 SEQUENCES = 12_000  # to look at in each cell, in about so many steps:
 LEAST_STEPS, MOST_STEPS = 4, 40
 ENOUGH = 0.95  # of the best throughput: more devices, or staler samples, for the rest are not worth it
@@ -164,8 +169,7 @@ def _row(cell: Cell) -> dict[str, Any]:
 
 def as_table(found: Sequence[Cell]) -> str:
     """Aligned columns for a terminal."""
-    header = ("workers", "learner", "ratio", "groups/s", "samples/s", "learner idle", "engines idle")
-    rows = [(*header, "speed-up", "ceiling", "lag in versions: share")]
+    rows = [COLUMNS]
     for cell in found:
         out = cell.outcome
         rows.append(
@@ -182,7 +186,4 @@ def as_table(found: Sequence[Cell]) -> str:
                 ", ".join(f"{lag}: {share:.0%}" for lag, share in out.lags.items()),
             )
         )
-    widths = [max(len(row[i]) for row in rows) for i in range(len(header) + 2)]
-    return "\n".join(
-        "  ".join([*(cell.rjust(width) for cell, width in zip(row, widths, strict=False)), row[-1]]) for row in rows
-    )
+    return aligned(rows)

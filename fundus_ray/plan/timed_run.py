@@ -21,20 +21,18 @@ from fundus_ray.obs.trace import Span
 
 MOST_STEPS = 60
 LEAST_STEPS = 4
-# Only these, so that a folder written by another version of this package can be read.
-KEYS = (
-    "rollout.workers",
-    "rollout.gpus",
+PLANNED = (  # settings that a plan takes from a run, or from the command line
+    "loop.groups_per_step",
     "rollout.group_size",
     "rollout.max_tokens",
     "rollout.max_model_len",
     "rollout.max_seqs",
+    "rollout.gpus",
     "reward.workers",
     "learner.gpus",
-    "loop.steps",
-    "loop.groups_per_step",
-    "loop.async_ratio",
 )
+# Only these, so that a folder written by another version of this package can be read.
+KEYS = (*PLANNED, "rollout.workers", "loop.steps", "loop.async_ratio")
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,25 +9,24 @@ import re
 from bisect import bisect_right
 from collections.abc import Sequence
 
+from fundus_ray.reasoning.eyes import EYE
 from fundus_ray.reasoning.polarity import Span
 
 _WINDOW = 44  # characters before a finding in which its number and grade stand
 _AFTER = 48
 _DIGITS = 3
+_UP_TO_TWENTY = (
+    *("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen"),
+    *("fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty"),
+)
 _NUMBERS = {
-    **{
-        "single": 1,
-        "one": 1,
-        "solitary": 1,
-        "lone": 1,
-        "two": 2,
-        "three": 3,
-        "four": 4,
-        "five": 5,
-        "six": 6,
-        "seven": 7,
-    },
-    **{"eight": 8, "nine": 9, "ten": 10, "eleven": 11, "twelve": 12, "dozen": 12, "pair": 2, "couple": 2},
+    "single": 1,
+    "solitary": 1,
+    "lone": 1,
+    "pair": 2,
+    "couple": 2,
+    "dozen": 12,
+    **{word: number for number, word in enumerate(_UP_TO_TWENTY, start=1)},
 }
 _GRADES = {
     "mild": "mild|mildly|slight|slightly|minimal|minimally|subtle|minor|trace|few|occasional|early|faint",
@@ -60,12 +59,6 @@ _UNITS = {
 _NO_NUMBER_AFTER = {"no", "not", "grade", "stage", "type", "zone", "step", "in", "of"}
 _WORD = re.compile(r"[A-Za-z0-9][\w'-]*", re.ASCII)
 _WORDS_BETWEEN = 3  # at most, from a number or grade to its finding, itself counted
-_SIDE = re.compile(
-    r"\b(?:(?P<left>(?i:left\s{1,3}(?:eye|fundus|retina|macula|disc)|left-sided)|OS|LE)"
-    r"|(?P<right>(?i:right\s{1,3}(?:eye|fundus|retina|macula|disc)|right-sided)|OD|RE)"
-    r"|(?P<both>(?i:both\s{1,3}(?:eyes|fundi|retinas|maculae|discs)|bilateral(?:ly)?|each\s{1,3}eye|either\s{1,3}eye)|OU))\b",
-    re.ASCII,
-)
 
 
 def attributes(prose: str, span: Span) -> tuple[int | None, str]:
@@ -118,7 +111,7 @@ def sides(prose: str, spans: Sequence[Span], sentence_ends: Sequence[int]) -> li
     eyes = [""] * len(spans)
     starts = [start for _, start, _ in spans]
     running = ""  # the eye of a heading such as "OD:"
-    places = list(_SIDE.finditer(prose))
+    places = list(EYE.finditer(prose))
     i = k = 0
     for stop in [*sentence_ends, len(prose)]:
         last = bisect_right(starts, stop - 1, lo=i)

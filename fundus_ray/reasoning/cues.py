@@ -35,6 +35,7 @@ _SEEN = (
     "visualised|visualized|discernible|recognisable|recognised|recognized|there|obvious|in evidence|part of|a feature|"
     "recorded|documented|reported|noticed|spotted|discovered|made out|perceptible|picked up|to be seen|to be found"
 )
+_EITHER = "seen|present|visible|found|detected|identified|noted|observed|evident|suspected|expected|likely|reported"
 _NOT = "not|never"
 _CANNOT = "cannot|can't|can not|could not|couldn't|does not|doesn't|do not|unable to|not possible to|difficult to|not"
 _RULE_OUT = "rule out|exclude|completely exclude|fully exclude|definitely exclude|safely exclude"
@@ -76,7 +77,7 @@ _PHRASES: dict[str, tuple[str, ...]] = {
     # denies what follows
     "deny": (
         *("no", "w/o", "denies", "deny", "denied", "denying", "neither", "nor", "none of", "clear of"),
-        *("negative for", "neg for", "resolution of", "resolved", "unaccompanied by", "not accompanied by", "void of"),
+        *("negative for", "neg for", "resolution of", "unaccompanied by", "not accompanied by", "void of"),
         *("nothing resembling", "nothing that looks like", "nothing that suggests", "bereft of", "zero"),
         *("disappearance of", "nothing to suggest", "nothing to indicate", "nothing like", "nil", "no evidence"),
         *("no sign", "no signs", "without evidence of", "without signs of", "without any sign of", "no features of"),
@@ -86,6 +87,10 @@ _PHRASES: dict[str, tuple[str, ...]] = {
         *_every("not", "to be confused with|be confused with|be mistaken for|mistaken for"),
         *("allows us to rule out", "allow us to rule out", "helps rule out", "help rule out", "helps to rule out"),
     ),
+    # denies what stands right before it, else what follows
+    "resolved": ("resolved",),
+    # denies what stands right before it
+    "gone": ("disappeared", "vanished", "cleared"),
     # denies what follows the next "with" or "for"
     "confuse": _every("don't|do not|not|never|one must not|should not", "confuse|mistake"),
     # denies what follows up to a comma
@@ -118,6 +123,7 @@ _PHRASES: dict[str, tuple[str, ...]] = {
         *_every("is|are|was|were|isn't|aren't|wasn't|weren't", "no longer|not any longer", _SEEN),
         *_every("isn't|aren't|wasn't|weren't|hasn't been|haven't been", _SEEN),
         *_every("no longer", _SEEN),
+        *_every("neither", _EITHER, "nor", _EITHER),
         *_every("has|have|had", "resolved|cleared|disappeared|gone|vanished|regressed completely|been excluded"),
         *_every(
             "did not|didn't|does not|do not|has not|have not",
@@ -326,7 +332,7 @@ _PHRASES["shows_would"] = (
 
 _NEW_CLAUSE = (
     r"(?:a|an|the|this|these|those|there|it|its|they|we|i|he|she|some|several|few|many|numerous|multiple|only|both|then|"
-    r"scattered|one|two|three|four|five|six|also|instead|definite|possible|probable|\d{1,3})\b"
+    r"scattered|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|also|instead|definite|possible|probable|\d{1,3})\b"
 )
 _SAID_NO = r"(?:no|none|nil|absent|negative|neg|0)(?=\s{0,3}(?:[).,;/\n]|\Z))"
 _BY_PUNCTUATION = {
@@ -334,11 +340,19 @@ _BY_PUNCTUATION = {
         r"\b(?:findings|conclusion|required|supportive|impression|diagnosis)\s{0,3}:"
         r"|[;!]|\n\s*|(?<![eEiI]\.[gGeE])(?<!\bvs)\.(?!\d|[a-z]\.)"
     ),
+    # "Negatives: drusen"; "0 drusen", but not "0.5 mm", "10,0", "grade 0 drusen", "0 to 2 drusen"
+    "deny_mark": (
+        r"\b(?:negatives|negative\s{1,3}findings)\s{0,3}:"
+        r"|(?<![\w.,/-])(?<!grade\s)(?<!stage\s)(?<!step\s)0(?=\s{1,3}[a-z])"
+        r"(?!\s{1,3}(?:to|or|mm|um|dd|disc|d)\b)"
+    ),
     "query": r"\?(?=\w)",  # "?CWS"
     "doubt": r"\?(?=\s{0,2}[,)])|\(\?\)",  # "CWS?, drusen"
     "question": r"\?",
-    "nothing": rf"\(\s?(?:[-\u2212\u2013]|neg|negative|absent|none|no)\s?\)|[:=\u2013\u2014-]\s{{0,3}}{_SAID_NO}"
+    "nothing": rf"\(\s?(?:[-\u2212\u2013]|neg|negative|absent|none|no|(?:n\s?=\s?)?0)\s?\)"
+    rf"|[:=\u2013\u2014-]\s{{0,3}}{_SAID_NO}"
     r"|,\s{0,2}(?:no|none|absent)(?=\s{0,2}(?:[).;\n]|\Z))",
+    "times_zero": r"\bx\s?0\b(?!\.)",  # "drusen x0"
     "minus": r"[-\u2212](?:ve)?(?=\s{0,2}(?:[,.;\n]|\Z))",  # "CWS -, drusen +"
     "open": rf",\s{{0,3}}(?:and\s{{1,3}})?(?={_NEW_CLAUSE})|\band\s{{1,3}}(?={_NEW_CLAUSE})",
     "link": r"[-=]>|\u2192|\u21d2|=(?=\s)",
@@ -348,7 +362,7 @@ _BY_PUNCTUATION = {
 }
 # The look ahead at what any of them begins with saves most of the time.
 _PUNCTUATION = re.compile(
-    r"(?=[^\w\s]|\n|\b[acdfinoprs])(?:"
+    r"(?=[^\w\s]|\n|\b[acdfinoprsx0])(?:"
     + "|".join(f"(?P<{kind}>{form})" for kind, form in _BY_PUNCTUATION.items())
     + ")",
     re.ASCII | re.IGNORECASE,

@@ -2,12 +2,12 @@
 
 In: spans of mentions, the prose and its marks (cues.py). Out: a `Polarity` for each span.
 
-A cue in front of a list holds for the whole of it: "no drusen, haemorrhages or exudates" denies three. Its scope ends
-with the sentence, at words such as "but", "with" and "which", where a new clause begins ("no drusen, the disc is
-swollen"), and at a comma or "and" once a verb has closed the list ("no drusen are seen, and ..."). "possible" and its
-like doubt the next finding and what "or" and "and" join to it. A cue behind ("drusen and exudates are absent") holds
-for the last finding before it and for what is joined to that one. A question doubts its findings, unless "yes" or "no"
-answers it.
+A cue in front of a list holds for the whole of it: "no drusen, haemorrhages or exudates" denies three, and so does
+"none of these:" with three lines of a list. Its scope ends with the sentence, at words such as "but", "with" and
+"which", where a new clause begins ("no drusen, the disc is swollen"), where a comma leads to the other eye, and at a
+comma or "and" once a verb has closed the list ("no drusen are seen, and ..."). "possible" and its like doubt the next
+finding and what "or" and "and" join to it. A cue behind ("drusen and exudates are absent") holds for the last finding
+before it and for what is joined to that one. A question doubts its findings, unless "yes" or "no" answers it.
 
 "History of", "previous" and their like speak of an earlier time alone: neither of what is seen nor of what is not, nor
 of what is possible. Their scope is a list too, but ends at a comma, and at "now". Where a later word says how it stands
@@ -22,11 +22,12 @@ from collections.abc import Callable, Sequence
 from enum import Enum
 
 from fundus_ray.reasoning.cues import Mark
+from fundus_ray.reasoning.eyes import parts_eyes
 
 Span = tuple[str, int, int]  # key, start, end
 
-_FORWARD = {"deny", "deny_to_comma", "deny_twice", "deny_given", "deny_not", "untrue", "against"}
-_BACKWARD = {"deny_back", "ruled_out_by", "be_not", "nothing", "minus", "none"}
+_FORWARD = {"deny", "deny_mark", "deny_to_comma", "deny_twice", "deny_given", "deny_not", "untrue", "against"}
+_BACKWARD = {"deny_back", "ruled_out_by", "be_not", "nothing", "minus", "none", "times_zero"}
 _DOUBTS_BACK = {"hedge_back", "unlikely", "doubt"}
 _DOUBTS = {"hedge_next", "hedge", "hedge_if", "would", "link_suggest", "link_would", "shows_would", "query"}
 _ENDS = {"break", "existential", "contrast", "which", "given", "so"}
@@ -42,6 +43,7 @@ _CLAUSE_OVER = re.compile(
     r"\s{0,3}(?:[.,;)\n]|\Z|(?:but|and|however|whereas|while|here|there|in\s{1,3}this|on\s{1,3}this|at\s{1,3}all)\b)",
     re.ASCII | re.IGNORECASE,
 )
+_ITEM = re.compile(r"(?:[-*\u2022]|\d{1,2}[.)])\s", re.ASCII)  # the mark of a list's line
 _LASTS = re.compile(
     r"(?:persists?|remains?|(?:is|are)\s{1,2}(?:still|unchanged|again|stable|larger|smaller))\b",
     re.ASCII | re.IGNORECASE,
@@ -102,6 +104,8 @@ class _Sweep:
     def __init__(self, spans: Sequence[Span], prose: str) -> None:
         self._spans, self._prose = spans, prose
         self.found = [Polarity.ASSERTED] * len(spans)
+        self._denies_items = False  # the lines of a list are denied: "none of these:"
+        self._item = 0  # where the text of its line begins
         self._new_sentence(0, begin=len(prose) - len(prose.lstrip()))
 
     def _new_sentence(self, first: int, *, begin: int) -> None:
@@ -173,6 +177,8 @@ class _Sweep:
         self._last = mark
 
     def _end_sentence(self, mark: Mark) -> None:
+        if mark.start < self._item:
+            return  # the full stop of "1."
         if mark.kind == "question" and self._next > self._first:
             answer = _ANSWER.match(self._prose, mark.end)
             meant = Polarity.HEDGED
@@ -180,7 +186,20 @@ class _Sweep:
                 meant = Polarity.ASSERTED if answer.group("yes") else Polarity.DENIED
             said = self.found[self._first : self._next]
             self.found[self._first : self._next] = [p if p is Polarity.PAST else meant for p in said]
+        heads = self._scope is Polarity.DENIED and not self._covered and self._armed
         self._new_sentence(self._next, begin=mark.end)
+        if self._prose[mark.start] == "\n":
+            self._new_line(mark, heads=heads)
+
+    def _new_line(self, mark: Mark, *, heads: bool) -> None:
+        """`heads`: a denial that held for nothing ended the line before. Behind its colon, "none of these:", it holds
+        for the next line and for the list that begins there."""
+        item = _ITEM.match(self._prose, mark.end)
+        heads = heads and self._prose[max(0, mark.start - _ADJACENT) : mark.start].rstrip(" *").endswith(":")
+        self._denies_items = heads or (self._denies_items and item is not None)
+        if self._denies_items:
+            self._item = item.end() if item else mark.end
+            self._open(Mark(mark.start, self._item, "deny"), Polarity.DENIED)
 
     def _end_scope(self, mark: Mark) -> None:
         if mark.kind == "sure":
@@ -243,6 +262,11 @@ class _Sweep:
             or self._scope is Polarity.PAST
             or (self._kind == "deny_not" and not self._covered)
             or (self._repeats and not self._more_to_come(mark))
+            or (
+                self._scope is Polarity.DENIED
+                and self._covered
+                and parts_eyes(self._prose, (mark.start, mark.end), self._begin)
+            )
         )
         if (over and not is_or) or at_comma:
             self._close()
@@ -250,6 +274,12 @@ class _Sweep:
     def _more_to_come(self, mark: Mark) -> bool:
         """Whether the list after "no a, no b," goes on to be denied: "no a, no b, c or d"."""
         return bool(_GOES_ON.match(self._prose, mark.end))
+
+    def _gone(self, mark: Mark) -> None:
+        if self._near(mark) and self._joint == "none":
+            self._look_back(Polarity.DENIED)  # "drusen resolved since the last visit"
+        elif mark.kind == "resolved":
+            self._deny(mark)
 
     def _deny(self, mark: Mark) -> None:
         undone = self._scope is Polarity.DENIED and not self._covered
@@ -307,7 +337,7 @@ class _Sweep:
     def _deny_back(self, mark: Mark) -> None:
         if self._last is not None and self._last.kind == "break" and _BUT_NOT.match(self._prose, self._last.start):
             self._list = self._earlier  # "drusen were looked for but not found"
-        if mark.kind in ("none", "minus") and not self._near(mark):
+        if mark.kind in ("none", "minus", "times_zero") and not self._near(mark):
             return
         if mark.kind == "be_not" and not _CLAUSE_OVER.match(self._prose, mark.end):
             self._deny(mark)
@@ -360,6 +390,7 @@ _ACTS: dict[str, Callable[[_Sweep, Mark], None]] = {
     **dict.fromkeys(("stop", "question"), _Sweep._end_sentence),
     **dict.fromkeys(("comma", "open", "join"), _Sweep._joined),
     **dict.fromkeys(_FORWARD, _Sweep._deny),
+    **dict.fromkeys(("resolved", "gone"), _Sweep._gone),
     **dict.fromkeys(_BACKWARD, _Sweep._deny_back),
     **dict.fromkeys(_DOUBTS, _Sweep._doubt),
     **dict.fromkeys(_DOUBTS_BACK, _Sweep._doubt_back),

@@ -101,6 +101,8 @@ def _modifier(prose: str, place: tuple[int, int], phrase: str, matcher: Matcher)
 
 @lru_cache(maxsize=8192)  # a text says the same few phrases again and again
 def _key(matcher: Matcher, modifier: str, phrase: str) -> str | None:
+    if not normalise(modifier):  # a line break alone would leave the bare noun
+        return None
     if modifier.endswith("-"):
         word, _, rest = normalise(phrase).partition(" ")
         tails = [f"{modifier[:-1]}{word[j:]} {rest}" for j in range(1, len(word) - _STEM + 1)]

@@ -103,15 +103,7 @@ class Rubric:
             )
             for rollout in group.rollouts
         )
-        return ScoredGroup(
-            group=group,
-            scored=scored,
-            trainable=False,
-            drop_reason=UNSCORABLE,
-            started_s=started_s,
-            finished_s=time.time(),
-            weights=dict(self._weights),
-        )
+        return self._group(group, scored, drop_reason=UNSCORABLE, started_s=started_s)
 
     async def _read(self, group: RolloutGroup) -> list[Read]:
         sample, most = group.prompt.sample, self._config.max_claims
@@ -143,7 +135,11 @@ class Rubric:
         scored = await asyncio.to_thread(
             lambda: tuple(self._score(r, k, sample, custom=part, masked=masked) for r, k, part in rows)
         )
-        drop_reason = self._drop_reason(scored)
+        return self._group(group, scored, drop_reason=self._drop_reason(scored), started_s=started_s)
+
+    def _group(
+        self, group: RolloutGroup, scored: tuple[ScoredRollout, ...], *, drop_reason: str, started_s: float
+    ) -> ScoredGroup:
         return ScoredGroup(
             group=group,
             scored=scored,

@@ -15,6 +15,7 @@ from fundus_ray.knowledge.matcher import normalise
 from fundus_ray.knowledge.records import Record, Records
 from fundus_ray.knowledge.vocabulary import Vocabulary
 from fundus_ray.reasoning.answer import choose
+from fundus_ray.reasoning.relations import PLACE_LABELS
 from fundus_ray.reasoning.steps import Reading
 from fundus_ray.reward.conclusion import (
     NO,
@@ -74,7 +75,7 @@ TASKS: dict[str, TaskRule] = {
 }
 
 # What their records look for is seen in any eye, so it makes none abnormal.
-HEALTHY = (NORMAL, "left eye", "right eye", "optic disc", "macula", "vascular arcade")
+HEALTHY = PLACE_LABELS | {NORMAL}
 ABSENT = ("not observed in the image", "not observed", "none", "absent")  # answers that deny the lesion asked for
 # Who states one of the kinds states the lesion.
 KINDS = {

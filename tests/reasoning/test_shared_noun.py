@@ -135,3 +135,8 @@ def test_both_findings_speak_for_the_label() -> None:
 def test_a_long_text_of_one_kind_is_read(unit: str) -> None:
     # Anything quadratic would take an hour here.
     read_chain(unit * (200_000 // len(unit)) + "soft exudates", VOCABULARY)
+
+
+def test_a_line_break_before_a_joining_word_is_no_modifier() -> None:
+    reading = read_chain("The weather is fine.\n and vitreous haemorrhage", VOCABULARY)
+    assert [m.finding for m in reading.asserted] == ["vitreous_haemorrhage"]

@@ -40,6 +40,38 @@ def read(text: str) -> Reading:
         ("no cup of 0.5 mm or drusen", [], ["drusen"]),
         ("negative for drusen", [], ["drusen"]),
         ("known drusen, another", ["drusen"], []),
+        ("0 microaneurysms", [], ["microaneurysm"]),
+        ("0 microaneurysms, 3 hard exudates", ["hard_exudate"], ["microaneurysm"]),
+        ("drusen (0)", [], ["drusen"]),
+        ("drusen (n = 0), hard exudates (n = 4)", ["hard_exudate"], ["drusen"]),
+        ("drusen x0", [], ["drusen"]),
+        ("0.5 mm drusen", ["drusen"], []),
+        ("10 drusen", ["drusen"], []),
+        ("0 to 2 drusen", ["drusen"], []),
+        ("grade 0 with drusen", ["drusen"], []),
+        ("no drusen in the left eye, exudates in the right eye", ["hard_exudate"], ["drusen"]),
+        ("OD: no drusen, OS: exudates", ["hard_exudate"], ["drusen"]),
+        ("no drusen in the left eye, exudates in the left eye", [], ["drusen", "hard_exudate"]),
+        (
+            "no drusen in the left eye, exudates or CWS in the right eye",
+            [],
+            ["drusen", "hard_exudate", "cotton_wool_spot"],
+        ),
+        ("drusen are neither seen nor suspected", [], ["drusen"]),
+        ("drusen are neither seen nor suspected, exudates are present", ["hard_exudate"], ["drusen"]),
+        ("neither drusen nor exudates", [], ["drusen", "hard_exudate"]),
+        ("microaneurysms resolved since the last visit", [], ["microaneurysm"]),
+        ("microaneurysms resolved, drusen are seen", ["drusen"], ["microaneurysm"]),
+        ("drusen disappeared", [], ["drusen"]),
+        ("the haze cleared and drusen are visible", ["drusen"], []),
+        ("drusen, resolved haemorrhages", ["drusen"], ["retinal_haemorrhage"]),
+        ("none of these:\n- microaneurysms\n- drusen\n\nhard exudates", ["hard_exudate"], ["microaneurysm", "drusen"]),
+        ("There is no:\n1. CWS.\n2. drusen.\nThere are exudates", ["hard_exudate"], ["cotton_wool_spot", "drusen"]),
+        ("Negatives: drusen, exudates. Microaneurysms", ["microaneurysm"], ["drusen", "hard_exudate"]),
+        ("Pertinent negatives:\ndrusen and exudates\nMicroaneurysms", ["microaneurysm"], ["drusen", "hard_exudate"]),
+        ("**Negatives:**\n* drusen\n* exudates", [], ["drusen", "hard_exudate"]),
+        ("no drusen:\n- hard exudates", ["hard_exudate"], ["drusen"]),
+        ("- no\n- drusen", ["drusen"], []),
     ],
 )
 def test_negation_reaches_to_the_end_of_its_clause(text: str, asserted: list[str], denied: list[str]) -> None:
@@ -239,6 +271,13 @@ def test_number_grade_and_eye_stand_with_the_finding() -> None:
 def test_a_relation_says_what_speaks_for_what(text: str, relation: tuple[str, str, bool, bool, bool]) -> None:
     (found,) = read(text).relations
     assert (found.finding, found.label, found.supports, found.present, found.speaks_for) == relation
+
+
+@pytest.mark.parametrize(
+    ("word", "count"), [("one", 1), ("twelve", 12), ("thirteen", 13), ("nineteen", 19), ("twenty", 20)]
+)
+def test_a_number_is_read_as_a_word(word: str, count: int) -> None:
+    assert read(f"{word} microaneurysms").asserted[0].count == count
 
 
 def test_a_relation_reaches_from_finding_to_label() -> None:

@@ -108,8 +108,10 @@ async def test_after_the_hold_groups_are_dropped_never_zero(own_server: Server) 
         assert own_server.url in gone[0].scored[0].explanation[0]
         own_server.start()
         own_server.wait()
-        back = await worker.score(group(50))
-        assert back.trainable
+        async with asyncio.timeout(LIMIT_S):  # on a busy machine its first answers may take longer than the hold
+            back = await worker.score(group(50))
+            while not back.trainable:
+                back = await worker.score(group(50))
         assert counts([back]) == {"scored": 2}
 
 
