@@ -1,4 +1,4 @@
-"""Find known phrases in free text: any letter case, British or American spelling, hyphen or blank.
+"""Find known phrases in free text: any letter case (but see `Matcher`), British or American spelling, hyphen or blank.
 
 In: phrases with the key of each, then any text. Out: (key, start, end), as character offsets into the text given.
 """
@@ -34,6 +34,7 @@ _SPELLINGS = {
 }
 _REFERENCES = tuple(_SPELLINGS)
 _SPELLED = re.compile("|".join(f"({pattern})" for pattern in _SPELLINGS.values()))
+_SHORT = re.compile(r"[A-Z]{1,3}s?")
 _END = ""  # key of the trie that marks the end of a phrase; no piece of a pattern is empty
 
 _Trie = dict[str, Any]
@@ -47,10 +48,16 @@ class Matcher:
     up again (the dotless i matches `i` but does not lower to it).
     """
 
-    def __init__(self, phrases: Mapping[str, str]) -> None:
-        """`phrases` maps a phrase to its key. Raises ValueError where two keys claim one phrase, or where a phrase
-        does not begin and end with a letter or digit (it would be no whole word)."""
+    def __init__(self, phrases: Mapping[str, str], *, short_in_capitals: bool = False) -> None:
+        """`phrases` maps a phrase to its key. `short_in_capitals`: an abbreviation of up to three letters (ODD, MAs) is
+        found only where it stands in capitals, since in small letters it may be an ordinary word.
+
+        Raises ValueError where two keys claim one phrase, or where a phrase does not begin and end with a letter or
+        digit (it would be no whole word).
+        """
         self._keys: dict[str, str] = {}
+        short = {normalise(phrase) for phrase in phrases if short_in_capitals and _SHORT.fullmatch(phrase)}
+        self._short = short - {normalise(phrase) for phrase in phrases if not _SHORT.fullmatch(phrase)}
         trie: _Trie = {}
         for phrase, key in phrases.items():
             norm = normalise(phrase)
@@ -68,10 +75,13 @@ class Matcher:
     def find(self, text: str) -> Iterator[tuple[str, int, int]]:
         """(key, start, end) of every phrase in the text, left to right."""
         for match in self._regex.finditer(text):
-            yield self._keys[_remembered(match.group())], match.start(), match.end()
+            phrase = _remembered(match.group())
+            # No shorter phrase is missed where one is passed over: it is a single word.
+            if phrase not in self._short or _SHORT.fullmatch(match.group().removesuffix("S")):
+                yield self._keys[phrase], match.start(), match.end()
 
     def exact(self, text: str) -> str | None:
-        """The key whose phrase the whole text is, or None."""
+        """The key whose phrase the whole text is, in any letter case, or None."""
         return self._keys.get(normalise(text))
 
 

@@ -103,7 +103,9 @@ def read_vocabulary(findings_file: Path, labels_file: Path, abbreviations_file: 
         findings=findings,
         labels=labels,
         finding_matcher=_matcher(
-            {f.id: (f.name, *f.synonyms, *f.predicates) for f in findings.values()}, file=findings_file
+            {f.id: (f.name, *f.synonyms, *f.predicates) for f in findings.values()},
+            file=findings_file,
+            short_in_capitals=True,
         ),
         label_matcher=_label_matcher(labels, file=labels_file),
         abbreviations={} if abbreviations_file is None else _abbreviations(abbreviations_file),
@@ -173,13 +175,13 @@ def _predicates(nouns: Any, *, file: Path, finding: str) -> tuple[str, ...]:
     return tuple(phrases)
 
 
-def _matcher(phrases_of: Mapping[str, tuple[str, ...]], *, file: Path) -> Matcher:
+def _matcher(phrases_of: Mapping[str, tuple[str, ...]], *, file: Path, short_in_capitals: bool = False) -> Matcher:
     owner: dict[str, str] = {}
     for key, phrases in phrases_of.items():
         for phrase in phrases:
             if owner.setdefault(phrase, key) != key:
                 raise DataError(f"{file}: {phrase!r} belongs to both {owner[phrase]} and {key}")
     try:
-        return Matcher(owner)
+        return Matcher(owner, short_in_capitals=short_in_capitals)
     except ValueError as err:
         raise DataError(f"{file}: {err}") from None

@@ -75,6 +75,20 @@ def test_british_and_american_spelling_read_alike_in_both_directions(phrase: str
     assert normalise(normalise(writing)) == normalise(writing) == normalise(phrase)
 
 
+def test_an_abbreviation_of_three_letters_is_read_in_capitals_alone_where_that_is_asked() -> None:
+    phrases = {"ODD": "odd", "MAs": "mas", "dot": "dot", "CNVM": "cnvm", "disc drusen": "odd"}
+    asked = Matcher(phrases, short_in_capitals=True)
+    assert found(asked, "an odd ODD; MAs MAS mas Mas. Odd DOT, cnvm") == [
+        ("odd", "ODD"),
+        ("mas", "MAs"),
+        ("mas", "MAS"),
+        ("dot", "DOT"),
+        ("cnvm", "cnvm"),
+    ]
+    assert found(Matcher(phrases), "an odd ODD") == [("odd", "odd"), ("odd", "ODD")]
+    assert asked.exact("odd") == "odd"
+
+
 def test_a_gap_is_at_most_four_blanks() -> None:
     matcher = Matcher({"hard exudates": "key"})
     assert found(matcher, "hard" + " " * 4 + "exudates")

@@ -58,6 +58,10 @@ def test_every_way_to_write_a_finding_reads_as_that_finding(finding_id: str) -> 
         ("cotton\u2011wool\nspots", "cotton_wool_spot"),
         ("CWS", "cotton_wool_spot"),
         ("MA", "microaneurysm"),
+        ("red dots and blots", "dot_blot_haemorrhage"),
+        ("deep hemorrhages", "dot_blot_haemorrhage"),
+        ("superficial hemorrhages", "flame_haemorrhage"),
+        ("ODD", "disc_drusen"),
         ("macula in the center", "macula_in_centre"),
         ("nerve fiber layer hemorrhage", "flame_haemorrhage"),
         ("soft exudates", "cotton_wool_spot"),
@@ -95,6 +99,7 @@ def test_every_lesion_of_funbench_is_a_finding(lesion: str) -> None:
     [
         "He has a red eye and so on, as is normal: it may be either or both.",
         "The image shows the eye; no one can see all of it at once, so we go on to the next field.",
+        "There is an odd appearance of the vessels, ma'am.",
     ],
 )
 def test_ordinary_words_are_no_findings(text: str) -> None:
