@@ -1,78 +1,76 @@
 """A quicker LoRA for vLLM on CPUs: the same numbers, without a copy of the adapter for every token.
 
-vLLM's PyTorch kernels (vllm/lora/ops/torch_ops) gather the adapter matrices of each token's slot: a decode step of 128
-sequences copies every matrix 128 times before it multiplies. Here all S slots are multiplied at once, and what another
-slot than the token's own would add is set to zero where it is only r numbers wide:
+vLLM's own CPU path (vllm/lora/ops/torch_ops) gathers the adapter matrices of each token's slot: a decode step of 128
+sequences copies every matrix 128 times before it multiplies, in a dozen operations a layer whose calls cost more than
+their arithmetic. Here a step whose tokens all have one slot is two products with that slot's matrices. A step with
+several multiplies all S slots at once, and what another slot than the token's own would add is set to zero where it is
+only r numbers wide:
 
-    shrink:  [T, in] x [in, S r] -> [T, S r], the own r kept
-    expand:  [T, S r], all but the own r zero, x [S r, out] -> [T, out]
+    [T, in] x [in, S r] -> [T, S r], all but the own r zero, x [S r, out] -> [T, out]
 
 Adding zeros is exact, and S = ceil(async_ratio) + 2 is small. vLLM calls `install` in every process of an engine, by
-its plug-in mechanism (entry point `vllm.general_plugins` in pyproject.toml).
+its plug-in mechanism (entry point `vllm.general_plugins` in pyproject.toml), and makes the class by its name.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from torch import Tensor
+from vllm.lora.punica_wrapper import punica_cpu
+
+
+class WholeSlots(punica_cpu.PunicaWrapperCPU):  # type: ignore[misc]  # vLLM is not typed here
+    """vLLM's wrapper with its own product for linear layers. T tokens, S slots, r the adapters' padded rank."""
+
+    def update_metadata(self, *args: Any, **kwargs: Any) -> None:
+        """Called before every forward pass; `token_lora_indices` [T] then says each token's slot, -1 = none."""
+        super().update_metadata(*args, **kwargs)
+        self._slots_here: list[int] = torch.unique(self.token_lora_indices).tolist()
+        self._masks: dict[tuple[int, int, torch.dtype], Tensor] = {}
+
+    def add_lora_linear(
+        self,
+        y: Tensor,
+        x: Tensor,
+        lora_a_stacked: Sequence[Tensor],
+        lora_b_stacked: Sequence[Tensor],
+        scale: float,
+        output_slices: Sequence[int],
+        **_: Any,
+    ) -> None:
+        """y[t, slice i] += scale x B_i[slot of t] A_i[slot of t] x[t], for each slice i of the output.
+
+        y [T, sum of widths] and x [T, in], or with a leading 1; A_i [S, 1, r, in], B_i [S, 1, width, r].
+        """
+        if self._slots_here == [-1]:
+            return
+        tokens, out, start = x.view(-1, x.shape[-1]), y.view(-1, y.shape[-1]), 0
+        for a, b, width in zip(lora_a_stacked, lora_b_stacked, output_slices, strict=True):
+            down, up = self._factors(tokens, a, b)
+            out[:, start : start + width].addmm_(down, up, alpha=scale)
+            start += width
+
+    def _factors(self, x: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+        """What is multiplied last: ([T, r], [r, width]) for one slot, ([T, S r], [S r, width]) for several."""
+        if len(self._slots_here) == 1:
+            (slot,) = self._slots_here
+            return x @ a[slot, 0].t(), b[slot, 0].t()
+        count, _, rank, width = a.shape
+        down = (x @ a.view(count * rank, width).t()).mul_(self._mask(count, rank, x.dtype))
+        return down, b.squeeze(1).transpose(1, 2).reshape(count * rank, b.shape[2])
+
+    def _mask(self, count: int, rank: int, dtype: torch.dtype) -> Tensor:
+        """[T, S r]: 1 in the columns of a token's own slot."""
+        key = (count, rank, dtype)
+        if key not in self._masks:
+            own = self.token_lora_indices.unsqueeze(1) == torch.arange(count)
+            self._masks[key] = own.repeat_interleave(rank, dim=1).to(dtype)
+        return self._masks[key]
 
 
 def install() -> None:
-    """Put these functions in the place of vLLM's, where its CPU path looks them up. May be called again."""
-    from vllm.lora.ops.torch_ops import lora_ops
-    from vllm.lora.punica_wrapper import punica_cpu
-
-    for module in (lora_ops, punica_cpu):
-        module.bgmv_shrink = shrink
-        module.bgmv_expand = expand
-        module.bgmv_expand_slice = expand_slice
-
-
-def shrink(inputs: Tensor, lora_a: Tensor, output: Tensor, slots: Tensor, scaling: float = 1.0) -> None:
-    """output[t, :r] = scaling x A[slots[t]] inputs[t].
-
-    inputs [T, in], lora_a [S, 1, r, in] or [S, r, in], output [T, >= r], slots [T] in 0..S-1; for a token without an
-    adapter (-1) the output is of no meaning, and `expand` does not use it.
-    """
-    a = _matrices(lora_a, dtype=output.dtype)
-    count, rank, width = a.shape
-    every = (inputs.to(output.dtype) @ a.reshape(count * rank, width).t()).view(-1, count, rank)
-    own = every[torch.arange(len(every), device=every.device), slots]
-    output[:, :rank] = own if scaling == 1.0 else own * scaling
-
-
-def expand(inputs: Tensor, lora_b: Tensor, output: Tensor, slots: Tensor, add_inputs: bool = True) -> None:
-    """output[t] += B[slots[t]] inputs[t], or = where add_inputs is false; nothing is added for a slot of -1.
-
-    inputs [T, r], lora_b [S, 1, out, r] or [S, out, r], output [T, out']: adapter and network may be padded to
-    different widths, so the narrower one counts.
-    """
-    width = min(lora_b.shape[-2], output.shape[1])
-    expand_slice(inputs, lora_b[..., :width, :], output, slots, 0, width, add_inputs)
-
-
-def expand_slice(
-    inputs: Tensor,
-    lora_b: Tensor,
-    output: Tensor,
-    slots: Tensor,
-    slice_offset: int,
-    slice_size: int,
-    add_inputs: bool = True,
-) -> None:
-    """As `expand`, into output[:, slice_offset : slice_offset + slice_size]."""
-    b = _matrices(lora_b, dtype=output.dtype)
-    count, width, rank = b.shape
-    own = slots.unsqueeze(1) == torch.arange(count, device=slots.device)  # [T, S]
-    placed = torch.where(own.unsqueeze(2), inputs.to(output.dtype).unsqueeze(1), 0.0).view(-1, count * rank)
-    target = output[:, slice_offset : slice_offset + slice_size]
-    every = b.transpose(1, 2).reshape(count * rank, width)
-    if add_inputs:
-        target.addmm_(placed, every)
-    else:
-        torch.mm(placed, every, out=target)
-
-
-def _matrices(stacked: Tensor, *, dtype: torch.dtype) -> Tensor:
-    """[S, rows, columns] of [S, 1, rows, columns]."""
-    return (stacked.squeeze(1) if stacked.dim() == 4 else stacked).to(dtype)
+    """Put the class in the place of vLLM's, where vLLM looks it up by its name. May be called again."""
+    punica_cpu.PunicaWrapperCPU = WholeSlots

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 from vllm import SamplingParams
+from vllm.logprobs import FlatLogprobs
 from vllm.lora.request import LoRARequest
 from vllm.outputs import RequestOutput
 from vllm.sampling_params import RequestOutputKind
@@ -139,7 +140,9 @@ class Engine:
         return RolloutGroup(
             prompt=prompt,
             prompt_token_ids=tuple(output.prompt_token_ids or ()),
-            rollouts=tuple(_rollout(c, prompt=prompt, version=version) for c in output.outputs),
+            rollouts=tuple(
+                _rollout(c, tokenizer=self._processor.tokenizer, prompt=prompt, version=version) for c in output.outputs
+            ),
             worker=self._worker,
             started_s=started,
             finished_s=time.time(),
@@ -217,16 +220,20 @@ def _sampling_params(sampling: Sampling, *, seed: int) -> SamplingParams:
         max_tokens=sampling.max_tokens,
         seed=seed,
         logprobs=0,  # of the drawn token alone
+        flat_logprobs=True,
+        detokenize=False,  # of every token as it comes, twice: a fifth of a small engine's time on a CPU
         output_kind=RequestOutputKind.FINAL_ONLY,
     )
 
 
-def _rollout(completion: Any, *, prompt: Prompt, version: PolicyVersion) -> Rollout:
+def _rollout(completion: Any, *, tokenizer: Any, prompt: Prompt, version: PolicyVersion) -> Rollout:
+    drawn: FlatLogprobs = completion.logprobs
     ids = tuple(completion.token_ids)
+    assert tuple(drawn.token_ids) == ids
     return Rollout(
         token_ids=ids,
-        logprobs=tuple(float(at[i].logprob) for at, i in zip(completion.logprobs, ids, strict=True)),
-        text=completion.text,
+        logprobs=tuple(drawn.logprobs),
+        text=tokenizer.decode(ids, skip_special_tokens=True),
         finish_reason=completion.finish_reason or "",
         seed=prompt.seed + completion.index,
         policy=version,

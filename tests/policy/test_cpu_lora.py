@@ -1,96 +1,95 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
+from vllm.lora.layers import LoRAMapping
+from vllm.lora.punica_wrapper import punica_cpu
+from vllm.lora.punica_wrapper.punica_selector import get_punica_wrapper
 
-from fundus_ray.policy.cpu_lora import expand, expand_slice, install, shrink
+from fundus_ray.policy.cpu_lora import WholeSlots, install
 
-SLOTS, RANK, IN, OUT = 3, 4, 10, 12
+SLOTS, RANK, IN, WIDTHS = 3, 4, 10, (12, 7)
+VLLMS: Any = WholeSlots.__base__
 
 
 def made(*shape: int, seed: int) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-X = made(7, IN, seed=0)
-A = made(SLOTS, 1, RANK, IN, seed=1)
-B = made(SLOTS, 1, OUT, RANK, seed=2)
-OF_TOKEN = torch.tensor([0, 2, 1, 1, -1, 0, 2])
+A = tuple(made(SLOTS, 1, RANK, IN, seed=10 + i) for i in range(2))
+B = tuple(made(SLOTS, 1, width, RANK, seed=20 + i) for i, width in enumerate(WIDTHS))
+MIXED, ONE, NONE = (0, 2, 1, 1, -1, 0, 2), (2,) * 7, (-1,) * 7
 
 
-def delta(token: int) -> Tensor:
-    """B A x of one token, by its own slot's matrices alone."""
-    slot = int(OF_TOKEN[token])
-    return torch.zeros(OUT, dtype=torch.float64) if slot < 0 else B[slot, 0] @ (A[slot, 0] @ X[token])
+def told(wrapper: Any, slots: tuple[int, ...]) -> Any:
+    """The wrapper, told of each token's slot as the engine does before a forward pass."""
+    ids: list[int | None] = [101, 102, 103]  # the adapter in each slot
+    mapping = LoRAMapping(
+        index_mapping=tuple(ids[s] if s >= 0 else 0 for s in slots), prompt_mapping=(0,), is_prefill=True
+    )
+    wrapper.update_metadata(mapping, ids, SLOTS, 100)
+    return wrapper
 
 
-def shrunk(scaling: float = 1.0) -> Tensor:
-    h = torch.zeros(len(X), RANK, dtype=torch.float64)
-    shrink(X, A, h, OF_TOKEN, scaling)
-    return h
+def made_wrapper(kind: Any = WholeSlots) -> Any:
+    return kind(16, 16, "cpu")
 
 
-def test_each_token_gets_the_product_of_its_own_slots_matrices() -> None:
-    y = made(len(X), OUT, seed=3)
+def added(wrapper: Any, x: Tensor, *, scale: float = 1.0) -> Tensor:
+    """What it adds to an output that was not zero."""
+    y = made(*x.shape[:-1], sum(WIDTHS), seed=3)
     before = y.clone()
-    expand(shrunk(2.0), B, y, OF_TOKEN)
-    for token in range(len(X)):
-        torch.testing.assert_close(y[token] - before[token], 2.0 * delta(token), atol=1e-12, rtol=0)
+    wrapper.add_lora_linear(y, x, A, B, scale, WIDTHS)
+    return y - before
 
 
-def test_a_token_without_an_adapter_is_left_as_it_is() -> None:
-    y = made(len(X), OUT, seed=3)
-    before = y[4].clone()
-    expand(shrunk(), B, y, OF_TOKEN)
-    assert OF_TOKEN[4] == -1
-    assert torch.equal(y[4], before)
+@pytest.mark.parametrize("slots", [MIXED, ONE, NONE, (1,), (-1, -1, 1, 1)])
+def test_each_token_gets_the_product_of_its_own_slots_matrices_in_every_slice(slots: tuple[int, ...]) -> None:
+    x = made(len(slots), IN, seed=0)
+    difference = added(told(made_wrapper(), slots), x, scale=2.0)
+    for token, slot in enumerate(slots):
+        both = [b[slot, 0] @ (a[slot, 0] @ x[token]) for a, b in zip(A, B, strict=True)]
+        expected = 2.0 * torch.cat(both) * float(slot >= 0)
+        torch.testing.assert_close(difference[token], expected, atol=2e-5, rtol=0)
 
 
-def test_a_slice_of_the_output_is_written_and_nothing_beside_it() -> None:
-    y = torch.zeros(len(X), OUT + 5, dtype=torch.float64)
-    expand_slice(shrunk(), B, y, OF_TOKEN, 3, OUT)
-    assert not y[:, :3].any()
-    assert not y[:, 3 + OUT :].any()
-    torch.testing.assert_close(y[1, 3 : 3 + OUT], delta(1), atol=1e-12, rtol=0)
+def test_a_token_without_an_adapter_is_left_as_it_is_among_others() -> None:
+    assert not added(told(made_wrapper(), MIXED), made(7, IN, seed=0))[MIXED.index(-1)].any()
 
 
-@pytest.mark.parametrize("add", [True, False])
-def test_without_add_inputs_the_output_is_replaced(add: bool) -> None:
-    y = torch.ones(len(X), OUT, dtype=torch.float64)
-    expand(shrunk(), B, y, OF_TOKEN, add)
-    torch.testing.assert_close(y[0], delta(0) + float(add), atol=1e-12, rtol=0)
+def test_what_was_known_of_one_forward_pass_is_not_used_in_the_next() -> None:
+    wrapper = made_wrapper()
+    x = made(7, IN, seed=0)
+    first = added(told(wrapper, MIXED), x)
+    turned = added(told(wrapper, MIXED[::-1]), x.flip(0)).flip(0)
+    torch.testing.assert_close(first, turned, atol=2e-5, rtol=0)
 
 
-def test_of_an_output_that_is_narrower_than_the_adapter_only_its_own_width_is_written() -> None:
-    y = torch.zeros(len(X), OUT - 2, dtype=torch.float64)
-    expand(shrunk(), B, y, OF_TOKEN)
-    torch.testing.assert_close(y[3], delta(3)[: OUT - 2], atol=1e-12, rtol=0)
+@pytest.mark.parametrize("slots", [MIXED, ONE])
+def test_a_leading_dimension_of_one_changes_nothing(slots: tuple[int, ...]) -> None:
+    wrapper, x = told(made_wrapper(), slots), made(1, 7, IN, seed=0)
+    torch.testing.assert_close(added(wrapper, x)[0], added(wrapper, x[0]), atol=2e-5, rtol=0)
 
 
-def test_once_installed_vllms_own_calls_come_here_and_give_what_they_gave() -> None:
-    from vllm.lora.ops.torch_ops import lora_ops
-    from vllm.lora.punica_wrapper import punica_cpu
+@pytest.fixture
+def installed() -> Iterator[None]:
+    before = punica_cpu.PunicaWrapperCPU
+    install()
+    install()
+    yield
+    punica_cpu.PunicaWrapperCPU = before
 
-    names = ("bgmv_shrink", "bgmv_expand", "bgmv_expand_slice")
-    theirs = {name: getattr(lora_ops, name) for name in names}
-    starts, lengths, slots = torch.tensor([0, 3]), torch.tensor([3, 4]), torch.tensor([2, 0])
 
-    def product() -> Tensor:
-        h, y = torch.zeros(len(X), RANK, dtype=torch.float64), torch.zeros(len(X), OUT, dtype=torch.float64)
-        lora_ops.sgmv_shrink(X, A, h, starts, lengths, slots, 2, 4, 7, 1.5)
-        lora_ops.sgmv_expand_slice(h, B, y, starts, lengths, slots, 2, 4, 7, 0, OUT, True)
-        return y
-
-    before = product()
-    try:
-        install()
-        install()
-        assert punica_cpu.bgmv_shrink is lora_ops.bgmv_shrink is shrink
-        after = product()
-    finally:
-        for module in (lora_ops, punica_cpu):
-            for name, function in theirs.items():
-                setattr(module, name, function)
-    torch.testing.assert_close(after, before, atol=1e-12, rtol=0)
-    torch.testing.assert_close(after[0], 1.5 * B[2, 0] @ (A[2, 0] @ X[0]), atol=1e-12, rtol=0)
+@pytest.mark.parametrize("slots", [(0, 2, 1, 1, 0, 0, 2), ONE])
+def test_once_installed_vllm_makes_this_class_and_it_gives_what_vllms_gave(
+    installed: None, slots: tuple[int, ...]
+) -> None:
+    ours = get_punica_wrapper(16, 16, "cpu")
+    assert type(ours) is WholeSlots
+    theirs = made_wrapper(VLLMS)
+    x = made(7, IN, seed=0)
+    torch.testing.assert_close(added(told(ours, slots), x), added(told(theirs, slots), x), atol=2e-5, rtol=0)
