@@ -170,7 +170,7 @@ class RolloutConfig:
     )
     max_tokens: int = _opt(64, "longest completion", low=1)
     max_model_len: int = _opt(512, "longest prompt with image tokens + completion", low=16)
-    max_seqs: int = _opt(128, "sequences an engine runs at once", low=1)
+    max_seqs: int = _opt(256, "sequences an engine runs at once", low=1)
     max_loras: int = _opt(
         0, "policy versions an engine can hold at once; 0 = what loop.async_ratio needs, ceil(r) + 2", low=0
     )
