@@ -77,7 +77,7 @@ def _speed_table(experiment: Experiment) -> str:
                 _median(of, lambda f: f.learner_idle, "{:.0%}"),
                 _median(of, lambda f: f.engine_idle, "{:.0%}"),
                 _each([up.value for up in ups], "{:.2f}") if setting.ratio else "1",
-                _each([up.ceiling for up in ups], "{:.2f}"),
+                f"{statistics.median(up.ceiling for up in ups):.2f}",
                 _each([up.share for up in ups], "{:.0%}") if setting.ratio else "",
                 _median(of, lambda f: f.ceiling, "{:.2f}"),
             )
@@ -128,7 +128,7 @@ def _cost_table(experiment: Experiment) -> str:
     rows = []
     for setting in experiment.settings[1:]:
         found = cost(experiment.rows_after(setting), experiment.rows_after(synchronous))
-        rows.append((f"{setting.name} - {synchronous.name}", points(found), _over_seeds(found), _verdict(found)))
+        rows.append((f"{setting.name} - {synchronous.name}", points(found), _over_seeds(found), verdict(found)))
     return table(("points of accuracy", "over samples", "over seeds", ""), rows)
 
 
@@ -140,10 +140,17 @@ def _over_seeds(found: Difference) -> str:
     return f"{100 * statistics.fmean(found.seeds):+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
 
 
-def _verdict(found: Difference) -> str:
+def verdict(found: Difference) -> str:
+    """What both intervals allow to say."""
+    over_seeds = seeds_interval(found.seeds)
+    if over_seeds is None:
+        return ""
     if not found.holds:
         return "not told apart"
-    return "costs accuracy" if found.value < 0 else "gains accuracy"
+    worse = found.value < 0
+    if over_seeds[0] <= 0 <= over_seeds[1]:
+        return f"{'lower' if worse else 'higher'} in every seed"
+    return "costs accuracy" if worse else "gains accuracy"
 
 
 def _median(of: Sequence[Figures], value: Callable[[Figures], float], form: str) -> str:
