@@ -196,7 +196,8 @@ async def _evaluate_checkpoints(job: _Job, actors: Actors, *, last: int) -> None
         step = checkpoint.position.step
         if step < last:
             await actors.learner.load(str(checkpoint.folder))
-            await loop.deliver(actors.parts, trace=job.trace)
+            # No spans: the trace names those of training by their step, which was delivered then.
+            await actors.rollouts.set_policy(await actors.learner.publish())
             await _evaluate(job, actors, when=checkpoint_name(step), stage="evaluate_checkpoints")
 
 
