@@ -37,6 +37,7 @@ from sweep_report import PICTURE, SCRIPT, SHOWS, write_report
 from fundus_ray.config import Config, load
 from fundus_ray.errors import ConfigError, FundusRayError
 from fundus_ray.obs.strict_json import write_json
+from fundus_ray.runtime import check_machine
 
 ROOT = Path(__file__).parents[1]
 RECIPE = ROOT / "configs" / "simulated.yaml"
@@ -55,6 +56,14 @@ QUICK = (  # of everything so little that nothing is measured; that it runs is a
     "rollout.max_tokens=16",
     "loop.groups_per_step=4",
 )
+OWN = {  # settings that the sweep itself gives -> the option that changes them
+    "loop.async_ratio": "use --ratios",
+    "learner.correction": "use --corrections",
+    "learner.allow_uncorrected": "use --corrections none",
+    "loop.steps": "use --updates",
+    "run.seed": "use --seeds",
+    "run.name": "it tells repeats apart",
+}
 LOOK_S = 2.0  # how long the machine is watched before a run
 QUIET_CORES = 0.3  # at work before a run: more than that is other work
 
@@ -124,6 +133,9 @@ def parsed(argv: Sequence[str] | None = None) -> argparse.Namespace:
     unknown = [part for part in args.parts if part not in PARTS]
     if unknown:
         parser.error(f"unknown part {unknown[0]}; there are {', '.join(PARTS)}")
+    own = [word for word in args.overrides if word.partition("=")[0] in OWN]
+    if own:
+        parser.error(f"{own[0]}: the sweep gives this to each run; {OWN[own[0].partition('=')[0]]}")
     if args.parts and args.quick:
         parser.error("--quick has runs of its own; name no part")
     if args.readme and (args.quick or args.parts):
@@ -168,8 +180,8 @@ def check(plans: dict[str, Plan], overrides: Sequence[str]) -> None:
                 f"--updates {plan.updates} is too few for {name}: the first {left_out.first} and the last "
                 f"{left_out.last} updates are not measured"
             )
-        for setting in plan.settings():
-            load(RECIPE, [*run_settings(plan, setting), *overrides])
+        for seed, _, setting in ordered(plan):
+            check_machine(load(RECIPE, [*run_settings(plan, setting), *overrides, f"run.seed={seed}"]))
 
 
 def experiment(name: str, plan: Plan, overrides: Sequence[str], *, first_seed: int) -> Experiment:

@@ -83,7 +83,7 @@ def _curves(axes: Axes, experiment: Experiment, shown: Sequence[Setting], *, aga
         axes.errorbar(at, [v for v, _, _ in values], yerr=errors, color=colour, label=setting.name, **style)
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     _thousands(axes)
-    axes.legend(frameon=False, fontsize=9, loc="lower right")
+    axes.legend(frameon=False, fontsize=9)
 
 
 def _speed(axes: Axes, experiment: Experiment, shown: Sequence[Setting]) -> None:
@@ -117,9 +117,7 @@ def _staleness(axes: Axes, experiment: Experiment, shown: Sequence[Setting]) -> 
         axes.bar(at, list(of.values()), width * 0.9, color=COLOURS[place % len(COLOURS)], label=setting.name)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.set_xlim(-0.6, max(lag for of in lags for lag in of) + 0.6)
-    axes.set_ylim(0, 1.05)
-    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    axes.legend(frameon=False, fontsize=9, loc="upper right")
+    _shares(axes)
 
 
 def _idle(axes: Axes, experiment: Experiment, shown: Sequence[Setting]) -> None:
@@ -135,9 +133,7 @@ def _idle(axes: Axes, experiment: Experiment, shown: Sequence[Setting]) -> None:
         for x, height in zip(at, heights, strict=True):
             axes.annotate(f"{height:.0%}", (x, height), (0, 3), textcoords="offset points", ha="center", fontsize=9)
     axes.set_xticks(range(len(shown)), [f"{setting.ratio:g}" for setting in shown])
-    axes.set_ylim(0, 1.05)
-    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    axes.legend(frameon=False, fontsize=9, loc="upper right")
+    _shares(axes)
 
 
 def _final(axes: Axes, experiment: Experiment | None) -> None:
@@ -158,6 +154,14 @@ def _final(axes: Axes, experiment: Experiment | None) -> None:
     axes.set_ylim(len(experiment.settings) - 0.5, -0.5)
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.grid(axis="x", alpha=0.3)
+
+
+def _shares(axes: Axes) -> None:
+    """Up to 100 %, with room for the legend above."""
+    axes.set_ylim(0, 1.3)
+    axes.set_yticks([0, 0.2, 0.4, 0.6, 0.8, 1.0])
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.legend(frameon=False, fontsize=9, loc="upper center", ncols=3, columnspacing=1.2)
 
 
 def _thousands(axes: Axes) -> None:

@@ -53,9 +53,10 @@ def _what_ran(experiment: Experiment) -> str:
     machine = f"other work used {min(busy):.2f} to {max(busy):.2f} cores before a run began" if busy else "load unknown"
     commit = (versions.get("git") or {}).get("commit", "unknown")[:12]
     batch = f"{loop['groups_per_step']} x {rollout['group_size']} rollouts of at most {rollout['max_tokens']} tokens"
+    optimizer = f"{learner['updates_per_batch']} optimizer step{'s' if learner['updates_per_batch'] > 1 else ''} each"
     cores = f"engine on core {rollout['cores'] or 'any'}, learner on core {learner['cores'] or 'any'}"
     return (
-        f"{len(runs)} runs of {loop['steps']} updates of {batch}, {learner['updates_per_batch']} optimizer steps each, "
+        f"{len(runs)} runs of {loop['steps']} updates of {batch}, {optimizer}, "
         f"learning rate {learner['learning_rate']:g}; {cores}; {versions.get('cpu_count')} CPUs, {machine}; commit "
         f"{commit}. The first {out.first} and the last {out.last} updates are not measured: engines warm up, buffers "
         "fill and drain."

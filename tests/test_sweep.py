@@ -261,6 +261,8 @@ def test_options_change_a_part() -> None:
         (["--seeds", "1.5"], "invalid list of int value: '1.5'"),
         (["--repeats", "0"], "--repeats must be at least 1"),
         (["--updates", "-3"], "--updates must be at least 1"),
+        (["loop.async_ratio=2"], "loop.async_ratio=2: the sweep gives this to each run; use --ratios"),
+        (["run.name=x"], "it tells repeats apart"),
         (["split", "--quick"], "--quick has runs of its own"),
         (["split", "--readme"], "--readme is for the whole sweep"),
     ],
@@ -282,6 +284,13 @@ def test_too_few_updates_are_refused_before_any_run() -> None:
 def test_a_setting_that_is_not_allowed_is_refused_before_any_run() -> None:
     with pytest.raises(ConfigError, match=r"unknown key learner\.rate"):
         check(PARTS, ["learner.rate=1"])
+
+
+def test_what_the_machine_has_not_and_a_seed_out_of_range_are_refused_before_any_run() -> None:
+    with pytest.raises(ConfigError, match=r"learner\.cores=9999: this machine lets"):
+        check(PARTS, ["learner.cores=9999"])
+    with pytest.raises(ConfigError, match=r"run\.seed=-1 is not allowed"):
+        check({"accuracy": changed(PARTS["accuracy"], parsed(["--seeds", "0,-1"]))}, [])
 
 
 def test_busy_seconds_are_all_but_idle_and_waiting() -> None:
