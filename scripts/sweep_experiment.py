@@ -61,15 +61,15 @@ def mean_lags(of: Sequence[Figures]) -> dict[int, float]:
     return {lag: statistics.fmean(f.lags.get(lag, 0.0) for f in of) for lag in lags}
 
 
-def pooled(experiment: Experiment, setting: Setting) -> list[tuple[int, int, float, list[EvalRow]]]:
-    """At each evaluation: updates, samples, median seconds, and the rows of all the setting's runs."""
+def pooled(experiment: Experiment, setting: Setting) -> list[Point]:
+    """Each evaluation of all the setting's runs together: median seconds, the rows of all."""
     curves = [experiment.curves[run.folder] for run in experiment.runs_of(setting)]
     return [
-        (
-            at[0].updates,
-            at[0].samples,
-            statistics.median(point.seconds for point in at),
-            [row for point in at for row in point.rows],
+        Point(
+            updates=at[0].updates,
+            samples=at[0].samples,
+            seconds=statistics.median(point.seconds for point in at),
+            rows=[row for point in at for row in point.rows],
         )
         for at in zip(*curves, strict=True)
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -17,6 +18,8 @@ from sweep_measures import Setting, rewards
 from fundus_ray.obs.curves import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY, TEXT_GREY
 
 COLOURS = ("black", BLUE, ORANGE, GREEN, RED, PURPLE, SKY)  # of ratios, in order
+INSIDE: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "va": "top", "color": "white", "fontsize": 10}
+BESIDE: dict[str, Any] = {"textcoords": "offset points", "ha": "left", "va": "bottom", "fontsize": 10}
 SMOOTHED = 5  # updates over which a drawn reward is averaged
 
 
@@ -30,8 +33,8 @@ def draw(experiments: Sequence[Experiment], path: Path) -> None:
     shown = _corrected(widest)
     _reward(panels[0, 0], widest, shown, against=0)
     _reward(panels[0, 1], widest, shown, against=1)
-    _curves(panels[0, 2], widest, shown, against=1)
-    _curves(panels[0, 3], widest, shown, against=2)
+    _curves(panels[0, 2], widest, shown, against="samples")
+    _curves(panels[0, 3], widest, shown, against="seconds")
     _speed(panels[1, 0], widest, shown)
     _staleness(panels[1, 1], widest, shown)
     _idle(panels[1, 2], widest, shown)
@@ -65,21 +68,21 @@ def _smoothed(values: Sequence[float]) -> list[float]:
     return [statistics.fmean(values[max(0, i + 1 - SMOOTHED) : i + 1]) for i in range(len(values))]
 
 
-def _curves(axes: Axes, experiment: Experiment, shown: Sequence[Setting], *, against: int) -> None:
-    """against: 1 = trained samples, 2 = seconds of training."""
-    unit = ("", "trained samples", "seconds of training")[against]
+def _curves(axes: Axes, experiment: Experiment, shown: Sequence[Setting], *, against: str) -> None:
+    """against: samples or seconds."""
+    unit = {"samples": "trained samples", "seconds": "seconds of training"}[against]
     _style(axes, "Held-out accuracy (bars: 95 % interval)", x=unit, y="accuracy")
     if not experiment.befores:
         _leave_empty(axes, "nothing is evaluated in this part")
         return
-    reach = max(float(point[against]) for setting in shown for point in pooled(experiment, setting))
+    reach = max(getattr(point, against) for setting in shown for point in pooled(experiment, setting))
     for place, (setting, colour) in enumerate(zip(shown, COLOURS, strict=False)):
         points = pooled(experiment, setting)
         # A little beside each other, so that the intervals can be told apart.
-        at = [float(point[against]) + (place - len(shown) / 2) * reach / 120 for point in points]
-        values = [accuracy(rows) for *_, rows in points]
+        at = [getattr(point, against) + (place - len(shown) / 2) * reach / 120 for point in points]
+        values = [accuracy(point.rows) for point in points]
         errors = [[v - low for v, low, _ in values], [high - v for v, _, high in values]]
-        style = {"linewidth": 1.6, "elinewidth": 0.8, "marker": "o", "markersize": 4}
+        style: dict[str, Any] = {"linewidth": 1.6, "elinewidth": 0.8, "marker": "o", "markersize": 4}
         axes.errorbar(at, [v for v, _, _ in values], yerr=errors, color=colour, label=setting.name, **style)
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     _thousands(axes)
@@ -98,13 +101,9 @@ def _speed(axes: Axes, experiment: Experiment, shown: Sequence[Setting]) -> None
     ceiling = statistics.median(up.ceiling for of in ups for up in of)
     axes.axhline(ceiling, color="black", linestyle="--", linewidth=1.2)
     axes.annotate(f"ceiling {ceiling:.2f}", (0, ceiling), (2, 4), xycoords=("axes fraction", "data"), **BESIDE)
-    axes.axhline(1, color=TEXT_GREY, linewidth=0.8)
+    axes.axhline(1, color=TEXT_GREY, linewidth=0.8, zorder=0)
     axes.set_xticks(range(len(stale)), [f"{setting.ratio:g}" for setting in stale])
     axes.set_ylim(0, 1.15 * max(ceiling, *(up.value for of in ups for up in of)))
-
-
-INSIDE = {"textcoords": "offset points", "ha": "center", "va": "top", "color": "white", "fontsize": 10}
-BESIDE = {"textcoords": "offset points", "ha": "left", "va": "bottom", "fontsize": 10}
 
 
 def _staleness(axes: Axes, experiment: Experiment, shown: Sequence[Setting]) -> None:
@@ -144,10 +143,10 @@ def _final(axes: Axes, experiment: Experiment | None) -> None:
         return
     for place, setting in enumerate(experiment.settings):
         points = pooled(experiment, setting)
-        value, low, high = accuracy(points[-1][3])
+        value, low, high = accuracy(points[-1].rows)
         axes.plot([low, high], [place, place], color=BLUE, linewidth=2)
         axes.plot(value, place, "o", color=BLUE, markersize=8)
-        axes.plot(accuracy(points[0][3])[0], place, "o", color=GREY, markerfacecolor="white", markersize=7)
+        axes.plot(accuracy(points[0].rows)[0], place, "o", color=GREY, markerfacecolor="white", markersize=7)
         each = [accuracy(rows)[0] for rows in experiment.rows_after(setting)]
         axes.plot(each, [place + 0.25] * len(each), ".", color=BLUE, markersize=5)
     axes.set_yticks(range(len(experiment.settings)), [setting.name for setting in experiment.settings])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
 from pathlib import Path
 
 from paired_difference import Difference, check_paired, points
@@ -16,6 +17,7 @@ from fundus_ray.obs.run_record import read_run
 
 SCRIPT = "scripts/sweep_async.sh"
 PICTURE = Path("scripts/async.png")
+STAGES = ("generate_s", "score_s", "update_s", "sync_s")
 SHOWS = "reward and accuracy by ratio, speed-up beside its ceiling, staleness, idle shares"
 
 
@@ -74,7 +76,7 @@ def _speed_table(experiment: Experiment) -> str:
             (
                 setting.name,
                 _each([f.step_s for f in of], "{:.2f}"),
-                *(_median(of, lambda f, name=name: getattr(f, name), "{:.2f}") for name in STAGES),
+                *(_median(of, attrgetter(name), "{:.2f}") for name in STAGES),
                 _median(of, lambda f: f.learner_idle, "{:.0%}"),
                 _median(of, lambda f: f.engine_idle, "{:.0%}"),
                 _each([up.value for up in ups], "{:.2f}") if setting.ratio else "1",
@@ -85,9 +87,6 @@ def _speed_table(experiment: Experiment) -> str:
         )
     head = ("", "step s", "Tg", "Tr", "Tt", "Ts", "learner idle", "engine idle", "speed-up", "ceiling at r = 0")
     return table((*head, "share of it", "own ceiling"), rows)
-
-
-STAGES = ("generate_s", "score_s", "update_s", "sync_s")
 
 
 def _staleness_table(experiment: Experiment) -> str:
@@ -113,13 +112,13 @@ def _staleness_table(experiment: Experiment) -> str:
 def _curve_table(experiment: Experiment) -> str:
     rows = []
     for setting in experiment.settings:
-        points_of = pooled(experiment, setting)
-        cells = [f"{accuracy(rows_of)[0]:.3f} ({seconds:.0f} s)" for _, _, seconds, rows_of in points_of]
-        value, low, high = accuracy(points_of[-1][3])
-        rows.append((setting.name, *cells[:-1], f"{value:.3f} [{low:.3f}, {high:.3f}] ({points_of[-1][2]:.0f} s)"))
-    updates = [
-        f"{updates} ({samples:,} samples)" for updates, samples, _, _ in pooled(experiment, experiment.settings[0])
-    ]
+        evaluations = pooled(experiment, setting)
+        cells = [f"{accuracy(at.rows)[0]:.3f} ({at.seconds:.0f} s)" for at in evaluations]
+        value, low, high = accuracy(evaluations[-1].rows)
+        rows.append(
+            (setting.name, *cells[:-1], f"{value:.3f} [{low:.3f}, {high:.3f}] ({evaluations[-1].seconds:.0f} s)")
+        )
+    updates = [f"{at.updates} ({at.samples:,} samples)" for at in pooled(experiment, experiment.settings[0])]
     return table(("updates", *updates), rows)
 
 
