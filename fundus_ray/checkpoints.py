@@ -44,8 +44,13 @@ async def write_checkpoint(run_dir: Path, position: Position, *, save: Callable[
 
 def latest_checkpoint(run_dir: Path) -> Checkpoint | None:
     """The newest complete checkpoint, or None. Raises DataError where a marker cannot be read."""
+    return next(reversed(checkpoints(run_dir)), None)
+
+
+def checkpoints(run_dir: Path) -> list[Checkpoint]:
+    """The complete ones, oldest first. Raises DataError where a marker cannot be read."""
     found = [_read(marker) for marker in (run_dir / "checkpoints").glob(f"step-*/{STATE_FILE}")]
-    return max(found, key=lambda c: c.position.step, default=None)
+    return sorted(found, key=lambda c: c.position.step)
 
 
 def _read(marker: Path) -> Checkpoint:

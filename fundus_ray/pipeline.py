@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +21,7 @@ from typing import Any
 from tqdm import tqdm
 
 from fundus_ray import loop
-from fundus_ray.checkpoints import Checkpoint, latest_checkpoint, write_checkpoint
+from fundus_ray.checkpoints import Checkpoint, checkpoints, latest_checkpoint, write_checkpoint
 from fundus_ray.config import Config
 from fundus_ray.data.order import sample_at
 from fundus_ray.data.photo import photograph
@@ -32,15 +32,13 @@ from fundus_ray.evaluate.run import evaluate
 from fundus_ray.first_policy import first_policy
 from fundus_ray.knowledge.store import BuiltStore, build_store, read_corpus, records_of
 from fundus_ray.obs.report import write_report
-from fundus_ray.obs.sinks import RunFolder, When
-from fundus_ray.obs.strict_json import read_lines
+from fundus_ray.obs.sinks import RunFolder, checkpoint_name
 from fundus_ray.obs.trace import Trace
+from fundus_ray.progress import Progress
 from fundus_ray.reasoning.prompt import build_prompt
-from fundus_ray.reward.alarms import alarms
 from fundus_ray.reward.plugin import load_plugin
-from fundus_ray.reward.rubric import weights
 from fundus_ray.runtime import Actors, check_machine, start
-from fundus_ray.types import Prompt, Sampling, ScoredGroup
+from fundus_ray.types import Prompt, Sampling
 
 SEEDS_A_RUN = 2**40  # sampling seeds of different run seeds never meet
 
@@ -168,9 +166,9 @@ async def _with_actors(job: _Job, *, model_path: Path, store: BuiltStore) -> boo
         folder.add_stage_seconds("start", time.perf_counter() - began)
         _count_start(folder, proofs=len(first_proofs))
         if config.evaluate.before and not job.checkpoint:
-            await _evaluate(job, actors, when="before")
+            await _evaluate(job, actors, when="before", stage="evaluate_before")
         stop = asyncio.Event()
-        with folder.time_stage("rl"), _orderly_stop(stop), _Progress(job) as progress:
+        with folder.time_stage("rl"), _orderly_stop(stop), Progress(folder, config, done=job.start.step) as progress:
             totals = await loop.train(
                 config,
                 parts=actors.parts,
@@ -185,16 +183,29 @@ async def _with_actors(job: _Job, *, model_path: Path, store: BuiltStore) -> boo
         if stop.is_set():
             return True
         if config.loop.steps:  # without updates it would be `before` once more
-            await _evaluate(job, actors, when="after")
+            await _evaluate(job, actors, when="after", stage="evaluate_after")
         await _read_photograph(job, actors)
+        if config.evaluate.checkpoints:  # last of all, as the actors then hold older versions
+            await _evaluate_checkpoints(job, actors, last=totals.position.step)
     return False
 
 
-async def _evaluate(job: _Job, actors: Actors, *, when: When) -> EvalResult | None:
+async def _evaluate_checkpoints(job: _Job, actors: Actors, *, last: int) -> None:
+    """Each but that of the last update, which `after` is about, by the same engines; training has ended."""
+    for checkpoint in checkpoints(job.folder.path):
+        step = checkpoint.position.step
+        if step < last:
+            await actors.learner.load(str(checkpoint.folder))
+            # No spans: the trace names those of training by their step, which was delivered then.
+            await actors.rollouts.set_policy(await actors.learner.publish())
+            await _evaluate(job, actors, when=checkpoint_name(step), stage="evaluate_checkpoints")
+
+
+async def _evaluate(job: _Job, actors: Actors, *, when: str, stage: str) -> EvalResult | None:
     samples = job.split.evaluation[: job.config.evaluate.samples]
     if not samples:
         return None
-    with job.folder.time_stage(f"evaluate_{when}"):
+    with job.folder.time_stage(stage):
         result = await evaluate(
             actors.rollouts.generate,
             actors.reward.score,
@@ -276,41 +287,6 @@ def _check_same_knowledge(folder: RunFolder, snapshot: str) -> None:
 
 async def _save(job: _Job, actors: Actors, at: loop.Position) -> None:
     await write_checkpoint(job.folder.path, at, save=actors.learner.save)
-
-
-class _Progress:
-    """The loop's observer: to the run folder, one line of progress on the screen, and each alarm once."""
-
-    def __init__(self, job: _Job) -> None:
-        self._folder = job.folder
-        reward = job.config.reward
-        self._paid = [part for part, weight in weights(reward, with_plugin=bool(reward.plugin)).items() if weight]
-        self._history = list(read_lines(job.folder.path / "metrics.jsonl"))  # a resumed run's earlier steps
-        self._alarmed = {str(line["kind"]) for line in read_lines(job.folder.path / "alarms.jsonl")}
-        self._bar = tqdm(total=job.config.loop.steps, initial=job.start.step, desc="RLVR", unit="update")
-
-    def __enter__(self) -> _Progress:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.close()
-
-    def log_step(self, step: int, metrics: dict[str, float]) -> None:
-        """One step's metrics."""
-        self._folder.log_step(step, metrics)
-        shown = {"reward": "reward/total", "accuracy": "reward/accuracy", "lag": "lag/mean", "tok/s": "tokens_per_s"}
-        self._bar.set_postfix({k: f"{metrics[v]:.3g}" for k, v in shown.items() if v in metrics}, refresh=False)
-        self._bar.update()
-        self._history.append(metrics)
-        for alarm in alarms(self._history, paid=self._paid):
-            if alarm.kind not in self._alarmed:
-                self._alarmed.add(alarm.kind)
-                self._folder.log_alarm(step, kind=alarm.kind, text=alarm.text)
-                _say(f"alarm at update {step}, {alarm.kind}: {alarm.text}")
-
-    def log_scored(self, step: int, groups: Sequence[ScoredGroup]) -> None:
-        """All groups of the step."""
-        self._folder.log_scored(step, groups)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from fundus_ray.checkpoints import latest_checkpoint
@@ -68,7 +69,9 @@ def _locate(policy: Path) -> tuple[Config, Path, Path | None]:
         base = Path(read_json(policy / "facts.json")["policy"]["base"])
         if not (base / "config.json").is_file():
             raise DataError(f"{policy} rests on base weights that are not there any more: {base}")
-        return load(policy / "config.yaml"), base, found.folder
+        config = load(policy / "config.yaml")
+        # This machine need not have the cores of the one that trained.
+        return replace(config, rollout=replace(config.rollout, cores="")), base, found.folder
     if (policy / "config.json").is_file():
         return load(None, [f"policy.path={policy}"]), policy, None
     raise ConfigError(f"--policy {policy} is neither a run folder (facts.json) nor a checkpoint (config.json)")

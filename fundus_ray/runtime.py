@@ -27,6 +27,7 @@ from fundus_ray.actors import Actor, LearnerActor, ReaderPool, RewardPool, Rollo
 import ray  # after actors.py, which settles how loud Ray is when it is imported
 
 from fundus_ray.config import Config
+from fundus_ray.cores import check_cores
 from fundus_ray.engine_pool import RolloutPool
 from fundus_ray.errors import ConfigError
 from fundus_ray.gather import all_or_first_error
@@ -194,11 +195,14 @@ def _connect(config: Config, *, cpus: float) -> None:
 
 
 def check_machine(config: Config) -> None:
-    """What can be known before anything slow: is the cluster's head there, has this machine the GPUs. Raises
-    ConfigError."""
+    """What can be known before anything slow: is the cluster's head there, has this machine the GPUs and the cores.
+    Raises ConfigError."""
     address, gpus = config.ray.address, max(config.rollout.gpus, config.learner.gpus, config.reward.gpus)
     if address not in ("local", "auto"):
         _check_reachable(address)
+    if address == "local":
+        check_cores(config.rollout.cores, key="rollout.cores")
+        check_cores(config.learner.cores, key="learner.cores")
     if address == "local" and gpus > 0 and not gpu_count():
         keys = {"rollout.gpus": config.rollout.gpus, "learner.gpus": config.learner.gpus}
         key = next((name for name, asked_for in keys.items() if asked_for), "reward.gpus")

@@ -27,8 +27,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ablation_report import ArmResult, KnowledgeSize, write_report, write_to_readme
-from compare_seeds import facts_of, finished
+from ablation_report import PICTURE, SCRIPT, SHOWS, ArmResult, KnowledgeSize, write_report
+from finished_runs import facts_of, finished
+from paired_difference import check_paired
+from readme_section import write_section
 
 from fundus_ray.config import load
 from fundus_ray.data.source import load_data
@@ -109,17 +111,8 @@ def main() -> None:
     print("\n" + text)
     print(f"\nwritten to {out}/ablation.md and ablation.png")
     if args.readme:
-        write_to_readme(text, picture=out / "ablation.png", root=ROOT)
-        print("written to README.md and scripts/ablation.png")
-
-
-def check_paired(rows: dict[str, list[list[EvalRow]]]) -> None:
-    """Raises ValueError where two arms were not read on the same samples in the same order."""
-    asked = {name: [[row.sample for row in seed] for seed in seeds] for name, seeds in rows.items()}
-    first = next(iter(asked))
-    for name, samples in asked.items():
-        if samples != asked[first]:
-            raise ValueError(f"{name!r} and {first!r} were not read on the same held-out samples")
+        write_section(text, script=SCRIPT, picture=out / PICTURE.name, place=PICTURE, shows=SHOWS, root=ROOT)
+        print(f"written to README.md and {PICTURE}")
 
 
 def warm_starts(seed: int, overrides: Sequence[str]) -> dict[str, Path]:

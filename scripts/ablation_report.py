@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import shutil
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,14 +13,15 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
+from paired_difference import Difference, bootstrapped, points
 
 from fundus_ray.evaluate.metrics import EvalRow, finding_f1_interval, finding_scores, recital_rate, share_with_interval
 from fundus_ray.obs.curves import BLUE, GREEN, GREY, ORANGE, TEXT_GREY
 from fundus_ray.obs.report_table import table
 
-DRAWS = 2000  # of the paired bootstrap
-BEGIN, END = "<!-- made by scripts/ablation.sh -->", "<!-- end of scripts/ablation.sh -->"
-PICTURE = "scripts/ablation.png"
+SCRIPT = "scripts/ablation.sh"
+PICTURE = Path("scripts/ablation.png")
+SHOWS = "held-out accuracy, finding F1 and recital rate by arm"
 COLOURS = {"traces": BLUE, "answers": ORANGE, "gaps": GREEN}
 
 
@@ -86,44 +85,11 @@ def estimate(result: ArmResult, metric: str) -> Estimate:
     return Estimate(value, low, high, seeds=tuple(measure(rows)[0] for rows in result.rows))
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """One arm's metric less another's over all seeds' rows, its 95 % interval over samples, and each seed's own."""
-
-    value: float
-    low: float
-    high: float
-    seeds: tuple[float, ...]
-
-    @property
-    def holds(self) -> bool:
-        """The interval excludes 0 and every seed has its sign: the interval alone knows nothing of how runs differ."""
-        sure = self.low > 0 or self.high < 0
-        return sure and all(step * self.value > 0 for step in self.seeds)
-
-
 def paired_difference(a: ArmResult, b: ArmResult, metric: str) -> Difference | None:
     """a - b by a 95 % percentile bootstrap over the samples that both read; None where it is not defined for one. A
     seed in which it is not defined has no value of its own."""
     by_seed = [(_counts(one, metric), _counts(other, metric)) for one, other in zip(a.rows, b.rows, strict=True)]
-    one, other = (np.concatenate(side) for side in zip(*by_seed, strict=True))
-    if not one[:, 1].sum() or not other[:, 1].sum():
-        return None
-    rng, n = np.random.default_rng(0), len(one)
-    draws = np.array([rng.multinomial(n, np.full(n, 1 / n)) for _ in range(DRAWS)])
-    low, high = np.nanquantile(_ratio(draws @ one) - _ratio(draws @ other), [0.025, 0.975])
-    seeds = [float(_ratio(x.sum(axis=0)) - _ratio(y.sum(axis=0))) for x, y in by_seed]
-    return Difference(
-        value=float(_ratio(one.sum(axis=0)) - _ratio(other.sum(axis=0))),
-        low=float(low),
-        high=float(high),
-        seeds=tuple(step for step in seeds if not math.isnan(step)),
-    )
-
-
-def _ratio(sums: NDArray[np.float64]) -> NDArray[np.float64]:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(sums[..., 0] / sums[..., 1])
+    return bootstrapped(by_seed)
 
 
 def _counts(rows: Sequence[EvalRow], metric: str) -> NDArray[np.float64]:
@@ -168,7 +134,7 @@ def write_report(
         ]
     )
     (folder / "ablation.md").write_text(text + "\n")
-    draw(results, folder / "ablation.png")
+    draw(results, folder / PICTURE.name)
     return text
 
 
@@ -195,7 +161,7 @@ def _differences_table(results: Sequence[ArmResult]) -> str:
         arms = [r for r in results if r.start == start]
         before, outcome = arms[0], arms[1]
         for arm, base in ((outcome, before), *((arm, outcome) for arm in arms[2:])):
-            cells = [_difference(paired_difference(arm, base, metric)) for metric in METRICS]
+            cells = [points(paired_difference(arm, base, metric)) for metric in METRICS]
             rows.append((f"{arm.name} - {base.name}", *cells))
     rows.append(_grounding_row(results))
     return table(("points of", *METRICS), rows)
@@ -204,16 +170,8 @@ def _differences_table(results: Sequence[ArmResult]) -> str:
 def _grounding_row(results: Sequence[ArmResult]) -> tuple[str, ...]:
     grounded, *rest = [r for r in results if r.start == "gaps" and r.trained][1:]
     without = next(r for r in rest if r.share == 1)
-    cells = [_difference(paired_difference(grounded, without, metric)) for metric in METRICS]
+    cells = [points(paired_difference(grounded, without, metric)) for metric in METRICS]
     return (f"{grounded.name} - {without.name}", *cells)
-
-
-def _difference(found: Difference | None) -> str:
-    if found is None:
-        return "-"
-    seeds = " ".join(f"{100 * step:+.1f}" for step in found.seeds)
-    cell = f"{100 * found.value:+.1f} [{100 * found.low:+.1f}, {100 * found.high:+.1f}]"
-    return f"**{cell}**; {seeds}" if found.holds else f"{cell}; {seeds}"
 
 
 def _sizes_table(sizes: Sequence[dict[float, KnowledgeSize]]) -> str:
@@ -265,15 +223,3 @@ def _draw_panel(axes: Axes, results: Sequence[ArmResult], metric: str) -> None:
     for place in range(1, len(results)):
         if results[place].start != results[place - 1].start:
             axes.axhline(place - 0.5, color=GREY, linewidth=0.8)
-
-
-def write_to_readme(text: str, *, picture: Path, root: Path) -> None:
-    """Between its two marks in README.md; raises ValueError where they are not there."""
-    readme = root / "README.md"
-    old = readme.read_text()
-    if old.count(BEGIN) != 1 or old.count(END) != 1:
-        raise ValueError(f"{readme} must hold {BEGIN!r} and {END!r} once each")
-    head, rest = old.split(BEGIN)
-    shutil.copyfile(picture, root / PICTURE)
-    section = f"{BEGIN}\n\n![held-out accuracy, finding F1 and recital rate by arm]({PICTURE})\n\n{text}\n\n"
-    readme.write_text(head + section + END + rest.split(END)[1])

@@ -20,7 +20,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from fundus_ray.config import Config, load, to_yaml
+from finished_runs import facts_of, finished
+
+from fundus_ray.config import Config, load
 from fundus_ray.data.source import load_data
 from fundus_ray.knowledge.store import records_of
 from fundus_ray.pipeline import run
@@ -81,27 +83,6 @@ def one_seed(recipe: Path, overrides: list[str], *, seed: int) -> Row:
         kept.write_text(json.dumps(evaluate_control(config, run_dir, seconds=float(summary["wall_s"]["rl"]))))
     control = json.loads(kept.read_text())
     return Row(seed, summary["before"], summary["after"], control, float(summary["wall_s"]["rl"]))
-
-
-def finished(config: Config, *, evaluated: str) -> Path:
-    """The run folder of these settings that holds this evaluation, from an earlier call or made now."""
-    return _finished_run(config, evaluated=evaluated) or run(config)
-
-
-def facts_of(run_dir: Path) -> dict[str, Any]:
-    """What a run wrote down."""
-    facts: dict[str, Any] = json.loads((run_dir / "facts.json").read_text())
-    return facts
-
-
-def _finished_run(config: Config, *, evaluated: str) -> Path | None:
-    for folder in sorted(Path(config.run.dir).resolve().glob(f"{config.run.name}-*")):
-        whole = (folder / "summary.json").is_file() and json.loads((folder / "summary.json").read_text()).get(evaluated)
-        if whole and (folder / "config.yaml").read_text() == to_yaml(config):
-            commit = json.loads((folder / "versions.json").read_text()).get("git") or {}
-            print(f"seed {config.run.seed}: taken from {folder}, made at commit {commit.get('commit', 'unknown')[:12]}")
-            return folder
-    return None
 
 
 def evaluate_control(config: Config, run_dir: Path, *, seconds: float) -> dict[str, Any]:

@@ -19,7 +19,8 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from compare_seeds import facts_of, finished, interval
+from compare_seeds import interval
+from finished_runs import facts_of, finished
 
 from fundus_ray.config import load
 

@@ -1,21 +1,11 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from ablation import ARMS, RECIPES, check_paired, drawn
-from ablation_report import (
-    BEGIN,
-    END,
-    ArmResult,
-    Difference,
-    KnowledgeSize,
-    estimate,
-    paired_difference,
-    write_report,
-    write_to_readme,
-)
+from ablation import ARMS, RECIPES, drawn
+from ablation_report import ArmResult, KnowledgeSize, estimate, paired_difference, write_report
+from paired_difference import Difference
 
 from fundus_ray.config import load
 from fundus_ray.evaluate.metrics import EvalRow
@@ -115,32 +105,6 @@ def test_the_report_has_a_line_for_every_arm_and_every_comparison_and_a_picture(
     assert lines[0].startswith("1 seed, n = 2 held-out phantoms in all, 2 updates on 64 rollouts")
 
 
-def test_the_readme_section_is_replaced_between_its_marks(tmp_path: Path) -> None:
-    picture = tmp_path / "new.png"
-    picture.write_bytes(b"picture")
-    (tmp_path / "scripts").mkdir()
-    (tmp_path / "README.md").write_text(f"head\n{BEGIN}\nold\n{END}\ntail\n")
-    write_to_readme("new", picture=picture, root=tmp_path)
-    text = (tmp_path / "README.md").read_text()
-    assert text.startswith(f"head\n{BEGIN}\n")
-    assert text.endswith(f"new\n\n{END}\ntail\n")
-    assert "old" not in text
-    assert (tmp_path / "scripts" / "ablation.png").read_bytes() == b"picture"
-
-
-def test_a_readme_without_the_marks_is_left_alone(tmp_path: Path) -> None:
-    (tmp_path / "README.md").write_text("no marks")
-    with pytest.raises(ValueError, match="must hold"):
-        write_to_readme("new", picture=tmp_path / "p.png", root=tmp_path)
-    assert (tmp_path / "README.md").read_text() == "no marks"
-
-
 @pytest.mark.parametrize("settings", [[*a.reward, *drawn(a.share, seed=1)] for a in ARMS], ids=[a.name for a in ARMS])
 def test_every_arm_is_a_configuration_that_is_allowed(settings: list[str]) -> None:
     load(RECIPES["quickstart"], settings)
-
-
-def test_arms_that_were_not_read_on_the_same_samples_are_not_compared() -> None:
-    with pytest.raises(ValueError, match="not read on the same held-out samples"):
-        check_paired({"x": [[row(True)]], "y": [[replace(row(True), sample="other")]]})
-    check_paired({"x": [[row(True)]], "y": [[row(False)]]})

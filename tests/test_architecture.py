@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1] / "fundus_ray"
 # A part (a folder, or a module beside them) imports from earlier lines only; imports inside functions count.
 LAYERS = (
     ("errors",),
-    ("types", "gather"),
+    ("types", "gather", "cores"),
     ("config",),
     ("obs",),
     ("data", "knowledge", "reasoning", "policy"),
@@ -27,7 +27,7 @@ LAYERS = (
     ("traces", "sft", "rollout", "learner", "evaluate"),
     ("step_metrics",),
     ("loop",),
-    ("engine_pool", "checkpoints", "plan"),
+    ("engine_pool", "checkpoints", "plan", "progress"),
     ("actors",),
     ("runtime",),
     ("read_image", "draft_record", "write_traces", "filter_traces", "audit"),

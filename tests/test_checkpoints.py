@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fundus_ray.checkpoints import Checkpoint, latest_checkpoint, write_checkpoint
+from fundus_ray.checkpoints import Checkpoint, checkpoints, latest_checkpoint, write_checkpoint
 from fundus_ray.errors import DataError
 from fundus_ray.loop import Position
 
@@ -32,6 +32,7 @@ async def test_newest_is_by_step_and_not_by_time(tmp_path: Path) -> None:
     found = latest_checkpoint(tmp_path)
     assert found is not None
     assert found.position.step == 1_000_000
+    assert [one.position.step for one in checkpoints(tmp_path)] == [999_999, 1_000_000]
 
 
 async def test_checkpoint_that_was_cut_short_does_not_count(tmp_path: Path) -> None:

@@ -228,6 +228,14 @@ def test_settings_just_inside_the_rules_are_taken(settings: list[str]) -> None:
         (["reward.custom=1"], "reward.custom has no effect with reward.plugin empty"),
         (["reward.plugin=m:f", "reward.custom=0"], "reward.plugin has no effect with reward.custom=0"),
         (["loop.async_ratio=0", "loop.window=4"], "loop.window has no effect with loop.async_ratio=0"),
+        (
+            ["evaluate.samples=0", "evaluate.checkpoints=true"],
+            "evaluate.checkpoints has no effect with evaluate.samples=0",
+        ),
+        (
+            ["loop.checkpoint_every=0", "evaluate.checkpoints=true"],
+            "evaluate.checkpoints has no effect with loop.checkpoint_every=0",
+        ),
         (["reward.gpus=1"], "reward.gpus has no effect with reward.checker=record, which runs no model"),
         (["reward.consistency=0", "reward.gate_consistency=true"], "has no effect with reward.consistency=0"),
     ],

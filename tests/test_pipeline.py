@@ -59,13 +59,19 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("ratio", [0, 1])
 def test_two_updates_on_two_engines_keep_every_promise(runs: Path, ratio: int) -> None:
-    folder = run(config_in(runs, f"loop.async_ratio={ratio}", f"run.name=ratio{ratio}"))
+    every = ["loop.checkpoint_every=1", "evaluate.checkpoints=true"]
+    folder = run(config_in(runs, f"loop.async_ratio={ratio}", f"run.name=ratio{ratio}", *every))
 
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["steps"] == 2
     assert summary["lag_max"] <= ratio
     assert summary["async_ratio"] == ratio
     assert summary["before"]["n"] == summary["after"]["n"] == 6
+    rows = lines(folder / "evaluation-step-000001-rows.jsonl")
+    assert {row["policy_step"] for row in rows} == {1}  # version 1 wrote again, after version 2
+    assert {lines(folder / f"evaluation-{w}-rows.jsonl")[0]["policy_step"] for w in ("before", "after")} == {0, 2}
+    spans = json.loads((folder / "trace.json").read_text())["traceEvents"]
+    assert [s["args"]["step"] for s in spans if s["name"] == "deliver"] == [0, 1, 2]
     assert summary["adapter_publishes"] == 3  # versions 0, 1, 2
     assert summary["adapter_deliveries_proven"] == 6  # each on two engines
     assert {"data", "sft", "start", "evaluate_before", "rl", "evaluate_after"} <= set(summary["wall_s"])

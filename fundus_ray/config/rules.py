@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from fundus_ray.config.schema import Config, KnowledgeConfig, documented_fields
+from fundus_ray.cores import parse_cores
 from fundus_ray.errors import ConfigError
 
 
@@ -118,7 +119,16 @@ _IDLE = (
         "loop.async_ratio=0, where a group can pass only groups of its own batch",
         lambda c: not c.loop.async_ratio,
     ),
-    _Idle(("evaluate.before",), "evaluate.samples=0, which evaluates nothing", lambda c: not c.evaluate.samples),
+    _Idle(
+        ("evaluate.before", "evaluate.checkpoints"),
+        "evaluate.samples=0, which evaluates nothing",
+        lambda c: not c.evaluate.samples,
+    ),
+    _Idle(
+        ("evaluate.checkpoints",),
+        "loop.checkpoint_every=0, which writes none before the end",
+        lambda c: not c.loop.checkpoint_every,
+    ),
     _Idle(
         ("rollout.gpu_memory_utilization",),
         "rollout.gpus=0",
@@ -290,6 +300,8 @@ def _check_rules(c: Config) -> None:
             "the folder of a multimodal model"
         )
     _check_models(c)
+    parse_cores(c.rollout.cores, key="rollout.cores")
+    parse_cores(c.learner.cores, key="learner.cores")
     _check_learner(c)
     _check_adapters(c)
     if c.rollout.max_tokens >= c.rollout.max_model_len:

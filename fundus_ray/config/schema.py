@@ -164,6 +164,7 @@ class RolloutConfig:
     cpus: float = _opt(1.0, "CPUs Ray sets aside for each", low=0.0)
     gpus: float = _opt(0.0, "GPUs Ray sets aside for each", low=0.0)
     threads: int = _opt(1, "OpenMP threads of each (CPU engines)", low=1)
+    cores: str = _opt("", "cores of their machine that engines run on, as 0 or 0,2-5; empty = all")
     group_size: int = _opt(8, "rollouts a prompt", low=2)
     temperature: float = _opt(
         1.0, "sampling temperature; the learner divides its logits by the same", above=0.0, high=10.0
@@ -227,6 +228,7 @@ class LearnerConfig:
     cpus: float = _opt(1.0, "CPUs Ray sets aside", low=0.0)
     gpus: float = _opt(0.0, "GPUs Ray sets aside", low=0.0)
     threads: int = _opt(1, "PyTorch threads (CPU learner)", low=1)
+    cores: str = _opt("", "cores of its machine that the learner runs on, as 0 or 0,2-5; empty = all")
     learning_rate: float = _opt(1e-3, "constant AdamW rate of the adapter", above=0.0)
     algorithm: str = _opt(
         "dapo",
@@ -292,6 +294,9 @@ class EvaluateConfig:
 
     samples: int = _opt(512, "held-out samples to use; 0 = no evaluation", low=0)
     before: bool = _opt(True, "also before RL; leave it out where another run has evaluated the same policy")
+    checkpoints: bool = _opt(
+        False, "at the end also every checkpoint (loop.checkpoint_every): how accuracy grew, at no cost to training"
+    )
     photo: bool = _opt(True, "at the end also read scikit-image's CC0 photograph and print the chain")
 
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fundus_ray.config import Config
+from fundus_ray.cores import pin_process
 from fundus_ray.data.images import read_pixels
 from fundus_ray.errors import DeliveryError
 from fundus_ray.learner.advantage import Advantages
@@ -46,6 +47,7 @@ class LearnerWorker:
     def __init__(self, config: Config, model_path: str, log_path: str) -> None:
         if log_path:
             redirect_output(log_path)
+        pin_process(config.learner.cores, key="learner.cores")
         torch.set_num_threads(config.learner.threads)
         self._config = config
         self._loss = LossSettings.of(config.learner)

@@ -131,7 +131,16 @@ def _before_after(record: RunRecord) -> str:
         "\n\nIn brackets: 95 % intervals (shares: Wilson; finding F1, recital rate: bootstrap over samples). Recital "
         "rate: of the stated findings, those that fit the chain's own answer but are not on the image."
     )
-    return title + note + rendered + legend + _per_class(record)
+    return title + note + rendered + legend + _by_update(record) + _per_class(record)
+
+
+def _by_update(record: RunRecord) -> str:
+    """How it grew; nothing where no checkpoint was evaluated."""
+    if not record.checkpoints:
+        return ""
+    points = [(0, record.before), *record.checkpoints.items(), (len(record.steps), record.after)]
+    rows = [(step, _with_interval(e, "accuracy"), _with_interval(e, "finding_f1")) for step, e in points if e]
+    return "\n\n" + table(("updates", "accuracy", "finding F1"), rows)
 
 
 def _per_class(record: RunRecord) -> str:

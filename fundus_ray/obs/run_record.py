@@ -34,6 +34,7 @@ class RunRecord:
     steps: Sequence[Mapping[str, Any]]  # metrics.jsonl, in order of step
     before: Mapping[str, Any] | None
     after: Mapping[str, Any] | None
+    checkpoints: Mapping[int, Mapping[str, Any]]  # evaluations of checkpoints, by update, in order
     change: Change | None  # of held-out accuracy
     wall_s: Mapping[str, float]
     facts: Mapping[str, Mapping[str, Any]]
@@ -65,6 +66,10 @@ def read_run(run_dir: Path) -> RunRecord:
         steps=sorted(read_lines(run_dir / "metrics.jsonl"), key=lambda record: record["step"]),
         before=_json_or_none(run_dir / "evaluation-before.json"),
         after=_json_or_none(run_dir / "evaluation-after.json"),
+        checkpoints={
+            int(path.stem.removeprefix("evaluation-step-")): read_json(path)
+            for path in sorted(run_dir.glob("evaluation-step-*.json"))
+        },
         change=paired_change(rows["before"], rows["after"]) if rows["before"] and rows["after"] else None,
         wall_s=_json_or_none(run_dir / "stages.json") or {},
         facts=_json_or_none(run_dir / "facts.json") or {},

@@ -7,7 +7,7 @@ In: records and metrics. Out, under DIR/NAME-YYYYMMDD-HHMMSS with DIR/latest poi
     metrics.jsonl, tensorboard/    one record a learner step
     alarms.jsonl                   what was wrong with the reward, one record a kind, with the step that it began at
     rollouts/step-000001.jsonl     one scored rollout a line, with its evidence
-    evaluation-before.json, evaluation-before-rows.jsonl; the same for `after`
+    evaluation-before.json, evaluation-before-rows.jsonl; the same for `after`, and for checkpoints as `step-000010`
 
 All steps count policy versions: step 1 is the first update. Lines are flushed, whole files are replaced in one step, so
 a crash loses at most the line being written.
@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from fundus_ray.config import Config, to_yaml
 from fundus_ray.errors import ConfigError, DataError
@@ -32,10 +32,8 @@ from fundus_ray.obs.strict_json import JsonLines, line_of, read_json, read_lines
 from fundus_ray.obs.versions import collect_versions
 from fundus_ray.types import ScoredGroup
 
-When = Literal["before", "after"]
-
 # Made from what lies after the checkpoint; a resumed run makes them again.
-STALE_AFTER_RESUME = ("evaluation-after.json", "evaluation-after-rows.jsonl", "report.md", "summary.json", "curves.png")
+STALE_AFTER_RESUME = ("evaluation-after*", "evaluation-step-*", "report.md", "summary.json", "curves.png")
 STALE_FACTS = ("photo",)
 
 
@@ -92,8 +90,9 @@ class RunFolder:
         for file in (self.path / "rollouts").glob("step-*.jsonl"):
             if int(file.stem.removeprefix("step-")) > upto_step:
                 file.unlink()
-        for name in STALE_AFTER_RESUME:
-            (self.path / name).unlink(missing_ok=True)
+        for pattern in STALE_AFTER_RESUME:
+            for file in self.path.glob(pattern):
+                file.unlink()
         self._facts = {name: facts for name, facts in self._facts.items() if name not in STALE_FACTS}
         write_json(self.path / "facts.json", self._facts)
         self._events.purge(upto_step + 1)
@@ -145,8 +144,8 @@ class RunFolder:
         lines = [line_of(line) + "\n" for group in groups for line in rollout_lines(group)]
         write_text(self.path / "rollouts" / f"step-{step:06d}.jsonl", "".join(lines))
 
-    def log_evaluation(self, when: When, result: Evaluation) -> None:
-        """The held-out result and its rows."""
+    def log_evaluation(self, when: str, result: Evaluation) -> None:
+        """The held-out result and its rows. when: before, after, or as `checkpoint_name` says."""
         lines = [line_of(asdict(row)) + "\n" for row in result.rows]
         write_text(self.path / f"evaluation-{when}-rows.jsonl", "".join(lines))
         write_json(self.path / f"evaluation-{when}.json", {"time": time.time(), **result.summary()})
@@ -156,6 +155,11 @@ class RunFolder:
         self._metrics.close()
         self._alarms.close()
         self._events.close()
+
+
+def checkpoint_name(step: int) -> str:
+    """What an evaluation of this update's checkpoint is called."""
+    return f"step-{step:06d}"
 
 
 def _cut_lines(lines: JsonLines, path: Path, *, upto_step: int) -> JsonLines:

@@ -3,9 +3,10 @@
 In: versions as they arrive, which one new requests are to run under, and requests as they begin and end. Out: versions
 to remove. Pure bookkeeping, for one event loop.
 
-A version goes as soon as a newer one has taken its place and no request runs under it. One that has arrived but is not
-yet served stays. So at the time of a delivery there are at most those under which requests still run, the served one,
-and the new one: ceil(async_ratio) + 2 (`Config.needed_adapters`), since no trained group is older.
+A version goes as soon as one that arrived later has taken its place and no request runs under it. (An earlier step may
+arrive later: a checkpoint that is evaluated.) One that has arrived but is not yet served stays. So at the time of a
+delivery there are at most those under which requests still run, the served one, and the new one: ceil(async_ratio) + 2
+(`Config.needed_adapters`), since no trained group is older.
 """
 
 from __future__ import annotations
@@ -62,7 +63,8 @@ class LiveVersions:
 
     def retire(self) -> list[int]:
         """Versions that nobody needs any more; they are forgotten at once, so that none is leased meanwhile."""
-        gone = [step for step in self._held if step < self._served and not self._requests[step]]
+        older = self._held[: self._held.index(self._served)] if self._served in self._held else []
+        gone = [step for step in older if not self._requests[step]]
         for step in gone:
             self._held.remove(step)
             del self._requests[step]

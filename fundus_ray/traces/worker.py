@@ -9,6 +9,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from fundus_ray.config import Config
+from fundus_ray.cores import pin_process
 from fundus_ray.data.images import read_pixels
 from fundus_ray.obs.log_file import redirect_output
 from fundus_ray.types import ImageRef, ModelReply, ModelRequest
@@ -22,6 +23,7 @@ class ReaderWorker:
 
     def __init__(self, config: Config, model_path: str, name: str, log_path: str) -> None:
         redirect_output(log_path)
+        pin_process(config.rollout.cores, key="rollout.cores")
         self._config = config
         self._model_path = model_path
         self._name = name

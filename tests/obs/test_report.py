@@ -16,7 +16,7 @@ from fundus_ray.errors import DataError
 from fundus_ray.obs.report import write_report
 from fundus_ray.obs.report_chains import pick_three
 from fundus_ray.obs.run_record import lag_counts, paired_change, read_run, run_ceiling, summary, time_weighted
-from fundus_ray.obs.sinks import RunFolder
+from fundus_ray.obs.sinks import RunFolder, checkpoint_name
 from fundus_ray.types import ScoredGroup
 
 MakeGroup = Callable[..., ScoredGroup]
@@ -114,6 +114,7 @@ def test_a_whole_run_is_reported(tmp_path: Path, make_group: MakeGroup) -> None:
     run.log_alarm(2, kind="outage", text="search was down; start it again")
     run.log_scored(2, [make_group([0.2, 0.9, 0.5], group_id=1), make_group([None], group_id=2)])
     run.log_evaluation("after", result(1, 0, 1, 1))
+    run.log_evaluation(checkpoint_name(1), result(1, 0, 1, 0))
     run.write_facts("starts", {"publishes": 1, "proofs": 2})
     run.write_facts("traces", {"folder": "/there", "verdicts": {"kept": 3, "wrong_answer": 1}})
     run.write_facts("photo", {"image": "/gone.png", "question": "What?", "text": "``` <think>", "answer": ["normal"]})
@@ -136,6 +137,8 @@ def test_a_whole_run_is_reported(tmp_path: Path, make_group: MakeGroup) -> None:
     assert "25.0% → 75.0%** in 2 policy updates: +50.0 points, 95 % interval -6.6 to +100.0 (paired, n = 4)" in report
     assert "| accuracy | 25.0% [15.0%, 35.0%] | 75.0% [65.0%, 85.0%] | +50.0 points |" in report
     assert "| finding F1 | - | - | - |" in report
+    rows = ["| 0 | 25.0% [15.0%, 35.0%] | - |", "| 1 | 50.0% [40.0%, 60.0%] | - |", "| 2 | 75.0% [65.0%, 85.0%] | - |"]
+    assert "\n".join(rows) in report
     assert "| samples that could not be scored | unscorable: 1 | unscorable: 1 |" in report
     assert "not finite: `loss` at step 2" in report
     assert "| lag histogram [versions: rollouts] | 0: 10, 1: 6 |" in report

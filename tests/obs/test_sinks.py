@@ -16,7 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from fundus_ray.config import Config, load
 from fundus_ray.errors import ConfigError, DataError
-from fundus_ray.obs.sinks import RunFolder
+from fundus_ray.obs.sinks import RunFolder, checkpoint_name
 from fundus_ray.obs.strict_json import read_json, read_lines
 from fundus_ray.types import ScoredGroup
 
@@ -150,6 +150,7 @@ def test_resuming_drops_what_lies_after_the_checkpoint(tmp_path: Path, make_grou
         run.log_step(step, {"reward/total": step / 10, "loss": math.nan})
         run.log_scored(step, [make_group([0.5])])
     run.log_evaluation("after", Result([Row("a")]))
+    run.log_evaluation(checkpoint_name(1), Result([Row("a")]))
     run.log_alarm(2, kind="outage", text="down")
     run.log_alarm(3, kind="no signal", text="none")
     run.write_facts("rl", {"adapter_publishes": 4})

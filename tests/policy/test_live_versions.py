@@ -34,6 +34,15 @@ def test_a_version_that_arrived_and_is_not_served_yet_stays() -> None:
     assert versions.retire() == [0, 1]  # version 1 was never asked for
 
 
+def test_an_earlier_version_may_arrive_later_and_the_last_one_then_goes() -> None:
+    versions = LiveVersions(2, worker="rollout-0")
+    for step in (40, 10, 20):  # a run's last version, then its checkpoints
+        versions.arrive(step)
+        versions.serve(step)
+        versions.retire()
+        assert versions.held == (step,)
+
+
 def test_no_place_is_an_error_that_says_what_is_in_use_and_what_to_do() -> None:
     versions = LiveVersions(2, worker="rollout-0")
     versions.arrive(4)

@@ -1,0 +1,73 @@
+"""Affinity of real processes: of threads that are there already, and of what is started later."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from fundus_ray.config import load
+from fundus_ray.cores import check_cores, parse_cores, pin_process
+from fundus_ray.errors import ConfigError
+from fundus_ray.runtime import check_machine
+
+PINNED = """
+import os, subprocess, sys, threading
+from fundus_ray.cores import pin_process
+
+go, seen = threading.Event(), {}
+def early():
+    go.wait(30)
+    seen["early"] = os.sched_getaffinity(0)
+thread = threading.Thread(target=early)
+thread.start()
+pin_process(sys.argv[1], key="learner.cores")
+go.set()
+thread.join()
+late = threading.Thread(target=lambda: seen.update(late=os.sched_getaffinity(0)))
+late.start()
+late.join()
+child = subprocess.run([sys.executable, "-c", "import os; print(*os.sched_getaffinity(0))"], capture_output=True)
+print(*seen["early"], *seen["late"], *os.sched_getaffinity(0), int(child.stdout))
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "cores"), [("", set()), ("0", {0}), ("3,1", {1, 3}), ("0,2-5,9", {0, 2, 3, 4, 5, 9}), ("2-2", {2})]
+)
+def test_cores_are_read_as_written(text: str, cores: set[int]) -> None:
+    assert parse_cores(text, key="rollout.cores") == cores
+
+
+@pytest.mark.parametrize("text", ["a", "0,", ",1", "1-", "-1", "0 1", "1--2", "0;1", "99999"])
+def test_what_names_no_cores_is_refused_with_the_form(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"^rollout\.cores='.*' must name cores as 0 or 0,2-5, or be empty"):
+        parse_cores(text, key="rollout.cores")
+
+
+def test_a_range_that_ends_before_it_begins_is_refused_with_the_remedy() -> None:
+    with pytest.raises(ConfigError, match=r"learner\.cores='0,5-2': 5-2 ends before it begins; write 2-5"):
+        load(None, ["learner.cores=0,5-2"])
+
+
+def test_a_core_that_is_not_there_is_an_error_before_anything_starts() -> None:
+    first = min(os.sched_getaffinity(0))
+    with pytest.raises(ConfigError, match=rf"learner\.cores={first},9999: this machine lets .* on cores {first}"):
+        check_machine(load(None, [f"learner.cores='{first},9999'"]))
+
+
+def test_every_thread_and_every_child_of_a_pinned_process_runs_on_its_core() -> None:
+    core = max(os.sched_getaffinity(0))
+    out = subprocess.run(
+        [sys.executable, "-c", PINNED, str(core)], capture_output=True, text=True, timeout=120, check=True
+    )
+    assert out.stdout.split() == [str(core)] * 4
+
+
+def test_without_cores_a_process_stays_as_it_is() -> None:
+    before = os.sched_getaffinity(0)
+    pin_process("", key="learner.cores")
+    assert check_cores("", key="learner.cores") == frozenset()
+    assert os.sched_getaffinity(0) == before
