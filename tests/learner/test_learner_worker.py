@@ -66,12 +66,12 @@ def batch_of(tiny_policy: Path, samples: tuple[Sample, ...], *, learner: Learner
 
 
 def logprobs_of(learner: LearnerWorker, batch: TrainBatch) -> torch.Tensor:
-    return learner._logprobs(batch, learner._features(batch)).logprobs.detach()
+    return learner._logprobs(batch, learner._images.features(batch.images)).logprobs.detach()
 
 
 @pytest.fixture
 def config() -> Config:
-    return load(None, ["policy.lora_rank=4", "learner.learning_rate=0.01", "learner.micro_batch_rollouts=2"])
+    return load(None, ["policy.lora_rank=4", "learner.learning_rate=0.01", "learner.micro_batch_tokens=100"])
 
 
 def scores(learner: LearnerWorker, batch: TrainBatch) -> list[float]:
@@ -115,7 +115,7 @@ def test_two_updates_a_batch_clip_against_the_policy_before_the_first(
 def test_every_algorithm_learns_under_every_correction(
     tiny_policy: Path, samples: tuple[Sample, ...], algorithm: str, correction: str
 ) -> None:
-    settings = ["policy.lora_rank=4", "learner.learning_rate=0.01", "learner.micro_batch_rollouts=2"]
+    settings = ["policy.lora_rank=4", "learner.learning_rate=0.01", "learner.micro_batch_tokens=100"]
     forced = ["learner.allow_uncorrected=true"] if correction == "none" else []
     named = [f"learner.algorithm={algorithm}", f"learner.correction={correction}"]
     learner = LearnerWorker(load(None, [*settings, *named, *forced]), str(tiny_policy), "")
@@ -148,7 +148,7 @@ def test_kl_penalty_holds_the_policy_near_the_one_that_rl_started_from(
     started_from = logprobs_of(learner, batch)
     assert learner.update(batch).metrics["kl"] == pytest.approx(0, abs=1e-9)
     moved = logprobs_of(learner, batch)
-    reference = learner._reference_logprobs(batch, learner._features(batch))
+    reference = learner._reference_logprobs(batch, learner._images.features(batch.images))
     torch.testing.assert_close(reference, started_from)
     torch.testing.assert_close(logprobs_of(learner, batch), moved)  # the adapter is on again
     # k2 of the ten completion tokens, from log-probabilities taken outside the update.
