@@ -31,6 +31,7 @@ from fundus_ray.policy.adapter import load_published, publish, restore, write_fi
 from fundus_ray.policy.image_cache import ImageCache
 from fundus_ray.policy.load import adapter_off, checkpoint_layers, load_policy, with_adapter
 from fundus_ray.policy.logprobs import ImageFeatures, TokenLogprobs, encode_images, text_logprobs
+from fundus_ray.policy.lora_product import fuse_products
 from fundus_ray.policy.packed import group_logprobs
 from fundus_ray.types import ImageRef, PolicyVersion, PublishedAdapter, StepResult, TrainBatch
 
@@ -54,6 +55,7 @@ class LearnerWorker:
         self._policy = with_adapter(
             base, rank=config.policy.lora_rank, alpha=config.policy.lora_alpha, seed=config.run.seed
         )
+        fuse_products(self._policy)
         if config.learner.checkpointing:
             checkpoint_layers(self._policy)
         self._images = ImageCache(self._encode, max_bytes=config.learner.image_cache_mb << 20)

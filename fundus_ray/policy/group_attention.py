@@ -220,7 +220,8 @@ def _registered(plain: Callable[..., Any]) -> Callable[..., Any]:
         plan = kwargs.pop("plan", None)
         if plan is None:
             return plain(module, query, key, value, attention_mask, **kwargs)
-        q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
+        # Under autocast the rotary embedding leaves queries and keys in float32.
+        q, k, v = (x[0].transpose(0, 1).to(value.dtype) for x in (query, key, value))
         return grouped_attention(q, k, v, plan, scale=kwargs["scaling"]).unsqueeze(0), None
 
     return attend
