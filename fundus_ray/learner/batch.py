@@ -89,8 +89,8 @@ def split_groups(batch: TrainBatch, parts: int) -> list[tuple[NDArray[np.int64],
 
 
 def micro_batches(batch: TrainBatch, *, tokens: int) -> list[tuple[NDArray[np.int64], TrainBatch]]:
-    """Whole groups in order, as many as have at most `tokens` packed tokens (a group's prompt counts once), each with the
-    numbers of its rows in `batch`. A group of more than that goes alone."""
+    """Whole groups in order, as many as have at most `tokens` packed tokens (a group's prompt counts once), each with
+    the numbers of its rows in `batch`. A group of more than that goes alone."""
     first = np.unique(batch.image_index, return_index=True)[1]
     size = batch.prompt_lens[first] + np.bincount(
         batch.image_index, weights=batch.seq_lens - batch.prompt_lens, minlength=len(first)

@@ -8,10 +8,10 @@ The gradient of log p_y = z_y - log sum exp z with z = W h / temperature is
 
     d log p_y / d h = (W_y - sum_v p_v W_v) / temperature
 
-which is one vector of H numbers a token, whatever the loss makes of log p_y. So it is made in the forward pass, while a
-chunk's p is at hand, and the backward pass only scales it: no logits are kept and none are computed twice. (Our own; Liger
-and Cut Cross-Entropy do the like for a loss that is known beforehand.) The output embedding's own gradient, which only
-supervised training needs, takes a second pass over the chunks.
+which is one vector of H numbers a token, whatever the loss makes of log p_y. So it is made in the forward pass, while
+a chunk's p is at hand, and the backward pass only scales it: no logits are kept and none are computed twice. (Our own;
+Liger and Cut Cross-Entropy do the like for a loss that is known beforehand.) The output embedding's own gradient, which
+only supervised training needs, takes a second pass over the chunks.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Attention over flat tokens of whole groups: a prompt to itself, each completion to its prompt and to itself.
 
 In: queries, keys, values of S tokens that lie group after group, prompt | completion 1 | ... | completion G, without
-padding. Out: the same of attention outputs. Registered with transformers as `ATTENTION`, whose name a network's language
-model is given; without a plan, on ordinary padded rows, it is the library's own attention.
+padding. Out: as many attention outputs. Registered with transformers under the names in `ATTENTION`, which a network's
+language model is given; without a plan, on ordinary padded rows, it is the library's own attention.
 
 Sequences of like length share a call of PyTorch's scaled_dot_product_attention, so padding exists inside a call only. A
 completion's keys are its prompt's and its own, hence its mask is causal from the lower right: no mask over a whole
@@ -77,7 +77,9 @@ def plan_attention(
         return torch.from_numpy(at).to(device)
 
     prompts = [
-        PromptCall(flat(prompt_at[own], prompt_lens[own], int(prompt_lens[own].max())), torch.from_numpy(own).to(device))
+        PromptCall(
+            flat(prompt_at[own], prompt_lens[own], int(prompt_lens[own].max())), torch.from_numpy(own).to(device)
+        )
         for own in _share_calls(prompt_lens, np.zeros_like(prompt_lens))
     ]
     completions = []
@@ -199,8 +201,9 @@ class _Scatter(torch.autograd.Function):
 def _flat(plan: AttentionPlan, parts: Sequence[Tensor]) -> Tensor:
     """[S, ...] of one [B, C, ...] a call."""
     flat = parts[0].new_empty((plan.tokens + 1, *parts[0].shape[2:]))  # the last row takes the padding
-    for call, part in zip((*plan.prompts, *plan.completions), parts, strict=True):
-        flat[call.at] = part
+    places = [*(call.at for call in plan.prompts), *(call.at for call in plan.completions)]
+    for at, part in zip(places, parts, strict=True):
+        flat[at] = part
     return flat[: plan.tokens]
 
 

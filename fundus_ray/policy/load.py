@@ -51,7 +51,10 @@ def load_policy(folder: str | Path, *, dtype: str = "float32", device: str = "cp
             folder,
             dtype=getattr(torch, dtype),
             # Eager is the faster one at CPU sizes.
-            attn_implementation={"text_config": ATTENTION[device], "vision_config": "eager" if device == "cpu" else "sdpa"},
+            attn_implementation={
+                "text_config": ATTENTION[device],
+                "vision_config": "eager" if device == "cpu" else "sdpa",
+            },
             local_files_only=True,
         )
         processor = load_processor(folder)

@@ -1,8 +1,8 @@
 """The adapter's product as one step, for the learner: y = x W^T + b + s (x A^T) B^T.
 
-In: a policy with its adapter. Out: the same, whose adapted layers make no intermediate of the output's size. PEFT computes
-the adapter's term, its scaled copy and the sum as tensors of their own, and as many gradients; at CPU sizes that costs
-about as much as the products themselves. Layers whose adapter is off compute as PEFT does.
+In: a policy with its adapter. Out: the same, whose adapted layers make no intermediate of the output's size. PEFT
+computes the adapter's term, its scaled copy and the sum as tensors of their own, and as many gradients. Layers whose
+adapter is off compute as PEFT does.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ All tokens of a pass lie in one row, group after group:
     prompt | completion 1 | completion 2 | ... | completion G || prompt | completion 1 | ...
 
 Every completion sees its prompt and itself, never another completion (group_attention.py), and its positions continue
-from the prompt's end. The numbers are those of `completion_logprobs` on N separate rows; the work is P + sum(C) tokens a
-group instead of G * P + sum(C), and all but attention runs on these tokens alone.
+from the prompt's end. The numbers are those of `completion_logprobs` on N separate rows; the work is P + sum(C) tokens
+a group instead of G * P + sum(C), and all but attention runs on these tokens alone.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class GroupLayout:
-    """Where the S = sum(P) + sum(C) tokens of G groups lie. K = sum(C), N rollouts, as tensors on the policy's device."""
+    """Where the S = sum(P) + sum(C) tokens of G groups lie; K = sum(C), N rollouts. Tensors on the policy's device."""
 
     source: tuple[Tensor, Tensor]  # [S] (rollout, column) of each flat token in the unpacked rows
     prompt_index: tuple[Tensor, Tensor]  # (group, column) of each prompt token among right-padded prompts
