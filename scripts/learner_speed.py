@@ -53,7 +53,7 @@ PROMPT_TEXT = 74  # tokens of a prompt beside the image's, as in the quickstart
 OLD_ROLLOUTS = {"short": 64, "long": 16}  # a pass of --before; its 64 (the default) of long chains need some 20 GiB
 CHILD_LIMIT_S = 3600
 WAYS = ("learner", "bare loop", "padded rows")
-SHAPES = {  # hidden, MLP, layers, heads, key heads, tied embeddings of Qwen2.5-VL; vocabulary and vision tower are shared
+SHAPES = {  # of Qwen2.5-VL: hidden, MLP, layers, heads, key heads, tied embeddings
     "3b": (2048, 11008, 36, 16, 2, True),
     "7b": (3584, 18944, 28, 28, 4, False),
 }
