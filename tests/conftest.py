@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from itertools import accumulate
 from pathlib import Path
 
 # Before vLLM or torch is imported anywhere: a quiet CPU engine, and cores left for its process.
@@ -37,6 +38,7 @@ from fundus_ray.types import (
 )
 
 MakeGroup = Callable[..., ScoredGroup]
+PeakBytes = Callable[[Callable[[], object]], int]
 
 
 @pytest.fixture
@@ -160,3 +162,19 @@ def _scored(rollout: Rollout, total: float | None) -> ScoredRollout:
         evidence=(passage,),
         snapshot="index-1",
     )
+
+
+@pytest.fixture
+def peak_bytes() -> PeakBytes:
+    """`peak_bytes(run)`: the most bytes of CPU tensors that were allocated since `run` began and not freed yet, counted
+    from PyTorch's own log and not from the process."""
+    from torch.profiler import ProfilerActivity, profile
+
+    def measure(run: Callable[[], object]) -> int:
+        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as log:
+            run()
+        events = [e for e in log.profiler.kineto_results.events() if e.name() == "[memory]"]
+        events.sort(key=lambda e: e.start_ns())
+        return int(max(accumulate(e.nbytes() for e in events)))
+
+    return measure

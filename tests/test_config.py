@@ -217,6 +217,7 @@ def test_settings_just_inside_the_rules_are_taken(settings: list[str]) -> None:
             ["loop.async_ratio=0", "learner.correction=none", "learner.allow_uncorrected=true"],
             "learner.allow_uncorrected has no effect with loop.async_ratio=0, where no rollout is stale",
         ),
+        (["policy.dtype=bfloat16", "learner.bf16=true"], "learner.bf16 has no effect with policy.dtype=bfloat16"),
         (["learner.kl_estimator=k2"], "learner.kl_estimator has no effect with learner.kl=0"),
         (
             ["learner.updates_per_batch=2", "learner.algorithm=rloo", "learner.clip_high=0.3"],

@@ -48,6 +48,11 @@ _IDLE = (
         "learner.updates_per_batch=1, where every ratio is 1",
         lambda c: c.learner.updates_per_batch == 1,
     ),
+    _Idle(
+        ("learner.bf16",),
+        "policy.dtype=bfloat16, whose products are in bfloat16 already",
+        lambda c: c.policy.dtype == "bfloat16",
+    ),
     _Idle(("learner.kl_estimator",), "learner.kl=0", lambda c: not c.learner.kl),
     _Idle(
         ("learner.correction_low", "learner.correction_high"),

@@ -261,7 +261,16 @@ class LearnerConfig:
     )
     allow_uncorrected: bool = _opt(False, "let stale rollouts be trained on with learner.correction=none")
     updates_per_batch: int = _opt(1, "optimizer steps on each batch (mini-batches of whole groups)", low=1)
-    micro_batch_rollouts: int = _opt(64, "rollouts a forward pass", low=1)
+    micro_batch_tokens: int = _opt(
+        4096, "tokens a forward pass, in whole groups whose prompt counts once; a longer group goes alone", low=1
+    )
+    bf16: bool = _opt(False, "bfloat16 autocast of the update's products; the softmax stays float32")
+    checkpointing: bool = _opt(
+        False, "keep each layer's input only and compute the rest again for its gradient: less memory, more time"
+    )
+    image_cache_mb: int = _opt(
+        1024, "MiB of main memory for the frozen vision tower's embeddings; 0 = encode an image for each pass", low=0
+    )
     grad_clip: float = _opt(1.0, "largest gradient norm", above=0.0)
 
 

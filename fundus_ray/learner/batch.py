@@ -88,6 +88,23 @@ def split_groups(batch: TrainBatch, parts: int) -> list[tuple[NDArray[np.int64],
     return [(own, select_rows(batch, own)) for own in rows]
 
 
+def micro_batches(batch: TrainBatch, *, tokens: int) -> list[tuple[NDArray[np.int64], TrainBatch]]:
+    """Whole groups in order, as many as have at most `tokens` packed tokens (a group's prompt counts once), each with
+    the numbers of its rows in `batch`. A group of more than that goes alone."""
+    first = np.unique(batch.image_index, return_index=True)[1]
+    size = batch.prompt_lens[first] + np.bincount(
+        batch.image_index, weights=batch.seq_lens - batch.prompt_lens, minlength=len(first)
+    ).astype(np.int64)
+    part_of_group, held = np.zeros(len(size), dtype=np.int64), 0
+    for group, own in enumerate(size.tolist()):
+        full = group > 0 and held + own > tokens
+        part_of_group[group] = part_of_group[group - 1] + full if group else 0
+        held = own if full else held + own
+    part_of_row = part_of_group[batch.image_index]
+    rows = [np.flatnonzero(part_of_row == part) for part in range(part_of_group[-1] + 1)]
+    return [(own, select_rows(batch, own)) for own in rows]
+
+
 def _padded(
     rows: Sequence[tuple[tuple[int, ...], Rollout]],
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:

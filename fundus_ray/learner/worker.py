@@ -3,19 +3,18 @@
 In: train batches. Out: step results, published adapters, checkpoints. The runtime wraps this class as a Ray actor.
 
     update: rewards -> advantages
-            images once a group -> log-probabilities, prompt once a group -> policy loss -> AdamW on the adapter
+            images once a run -> log-probabilities, prompt once a group -> policy loss -> AdamW on the adapter
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from fundus_ray.config import Config
@@ -24,16 +23,18 @@ from fundus_ray.data.images import read_pixels
 from fundus_ray.errors import DeliveryError
 from fundus_ray.learner.advantage import Advantages
 from fundus_ray.learner.aggregation import BatchTotals
-from fundus_ray.learner.batch import completion_tokens, split_groups
+from fundus_ray.learner.batch import completion_tokens, micro_batches, split_groups
 from fundus_ray.learner.loss import LossSettings, policy_loss
 from fundus_ray.learner.mismatch import TokenSums
 from fundus_ray.learner.overlong import overlong_penalty
 from fundus_ray.obs.log_file import redirect_output
 from fundus_ray.policy.adapter import load_published, publish, restore, write_files
-from fundus_ray.policy.load import adapter_off, load_policy, with_adapter
+from fundus_ray.policy.image_cache import ImageCache
+from fundus_ray.policy.load import adapter_off, checkpoint_layers, load_policy, with_adapter
 from fundus_ray.policy.logprobs import ImageFeatures, TokenLogprobs, encode_images, text_logprobs
+from fundus_ray.policy.lora_product import fuse_products
 from fundus_ray.policy.packed import group_logprobs
-from fundus_ray.types import PolicyVersion, PublishedAdapter, StepResult, TrainBatch
+from fundus_ray.types import ImageRef, PolicyVersion, PublishedAdapter, StepResult, TrainBatch
 
 log = logging.getLogger(__name__)
 ALL_MASKED = 0.999  # share of masked tokens from which on a correction leaves nothing to learn from
@@ -56,9 +57,13 @@ class LearnerWorker:
         self._policy = with_adapter(
             base, rank=config.policy.lora_rank, alpha=config.policy.lora_alpha, seed=config.run.seed
         )
+        fuse_products(self._policy)
+        if config.learner.checkpointing:
+            checkpoint_layers(self._policy)
+        self._images = ImageCache(self._encode, max_bytes=config.learner.image_cache_mb << 20)
         self._parameters = [p for p in self._policy.model.parameters() if p.requires_grad]
         self._optimizer = torch.optim.AdamW(
-            self._parameters, lr=config.learner.learning_rate, betas=(0.9, 0.95), weight_decay=0.0
+            self._parameters, lr=config.learner.learning_rate, betas=(0.9, 0.95), weight_decay=0.0, fused=True
         )
         self._step = 0
         self._warned = False
@@ -67,6 +72,7 @@ class LearnerWorker:
         """`updates_per_batch` optimizer steps on the batch; the version counts up by one."""
         started = time.perf_counter()
         sums, entropy = TokenSums(), 0.0
+        hits, misses = self._images.hits, self._images.misses
         advantages, shaping = self._advantages(batch)
         metrics = {"loss": 0.0, "grad_norm": 0.0, **shaping}
         parts = split_groups(batch, self._config.learner.updates_per_batch)
@@ -82,7 +88,11 @@ class LearnerWorker:
             metrics["kl"] = sums.kl / sums.tokens
         metrics |= sums.metrics()
         self._warn_of_masks(metrics["masked_share"])
-        return StepResult(step=self._step, seconds=time.perf_counter() - started, metrics=metrics)
+        seconds = time.perf_counter() - started
+        metrics["learner/tokens_per_s"] = completion_tokens(batch) / seconds
+        metrics["learner/image_cache_hits"] = float(self._images.hits - hits)
+        metrics["learner/image_cache_misses"] = float(self._images.misses - misses)
+        return StepResult(step=self._step, seconds=seconds, metrics=metrics)
 
     def publish(self) -> tuple[PolicyVersion, PublishedAdapter]:
         """The version as it is now: its name for the driver, its bytes for the engines."""
@@ -133,8 +143,8 @@ class LearnerWorker:
             max_tokens=self._config.rollout.max_tokens,
         )
         loss, sums, entropy = 0.0, TokenSums(), 0.0
-        for rows, micro in _micro_batches(batch, rollouts=learner.micro_batch_rollouts):
-            features = self._features(micro)
+        for rows, micro in micro_batches(batch, tokens=learner.micro_batch_tokens):
+            features = self._images.features(micro.images)
             reference = self._reference_logprobs(micro, features) if self._loss.kl else None
             out = self._logprobs(micro, features)
             width = micro.token_ids.shape[1]
@@ -161,22 +171,24 @@ class LearnerWorker:
 
     def _logprobs(self, batch: TrainBatch, features: ImageFeatures) -> TokenLogprobs:
         device = self._policy.device
-        return group_logprobs(
-            self._policy,
-            torch.from_numpy(batch.token_ids).to(device),
-            prompt_lens=torch.from_numpy(batch.prompt_lens).to(device),
-            seq_lens=torch.from_numpy(batch.seq_lens).to(device),
-            group_of_row=torch.from_numpy(batch.image_index),
-            features=features,
-            temperature=self._config.rollout.temperature,
-        )
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=self._config.learner.bf16):
+            return group_logprobs(
+                self._policy,
+                torch.from_numpy(batch.token_ids).to(device),
+                prompt_lens=batch.prompt_lens,
+                seq_lens=batch.seq_lens,
+                group_of_row=batch.image_index,
+                features=features,
+                temperature=self._config.rollout.temperature,
+            )
 
     def _old_logprobs(self, batch: TrainBatch) -> Tensor:
         """[N, T] under the policy as it is before the batch's first update."""
         out = torch.zeros(batch.token_ids.shape, device=self._policy.device)
-        for rows, micro in _micro_batches(batch, rollouts=self._config.learner.micro_batch_rollouts):
+        for rows, micro in micro_batches(batch, tokens=self._config.learner.micro_batch_tokens):
             with torch.no_grad():
-                out[rows, : micro.token_ids.shape[1]] = self._logprobs(micro, self._features(micro)).logprobs
+                features = self._images.features(micro.images)
+                out[rows, : micro.token_ids.shape[1]] = self._logprobs(micro, features).logprobs
         return out
 
     def _reference_logprobs(self, batch: TrainBatch, features: ImageFeatures) -> Tensor:
@@ -197,14 +209,6 @@ class LearnerWorker:
             self._step,
         )
 
-    def _features(self, batch: TrainBatch) -> ImageFeatures:
-        """Once an image: the vision tower is frozen."""
+    def _encode(self, images: Sequence[ImageRef]) -> ImageFeatures:
         with torch.no_grad():
-            return encode_images(self._policy, [read_pixels(ref) for ref in batch.images])
-
-
-def _micro_batches(batch: TrainBatch, *, rollouts: int) -> Iterator[tuple[NDArray[np.int64], TrainBatch]]:
-    """Whole groups, about `rollouts` rows each, with the rows' numbers in `batch`."""
-    group_size = max(1, len(batch.seq_lens) // len(batch.images))
-    parts = max(1, len(batch.images) * group_size // max(group_size, rollouts))
-    yield from split_groups(batch, parts)
+            return encode_images(self._policy, [read_pixels(ref) for ref in images])

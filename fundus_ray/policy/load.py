@@ -18,6 +18,7 @@ from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration
 from transformers.utils import logging as transformers_logging
 
 from fundus_ray.errors import ConfigError
+from fundus_ray.policy.group_attention import ATTENTION
 from fundus_ray.types import Prompt
 
 transformers_logging.disable_progress_bar()  # loading takes a second or is waited for with a bar of our own
@@ -49,7 +50,11 @@ def load_policy(folder: str | Path, *, dtype: str = "float32", device: str = "cp
         network = Qwen2_5_VLForConditionalGeneration.from_pretrained(
             folder,
             dtype=getattr(torch, dtype),
-            attn_implementation="eager" if device == "cpu" else "sdpa",  # eager is the faster one at CPU sizes
+            # Eager is the faster one at CPU sizes.
+            attn_implementation={
+                "text_config": ATTENTION[device],
+                "vision_config": "eager" if device == "cpu" else "sdpa",
+            },
             local_files_only=True,
         )
         processor = load_processor(folder)
@@ -86,6 +91,13 @@ def with_adapter(policy: PolicyModel, *, rank: int, alpha: int, seed: int) -> Po
     )
     model = get_peft_model(policy.model, config)
     return PolicyModel(model=model, processor=policy.processor, device=policy.device)
+
+
+def checkpoint_layers(policy: PolicyModel) -> None:
+    """From now on keep each decoder layer's input only, and compute the rest again in the backward pass."""
+    policy.network.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    for layer in policy.network.model.language_model.layers:
+        layer.training = True  # this module's own flag, which transformers asks; the modules in it stay without dropout
 
 
 @contextmanager

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from fundus_ray.policy.chunked_logits import chosen_logprobs
 from fundus_ray.policy.load import PolicyModel, preprocess_images
 
 
@@ -87,8 +88,9 @@ def completion_logprobs(
 ) -> TokenLogprobs:
     """Log-probability of each completion token given all before it, at `temperature`.
 
-    token_ids [N, T], prompt_lens [N], seq_lens [N]. Logits are made only where a completion token is predicted (K x V),
-    and normalised in float32 whatever the network's dtype: a bfloat16 softmax differs from the engine by up to 0.5.
+    token_ids [N, T], prompt_lens [N], seq_lens [N]. Logits are made only where a completion token is predicted, some
+    tokens at a time, and normalised in float32 whatever the network's dtype: a bfloat16 softmax differs from the engine
+    by up to 0.5.
     """
     hidden = hidden_states(policy, token_ids, prompt_lens=prompt_lens, features=features)
     column = torch.arange(token_ids.shape[1], device=token_ids.device)
@@ -102,11 +104,7 @@ def score_tokens(
     policy: PolicyModel, hidden: Tensor, *, token_ids: Tensor, at: tuple[Tensor, Tensor], temperature: float
 ) -> TokenLogprobs:
     """Score the K tokens at positions `at` of token_ids [N, T], each predicted by its row of hidden [K, H]."""
-    logits = policy.network.lm_head(hidden)  # [K, V]
-    log_p = torch.log_softmax(logits.float() / temperature, dim=-1)
-    chosen = log_p.gather(1, token_ids[at].unsqueeze(1)).squeeze(1)
-    with torch.no_grad():
-        entropy_k = -(log_p.exp() * log_p).sum(-1)
+    chosen, entropy_k = chosen_logprobs(hidden, policy.network.lm_head.weight, token_ids[at], temperature=temperature)
     blank = torch.zeros(token_ids.shape, dtype=torch.float32, device=token_ids.device)
     return TokenLogprobs(
         logprobs=blank.index_put(at, chosen),

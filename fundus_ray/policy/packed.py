@@ -1,43 +1,55 @@
-"""Log-probabilities of whole groups with each prompt and image encoded once, not once a rollout.
+"""Log-probabilities of whole groups with each prompt and image encoded once, not once a rollout, and without padding.
 
-A group's row is its prompt followed by all its completions:
+All tokens of a pass lie in one row, group after group:
 
-    prompt | completion 1 | completion 2 | ... | completion G | padding
+    prompt | completion 1 | completion 2 | ... | completion G || prompt | completion 1 | ...
 
-Every completion sees the prompt and itself, never another completion, and its positions continue from the prompt's
-end. The numbers are those of `completion_logprobs` on G separate rows; the work is P + sum(C) tokens instead of
-G * P + sum(C).
+Every completion sees its prompt and itself, never another completion (group_attention.py), and its positions continue
+from the prompt's end. The numbers are those of `completion_logprobs` on N separate rows; the work is P + sum(C) tokens
+a group instead of G * P + sum(C), and all but attention runs on these tokens alone.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from fundus_ray.policy.group_attention import AttentionPlan, plan_attention
 from fundus_ray.policy.load import PolicyModel
 from fundus_ray.policy.logprobs import ImageFeatures, TokenLogprobs, embed, score_tokens
 
+Ints = NDArray[np.int64]
+
 
 @dataclass(frozen=True, slots=True)
-class _Layout:
-    """Where each of the N rollouts' completion tokens lies in the packed rows. B groups, L packed length, K tokens."""
+class GroupLayout:
+    """Where the S = sum(P) + sum(C) tokens of G groups lie; K = sum(C), N rollouts. Tensors on the policy's device."""
 
-    token_ids: Tensor  # [B, L]
-    segment: Tensor  # [B, L] 0 = prompt, g = completion g of the group, -1 = padding
-    offset: Tensor  # [B, L] position within the segment
-    source: tuple[Tensor, Tensor]  # [K] (rollout, column) in the unpacked rows
-    predictor: tuple[Tensor, Tensor]  # [K] (group, column) of the hidden state that predicts the token
+    source: tuple[Tensor, Tensor]  # [S] (rollout, column) of each flat token in the unpacked rows
+    prompt_index: tuple[Tensor, Tensor]  # (group, column) of each prompt token among right-padded prompts
+    prompt_at: Tensor  # [sum P] flat positions of these
+    prompt_rows: Tensor  # [G] a rollout of each group
+    prompt_lens: Tensor  # [G]
+    longest_prompt: int
+    completion_at: Tensor  # [K] flat positions, rollout after rollout
+    offset: Tensor  # [K] position within the completion
+    group: Tensor  # [K] group of each completion token
+    scored: tuple[Tensor, Tensor]  # [K] (rollout, column) in the unpacked rows
+    predictor: Tensor  # [K] flat position of the hidden state that predicts the token
+    attention: AttentionPlan
 
 
 def group_logprobs(
     policy: PolicyModel,
     token_ids: Tensor,
     *,
-    prompt_lens: Tensor,
-    seq_lens: Tensor,
-    group_of_row: Tensor,
+    prompt_lens: Ints,
+    seq_lens: Ints,
+    group_of_row: Ints,
     features: ImageFeatures | None,
     temperature: float,
 ) -> TokenLogprobs:
@@ -46,81 +58,92 @@ def group_logprobs(
     token_ids [N, T] right-padded prompt + completion; prompt_lens, seq_lens [N]; group_of_row [N] counts 0, 0, ...,
     1, 1, ... and rows of one group share their prompt; `features` holds one image a group; None = text only.
     """
-    layout = _pack(token_ids, prompt_lens=prompt_lens, seq_lens=seq_lens, group_of_row=group_of_row)
-    is_prompt = layout.segment == 0
-    is_image = (layout.token_ids == policy.image_token_id) & is_prompt
-    embeddings = embed(policy, layout.token_ids, is_image=is_image, features=features)
-    out = policy.network.model.language_model(
-        inputs_embeds=embeddings,
-        position_ids=_positions(
-            policy, layout, is_prompt=is_prompt, is_image=is_image, grids=None if features is None else features.grids
-        ),
-        attention_mask={"full_attention": _mask(layout.segment, dtype=embeddings.dtype)},
-        use_cache=False,
-    )
-    hidden = out.last_hidden_state[layout.predictor]
-    return score_tokens(policy, hidden, token_ids=token_ids, at=layout.source, temperature=temperature)
-
-
-def _pack(token_ids: Tensor, *, prompt_lens: Tensor, seq_lens: Tensor, group_of_row: Tensor) -> _Layout:
-    """On the CPU: plain loops over N rows, whose cost is nothing beside the network's."""
-    prompts, ends, groups = prompt_lens.tolist(), seq_lens.tolist(), group_of_row.tolist()
-    count = groups[-1] + 1
-    lengths = [0] * count
-    for row, group in enumerate(groups):
-        lengths[group] = (lengths[group] or prompts[row]) + ends[row] - prompts[row]
-    packed = torch.zeros((count, max(lengths)), dtype=torch.long)
-    segment = torch.full_like(packed, -1)
-    offset = torch.zeros_like(packed)
-    cursor, members = [0] * count, [0] * count
-    source: list[tuple[int, int]] = []
-    predictor: list[tuple[int, int]] = []
-    cpu_ids = token_ids.cpu()
-    for row, group in enumerate(groups):
-        p, end = prompts[row], ends[row]
-        if cursor[group] == 0:
-            packed[group, :p], segment[group, :p], offset[group, :p] = cpu_ids[row, :p], 0, torch.arange(p)
-            cursor[group] = p
-        at, length = cursor[group], end - p
-        members[group] += 1
-        packed[group, at : at + length] = cpu_ids[row, p:end]
-        segment[group, at : at + length] = members[group]
-        offset[group, at : at + length] = torch.arange(length)
-        source += [(row, column) for column in range(p, end)]
-        predictor += [(group, p - 1), *((group, at + i) for i in range(length - 1))]
-        cursor[group] += length
-    device = token_ids.device
-    return _Layout(
-        token_ids=packed.to(device),
-        segment=segment.to(device),
-        offset=offset.to(device),
-        source=_columns(source, device),
-        predictor=_columns(predictor, device),
+    layout = layout_of(prompt_lens=prompt_lens, seq_lens=seq_lens, group_of_row=group_of_row, device=policy.device)
+    hidden = group_hidden_states(policy, token_ids, layout=layout, features=features)
+    return score_tokens(
+        policy,
+        hidden.index_select(0, layout.predictor),
+        token_ids=token_ids,
+        at=layout.scored,
+        temperature=temperature,
     )
 
 
-def _columns(pairs: list[tuple[int, int]], device: torch.device) -> tuple[Tensor, Tensor]:
-    both = torch.tensor(pairs, dtype=torch.long, device=device)
-    return both[:, 0], both[:, 1]
-
-
-def _positions(
-    policy: PolicyModel, layout: _Layout, *, is_prompt: Tensor, is_image: Tensor, grids: Tensor | None
+def group_hidden_states(
+    policy: PolicyModel, token_ids: Tensor, *, layout: GroupLayout, features: ImageFeatures | None
 ) -> Tensor:
-    """[3, B, L] (t, h, w): the prompt's own, and every completion continuing from the prompt's end."""
-    prompt_positions, _ = policy.network.model.get_rope_index(
-        layout.token_ids, mm_token_type_ids=is_image.int(), image_grid_thw=grids, attention_mask=is_prompt.int()
+    """Last hidden states [S, H] of token_ids [N, T] in the layout's order."""
+    flat = token_ids[layout.source].unsqueeze(0)
+    is_image = torch.zeros_like(flat, dtype=torch.bool)
+    is_image[0, layout.prompt_at] = flat[0, layout.prompt_at] == policy.image_token_id
+    out = policy.network.model.language_model(
+        inputs_embeds=embed(policy, flat, is_image=is_image, features=features),
+        position_ids=_positions(policy, token_ids, layout, grids=None if features is None else features.grids),
+        attention_mask={"full_attention": None},
+        use_cache=False,
+        plan=layout.attention,
     )
-    next_position = prompt_positions.amax(dim=(0, 2)) + 1  # [B]
-    continued = next_position.unsqueeze(1) + layout.offset
-    return torch.where(is_prompt, prompt_positions, continued.expand(3, -1, -1))
+    hidden: Tensor = out.last_hidden_state[0]
+    return hidden
 
 
-def _mask(segment: Tensor, *, dtype: torch.dtype) -> Tensor:
-    """[B, 1, L, L] to add to attention scores: 0 where a token may look, else the dtype's lowest number."""
-    query, key = segment.unsqueeze(2), segment.unsqueeze(1)
-    causal = torch.ones(segment.shape[1], segment.shape[1], dtype=torch.bool, device=segment.device).tril()
-    # Padding looks at itself like any segment, so that no row of the softmax is empty.
-    allowed = causal & ((key == query) | ((key == 0) & (query > 0)))
-    blank = torch.zeros(allowed.shape, dtype=dtype, device=segment.device)
-    return blank.masked_fill(~allowed, torch.finfo(dtype).min).unsqueeze(1)
+def layout_of(*, prompt_lens: Ints, seq_lens: Ints, group_of_row: Ints, device: torch.device) -> GroupLayout:
+    """Lens and groups as in `group_logprobs`."""
+    rows = np.unique(group_of_row, return_index=True)[1]  # [G] first rollout of each group
+    prompts, lengths = prompt_lens[rows], seq_lens - prompt_lens
+    before = np.cumsum(lengths) - lengths  # [N] completion tokens of earlier rollouts
+    starts = before + np.cumsum(prompts)[group_of_row]  # [N] flat positions where completions begin
+    prompt_at = np.cumsum(prompts) - prompts + before[rows]  # [G]
+
+    prompt_group, prompt_column = np.repeat(np.arange(len(rows)), prompts), _counted(prompts)
+    row, offset = np.repeat(np.arange(len(lengths)), lengths), _counted(lengths)
+    at_prompt, at = prompt_at[prompt_group] + prompt_column, starts[row] + offset
+    source = np.empty((2, prompts.sum() + lengths.sum()), dtype=np.int64)
+    source[:, at_prompt] = rows[prompt_group], prompt_column
+    source[:, at] = row, prompt_lens[row] + offset
+    last_of_prompt = (prompt_at + prompts - 1)[group_of_row[row]]
+
+    def on(array: Ints) -> Tensor:
+        return torch.from_numpy(array).to(device)
+
+    return GroupLayout(
+        source=(on(source[0]), on(source[1])),
+        prompt_index=(on(prompt_group), on(prompt_column)),
+        prompt_at=on(at_prompt),
+        prompt_rows=on(rows),
+        prompt_lens=on(prompts),
+        longest_prompt=int(prompts.max()),
+        completion_at=on(at),
+        offset=on(offset),
+        group=on(group_of_row[row]),
+        scored=(on(row), on(prompt_lens[row] + offset)),
+        predictor=on(np.where(offset == 0, last_of_prompt, at - 1)),
+        attention=plan_attention(
+            prompt_at=prompt_at,
+            prompt_lens=prompts,
+            starts=starts,
+            lengths=lengths,
+            groups=group_of_row,
+            device=device,
+        ),
+    )
+
+
+def _counted(lengths: Ints) -> Ints:
+    """[sum] 0, 1, ..., length - 1 for each."""
+    return np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+
+
+def _positions(policy: PolicyModel, token_ids: Tensor, layout: GroupLayout, *, grids: Tensor | None) -> Tensor:
+    """[3, 1, S] (t, h, w): the prompts' own, and every completion continuing from its prompt's end."""
+    prompts = token_ids[layout.prompt_rows, : layout.longest_prompt]
+    real = torch.arange(layout.longest_prompt, device=prompts.device) < layout.prompt_lens.unsqueeze(1)
+    is_image = (prompts == policy.image_token_id) & real
+    of_prompts, _ = policy.network.model.get_rope_index(
+        prompts, mm_token_type_ids=is_image.int(), image_grid_thw=grids, attention_mask=real.int()
+    )  # [3, G, longest prompt]
+    next_position = of_prompts.masked_fill(~real, 0).amax(dim=(0, 2)) + 1
+    flat = of_prompts.new_empty((3, layout.attention.tokens))
+    flat[:, layout.prompt_at] = of_prompts[:, *layout.prompt_index]
+    flat[:, layout.completion_at] = next_position[layout.group] + layout.offset
+    return flat.unsqueeze(1)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fundus_ray.errors import StalenessError
-from fundus_ray.learner.batch import completion_tokens, pack, select_rows, split_groups
+from fundus_ray.learner.batch import completion_tokens, micro_batches, pack, select_rows, split_groups
 from fundus_ray.types import (
     ImageRef,
     Modality,
@@ -187,3 +187,23 @@ def test_mini_batches_hold_whole_groups_and_lose_none() -> None:
 def test_more_mini_batches_than_groups_are_refused() -> None:
     with pytest.raises(ValueError, match="2 groups into 3"):
         split_groups(pack([FIRST, SECOND], policy_step=4, max_lag=1), 3)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "parts"),
+    [
+        # Packed tokens: 2 + 3 + 1 = 6, 3 + 1 + 2 = 6, 2 + 4 = 6, 2 + 9 = 11 and 2 + 1 = 3.
+        (12, [[0, 1, 2, 3], [4], [5], [6]]),
+        (18, [[0, 1, 2, 3, 4], [5, 6]]),
+        (1, [[0, 1], [2, 3], [4], [5], [6]]),  # each is longer than that, and goes alone
+        (100, [[0, 1, 2, 3, 4, 5, 6]]),
+    ],
+)
+def test_micro_batches_hold_whole_groups_up_to_a_number_of_tokens(tokens: int, parts: list[list[int]]) -> None:
+    more = [group(20 + n, prompt=(1, 2), completions=[(9,) * n], rewards=[1.0], version=4) for n in (4, 9, 1)]
+    batch = pack([FIRST, SECOND, *more], policy_step=4, max_lag=1)
+    found = micro_batches(batch, tokens=tokens)
+    assert [rows.tolist() for rows, _ in found] == parts
+    for rows, micro in found:
+        assert micro.seq_lens.tolist() == batch.seq_lens[rows].tolist()
+        assert [micro.images[i] for i in micro.image_index] == [batch.images[i] for i in batch.image_index[rows]]

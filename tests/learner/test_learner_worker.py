@@ -66,12 +66,12 @@ def batch_of(tiny_policy: Path, samples: tuple[Sample, ...], *, learner: Learner
 
 
 def logprobs_of(learner: LearnerWorker, batch: TrainBatch) -> torch.Tensor:
-    return learner._logprobs(batch, learner._features(batch)).logprobs.detach()
+    return learner._logprobs(batch, learner._images.features(batch.images)).logprobs.detach()
 
 
 @pytest.fixture
 def config() -> Config:
-    return load(None, ["policy.lora_rank=4", "learner.learning_rate=0.01", "learner.micro_batch_rollouts=2"])
+    return load(None, ["policy.lora_rank=4", "learner.learning_rate=0.01", "learner.micro_batch_tokens=100"])
 
 
 def scores(learner: LearnerWorker, batch: TrainBatch) -> list[float]:
@@ -115,7 +115,7 @@ def test_two_updates_a_batch_clip_against_the_policy_before_the_first(
 def test_every_algorithm_learns_under_every_correction(
     tiny_policy: Path, samples: tuple[Sample, ...], algorithm: str, correction: str
 ) -> None:
-    settings = ["policy.lora_rank=4", "learner.learning_rate=0.01", "learner.micro_batch_rollouts=2"]
+    settings = ["policy.lora_rank=4", "learner.learning_rate=0.01", "learner.micro_batch_tokens=100"]
     forced = ["learner.allow_uncorrected=true"] if correction == "none" else []
     named = [f"learner.algorithm={algorithm}", f"learner.correction={correction}"]
     learner = LearnerWorker(load(None, [*settings, *named, *forced]), str(tiny_policy), "")
@@ -148,7 +148,7 @@ def test_kl_penalty_holds_the_policy_near_the_one_that_rl_started_from(
     started_from = logprobs_of(learner, batch)
     assert learner.update(batch).metrics["kl"] == pytest.approx(0, abs=1e-9)
     moved = logprobs_of(learner, batch)
-    reference = learner._reference_logprobs(batch, learner._features(batch))
+    reference = learner._reference_logprobs(batch, learner._images.features(batch.images))
     torch.testing.assert_close(reference, started_from)
     torch.testing.assert_close(logprobs_of(learner, batch), moved)  # the adapter is on again
     # k2 of the ten completion tokens, from log-probabilities taken outside the update.
@@ -203,3 +203,62 @@ def test_a_checkpoint_brings_back_adapter_optimizer_and_step(
     second.update(batch)  # differs unless the optimizer's moments came back too
     torch.testing.assert_close(scores(second, batch), scores(first, batch))
     assert second.publish()[0].sha256 == first.publish()[0].sha256
+
+
+def after_one_update(tiny_policy: Path, samples: tuple[Sample, ...], *settings: str) -> tuple[float, torch.Tensor]:
+    """(loss, gradient of all of the adapter, clipped)."""
+    learner = LearnerWorker(load(None, ["policy.lora_rank=4", *settings]), str(tiny_policy), "")
+    batch = batch_of(tiny_policy, samples, learner=learner)
+    grads: list[torch.Tensor] = []
+    learner._optimizer.step = lambda: grads.append(torch.cat([p.grad.flatten() for p in learner._parameters]))  # type: ignore[method-assign, assignment, return-value]
+    return learner.update(batch).metrics["loss"], grads[0]
+
+
+@pytest.mark.parametrize("tokens", [1, 110, 10_000])
+def test_loss_and_gradient_are_the_same_however_the_batch_is_cut(
+    tiny_policy: Path, samples: tuple[Sample, ...], tokens: int
+) -> None:
+    loss, grad = after_one_update(
+        tiny_policy, samples, f"learner.micro_batch_tokens={tokens}", "learner.algorithm=dapo"
+    )
+    assert loss == pytest.approx(-0.2 * UNIT, abs=1e-6)
+    expected = after_one_update(tiny_policy, samples, "learner.micro_batch_tokens=200")[1]
+    torch.testing.assert_close(grad, expected, atol=1e-6, rtol=1e-4)
+    assert float(grad.norm()) > 1e-3
+
+
+def test_bfloat16_and_checkpointing_learn_the_same(tiny_policy: Path, samples: tuple[Sample, ...]) -> None:
+    _, exact = after_one_update(tiny_policy, samples)
+    _, again = after_one_update(tiny_policy, samples, "learner.checkpointing=true")
+    torch.testing.assert_close(again, exact, atol=1e-7, rtol=1e-5)
+    for more in ([], ["learner.checkpointing=true"]):
+        _, rounded = after_one_update(tiny_policy, samples, "learner.bf16=true", *more)
+        assert float(torch.cosine_similarity(rounded, exact, dim=0)) > 0.99
+        assert not torch.equal(rounded, exact)
+
+
+def test_checkpointing_and_smaller_micro_batches_lower_the_peak(
+    tiny_policy: Path, samples: tuple[Sample, ...], peak_bytes: Callable[[Callable[[], object]], int]
+) -> None:
+    def peak(*settings: str) -> int:
+        learner = LearnerWorker(load(None, ["policy.lora_rank=4", *settings]), str(tiny_policy), "")
+        batch = batch_of(tiny_policy, samples)
+        learner.update(batch)  # the optimizer's moments and the images are there
+        return peak_bytes(lambda: learner.update(batch))
+
+    whole, alone = peak(), peak("learner.micro_batch_tokens=1")
+    assert alone < 0.7 * whole
+    assert peak("learner.checkpointing=true") < 0.6 * whole
+    assert peak("learner.checkpointing=true", "learner.micro_batch_tokens=1") < 0.6 * alone
+
+
+def test_an_image_is_encoded_once_in_all_updates_and_for_the_reference(
+    tiny_policy: Path, samples: tuple[Sample, ...]
+) -> None:
+    settings = ["policy.lora_rank=4", "learner.updates_per_batch=2", "learner.kl=0.1"]
+    learner = LearnerWorker(load(None, settings), str(tiny_policy), "")
+    batch = batch_of(tiny_policy, samples)
+    first, second = learner.update(batch).metrics, learner.update(batch).metrics
+    assert (first["learner/image_cache_misses"], first["learner/image_cache_hits"]) == (2.0, 2.0)
+    assert (second["learner/image_cache_misses"], second["learner/image_cache_hits"]) == (0.0, 4.0)
+    assert first["learner/tokens_per_s"] > 0
