@@ -26,6 +26,7 @@ class ImageCache:
     def __init__(self, encode: Callable[[Sequence[ImageRef]], ImageFeatures], *, max_bytes: int) -> None:
         self._encode = encode
         self._max_bytes = max_bytes
+        self._device = torch.device("cpu")  # until the first image is encoded
         self._kept: OrderedDict[str, tuple[Tensor, Tensor]] = OrderedDict()  # [tokens, H], [3]
         self.bytes = 0
         self.hits = 0
