@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import shutil
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,7 @@ class Engine:
         self._live = LiveVersions(live_adapters, worker=worker)
         self._served: PolicyVersion | None = None
         self._requests: dict[int, LoRARequest] = {}  # policy step -> adapter
+        self._removals: list[asyncio.Task[None]] = []
         self._counter = 0
         self._last_probe: tuple[float, ...] | None = None  # the learner's, of the version that arrived last
         self._scratch = LockedFolder(memory_folder())
@@ -81,6 +82,8 @@ class Engine:
         if not self._folder.is_dir():  # writing would bring back a folder that nobody holds
             raise DeliveryError(f"{self._worker}: closed, so it takes no policy version {adapter.version.step}")
         started = time.perf_counter()
+        removals, self._removals = self._removals, []
+        await asyncio.gather(*removals)  # as a rule long done; the version may have been here before
         if not self._live.held:
             check_room(self._folder, adapters=self._live_adapters, adapter_bytes=sum(map(len, adapter.files.values())))
         self._live.arrive(adapter.version.step)
@@ -88,18 +91,18 @@ class Engine:
         request = LoRARequest(adapter.version.name, adapter.version.lora_id, str(folder))
         # Threads: an adapter of hundreds of MB must not hold up the requests that this event loop serves.
         await asyncio.to_thread(write_files, adapter, folder)
-        with self._naming_death():
-            if not await self._llm.add_lora(request):
-                raise DeliveryError(f"{self._worker}: vLLM refused adapter {adapter.version.name}")
-            self._requests[adapter.version.step] = request
-            listed = adapter.version.lora_id in await self._llm.list_loras()
-        probe = await self._probe(adapter, request)
+        self._requests[adapter.version.step] = request
+        # At once, since each answer comes between two steps of the engine, which are long where it is busy. What is
+        # asked first is done first.
+        listed, probe, sha256 = await asyncio.gather(
+            self._load(request), self._probe(adapter, request), asyncio.to_thread(_hash_on_disk, folder)
+        )
         shift = None if self._last_probe is None else _largest_gap(self._last_probe, adapter.probe_logprobs)
         self._last_probe = adapter.probe_logprobs
         return DeliveryProof(
             worker=self._worker,
             version=adapter.version,
-            sha256=await asyncio.to_thread(_hash_on_disk, folder),
+            sha256=sha256,
             listed=listed,
             probe_error=_largest_gap(probe, adapter.probe_logprobs),
             probe_shift=shift,
@@ -110,21 +113,21 @@ class Engine:
         """New requests run under this version from now on, so older ones go once their requests have ended."""
         self._live.serve(version.step)
         self._served = version
-        await self._remove_unused()
+        self._remove_unused()
 
     @property
     def served(self) -> PolicyVersion | None:
         """What new requests are to run under; None before the first `serve`, as the base weights never answer."""
         return self._served
 
-    @asynccontextmanager
-    async def lease(self, version: PolicyVersion) -> AsyncIterator[None]:
-        """Keep the version here while the body runs, from the first moment on: nothing is awaited before it."""
+    @contextmanager
+    def lease(self, version: PolicyVersion) -> Iterator[None]:
+        """Keep the version here while the body runs."""
         try:
             with self._live.lease(version.step):
                 yield
         finally:
-            await self._remove_unused()
+            self._remove_unused()
 
     async def generate(
         self, prompt: Prompt, *, pixels: Image.Image, sampling: Sampling, version: PolicyVersion
@@ -134,7 +137,7 @@ class Engine:
         Raises DeliveryError where this engine does not hold the version.
         """
         started = time.time()
-        async with self.lease(version):
+        with self.lease(version):
             params = _sampling_params(sampling, seed=prompt.seed)
             output = await self._run(self._inputs(prompt, pixels), params, self._requests[version.step])
         return RolloutGroup(
@@ -150,6 +153,7 @@ class Engine:
 
     async def close(self) -> None:
         """Stop the engine's process and remove its adapters from memory."""
+        await asyncio.gather(*self._removals, return_exceptions=True)
         shut_down(self._llm)
         self._scratch.close()
 
@@ -158,12 +162,22 @@ class Engine:
         """Policy steps that this engine can generate under, oldest first."""
         return self._live.held
 
-    async def _remove_unused(self) -> None:
+    def _remove_unused(self) -> None:
+        """Their places are free from now on; nobody waits until vLLM, between two steps, has removed them."""
         for step in self._live.retire():
-            old = self._requests.pop(step)
-            with self._naming_death():
-                await self._llm.remove_lora(old.lora_int_id)
-            await asyncio.to_thread(shutil.rmtree, old.lora_path, ignore_errors=True)
+            self._removals.append(asyncio.create_task(self._remove(self._requests.pop(step))))
+
+    async def _remove(self, old: LoRARequest) -> None:
+        with self._naming_death():
+            await self._llm.remove_lora(old.lora_int_id)
+        await asyncio.to_thread(shutil.rmtree, old.lora_path, ignore_errors=True)
+
+    async def _load(self, request: LoRARequest) -> bool:
+        """Whether vLLM lists the adapter after it was given to it."""
+        with self._naming_death():
+            if not await self._llm.add_lora(request):
+                raise DeliveryError(f"{self._worker}: vLLM refused adapter {request.lora_name}")
+            return request.lora_int_id in await self._llm.list_loras()
 
     async def _probe(self, adapter: PublishedAdapter, request: LoRARequest) -> list[float]:
         params = SamplingParams(

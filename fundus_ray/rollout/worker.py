@@ -53,7 +53,7 @@ class RolloutWorker:
         version = engine.served  # one that is served from a later moment on is for later prompts
         if version is None:
             raise DeliveryError(f"{self._name} was asked for rollouts before it served a policy version")
-        async with engine.lease(version):
+        with engine.lease(version):
             pixels = await asyncio.to_thread(read_pixels, prompt.sample.image)
             return await engine.generate(prompt, pixels=pixels, sampling=sampling, version=version)
 
