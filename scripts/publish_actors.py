@@ -7,6 +7,7 @@ token of a request came. All times are time.time(), so that those of several pro
 from __future__ import annotations
 
 import asyncio
+import importlib
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -63,7 +64,7 @@ class TimedRollout(RolloutWorker):
 
     async def start(self) -> None:
         """As it is; then a clock is put around what a delivery calls."""
-        import fundus_ray.policy.generate as module
+        module: Any = importlib.import_module("fundus_ray.policy.generate")  # vLLM
 
         await super().start()
         self._parts: dict[str, Interval] = {}
@@ -72,7 +73,7 @@ class TimedRollout(RolloutWorker):
         engine = self._started
         vllm: Any = engine._llm
         timed: Any = self._timed  # these names are looked up at each call
-        module.write_files = self._timed_plain("write", module.write_files)  # type: ignore[assignment]
+        module.write_files = self._timed_plain("write", module.write_files)
         vllm.add_lora = timed("add_lora", vllm.add_lora)
         engine._probe = timed("probe", engine._probe)  # type: ignore[method-assign]
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import without_vllm  # noqa: F401  before TRL
 from datasets import Dataset, Features, Image, List, Value
 from peft import LoraConfig
 from side_by_side_work import (

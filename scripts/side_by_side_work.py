@@ -9,8 +9,8 @@ come from the same numbers here; a test compares them one by one. No network lib
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fundus_ray.config import Config, load
@@ -54,11 +54,43 @@ WORKLOADS = {
 
 @dataclass(frozen=True, slots=True)
 class TrlSetup:
-    """How TRL computes: what was the fastest of those tried on two cores (README)."""
+    """How TRL computes. Which is the fastest depends on the machine and the chains, so it is tried out first."""
 
     dtype: str = "float32"  # float32 | bfloat16 (weights too) | autocast (weights in float32)
     attention: str = "sdpa"
     micro_batch: int = 64  # rollouts a forward pass with gradient
+
+    def __str__(self) -> str:
+        return f"{self.dtype},{self.attention},{self.micro_batch}"
+
+
+# One setting after the other, each with the best of those before it.
+TRIED: tuple[tuple[str, tuple[Any, ...]], ...] = (
+    ("dtype", ("float32", "bfloat16", "autocast")),
+    ("attention", ("sdpa", "eager")),
+    ("micro_batch", (32, 64, 128, 256)),
+)
+
+
+def fastest(rate: Callable[[TrlSetup], float]) -> tuple[TrlSetup, dict[TrlSetup, float]]:
+    """The setup with the highest rate of those that TRIED leads to, and the rates of all that were tried."""
+    best, rates = TrlSetup(), dict[TrlSetup, float]()
+    for name, values in TRIED:
+        for value in values:
+            setup = replace(best, **{name: value})
+            if setup not in rates:
+                rates[setup] = rate(setup)
+        best = max(rates, key=rates.__getitem__)
+    return best, rates
+
+
+def trl_setup(text: str) -> TrlSetup:
+    """Of `float32,sdpa,64`. Raises ValueError where it is none."""
+    dtype, attention, micro_batch = text.split(",")
+    values = (dtype, attention, int(micro_batch))
+    if not all(value in allowed for value, (_, allowed) in zip(values, TRIED, strict=True)):
+        raise ValueError(text)
+    return TrlSetup(*values)
 
 
 def ours(work: Workload, *, policy: str, updates: int, ratio: float, threads: tuple[int, int]) -> list[str]:

@@ -4,7 +4,8 @@
     python scripts/trl_side_by_side.py [--workload short|long|both] [--repeats 3] [--updates N] [section.key=value ...]
 
 Same checkpoint, images, prompts (in the same order), group size, sampling, reward function, LoRA, optimizer, number of
-updates (side_by_side_work.py). Needs the extra `bench`. Sides are subprocesses in turn, never at once: TRL; ours with
+updates (side_by_side_work.py). Needs the extra `bench`. First TRL alone tries how it computes fastest: data type,
+attention, micro-batch. Sides are subprocesses in turn, never at once: TRL; ours with
 loop.async_ratio=1, a core for the engine and one for the learner; ours with loop.async_ratio=0, where either half has
 both cores while the other waits. Settings that are given hold for ours (learner.*, rollout.* and the like).
 
@@ -28,11 +29,22 @@ from typing import Any
 import psutil
 from side_by_side_policy import policies
 from side_by_side_report import FIRST_LEFT_OUT, LAST_LEFT_OUT, TRL, Figures, figures, report
-from side_by_side_work import CORES, GROUP, PROMPTS, WORKLOADS, TrlSetup, Workload, held_out, only_held_out, ours
+from side_by_side_work import (
+    CORES,
+    WORKLOADS,
+    TrlSetup,
+    Workload,
+    fastest,
+    held_out,
+    only_held_out,
+    ours,
+    trl_setup,
+)
 
 ROOT = Path(__file__).parents[1]
 BEGIN, END = "<!-- made by scripts/trl_side_by_side.sh -->", "<!-- end of scripts/trl_side_by_side.sh -->"
 LIMIT_S = 3600.0  # longest run of one side
+TRIAL_UPDATES = 5
 SAMPLE_S = 1.0  # between two readings of memory
 
 
@@ -59,13 +71,13 @@ def main() -> None:
     start = policies(names, given=args.policy, run_dir=args.run_dir)
     os.sched_setaffinity(0, cores)  # inherited by both sides
     bench = Bench(args, out=Path(args.run_dir).resolve() / "side-by-side")
+    notes = {name: bench.settle_trl(WORKLOADS[name], str(start[name])) for name in names}
     runs: dict[str, dict[str, list[Figures]]] = {name: {} for name in names}
     for repeat in range(args.repeats):
         for name in names:
             for side, one in bench.in_turn(WORKLOADS[name], str(start[name]), repeat=repeat):
                 runs[name].setdefault(side, []).append(one)
-    notes = f"TRL computes in {args.trl_dtype}, {args.trl_micro_batch} rollouts a forward pass."
-    text = "\n\n".join(report(name, runs[name], notes=notes) for name in names)
+    text = "\n\n".join(report(name, runs[name], notes=notes[name]) for name in names)
     text += f"\n\nLoad of the machine before the first run: {load_before:.1f}."
     print("\n" + text)
     written = bench.out.parent / "side-by-side.md"
@@ -77,7 +89,6 @@ def main() -> None:
 
 def parsed(words: Sequence[str]) -> argparse.Namespace:
     """The command line."""
-    setup = TrlSetup()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workload", choices=[*WORKLOADS, "both"], default="both")
     parser.add_argument("--repeats", type=int, default=3, help="runs of each side, in turn")
@@ -85,19 +96,15 @@ def parsed(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--policy", type=Path, help="a warm-started tiny checkpoint instead of one made here")
     parser.add_argument("--run-dir", default="runs", help="where runs, cache and figures go")
     parser.add_argument("--readme", action="store_true", help="also write the section of README.md")
-    parser.add_argument("--trl-dtype", choices=["float32", "bfloat16", "autocast"], default=setup.dtype)
-    parser.add_argument("--trl-attention", choices=["sdpa", "eager"], default=setup.attention)
-    parser.add_argument("--trl-micro-batch", type=int, default=setup.micro_batch, help="rollouts a forward pass")
+    parser.add_argument(
+        "--trl", type=trl_setup, metavar="DTYPE,ATTENTION,MICRO_BATCH", help="how TRL computes, as float32,sdpa,64"
+    )
     parser.add_argument("--only", default="", help="a part of the names of the sides to run beside TRL")
     parser.add_argument("overrides", nargs="*", help="settings of ours")
     args = parser.parse_intermixed_args(words)
     least = FIRST_LEFT_OUT + LAST_LEFT_OUT + 1
     if args.repeats < 1 or 0 < args.updates < least or args.updates < 0:
         parser.error(f"--repeats must be >= 1 and --updates 0 or >= {least}")
-    if args.trl_micro_batch < 1 or PROMPTS * GROUP % args.trl_micro_batch:
-        parser.error(
-            f"--trl-micro-batch={args.trl_micro_batch} must divide the {PROMPTS * GROUP} rollouts of an update"
-        )
     if args.policy and not (args.policy / "config.json").is_file():
         parser.error(f"--policy={args.policy} is not a checkpoint folder (no config.json)")
     return args
@@ -108,9 +115,23 @@ class Bench:
 
     def __init__(self, args: argparse.Namespace, *, out: Path) -> None:
         self._args = args
-        self._setup = TrlSetup(args.trl_dtype, args.trl_attention, args.trl_micro_batch)
+        self._setups: dict[str, TrlSetup] = {}
         self.out = out
         out.mkdir(parents=True, exist_ok=True)
+
+    def settle_trl(self, work: Workload, policy: str) -> str:
+        """Decide how TRL computes here; the rates of what was tried, in words."""
+
+        def rate(setup: TrlSetup) -> float:
+            self._setups[work.name] = setup
+            return self._trl(work, policy, updates=TRIAL_UPDATES, repeat=0, evaluated=False).samples_per_s
+
+        if self._args.trl:
+            self._setups[work.name] = self._args.trl
+            return f"TRL computes as told: {self._args.trl}."
+        self._setups[work.name], rates = fastest(rate)
+        tried = "; ".join(f"{setup} {found:.1f}" for setup, found in rates.items())
+        return f"TRL computes as {self._setups[work.name]}; tried for {TRIAL_UPDATES} updates, samples/s: {tried}."
 
     def in_turn(self, work: Workload, policy: str, *, repeat: int) -> list[tuple[str, Figures]]:
         """(side, figures) of one repeat. Rewards say something only of the short chains, so only these are read on
@@ -132,7 +153,7 @@ class Bench:
             "work": work.name,
             "policy": policy,
             "updates": updates,
-            "setup": asdict(self._setup),
+            "setup": asdict(self._setups[work.name]),
             "seed": repeat,
             "run_dir": str(self.out.parent),
             "save": str(merged) if evaluated else "",

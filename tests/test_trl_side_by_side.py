@@ -17,6 +17,7 @@ from side_by_side_work import (
     WORKLOADS,
     TrlSetup,
     asked,
+    fastest,
     grpo_arguments,
     held_out,
     lora_arguments,
@@ -145,6 +146,15 @@ def test_stretched_trace_keeps_its_form_and_answer() -> None:
         stretched(replace(trace, text="<think></think><answer>B</answer>"), ["drusen"], rng=random.Random(0))
 
 
+def test_trl_is_tried_one_setting_after_the_other() -> None:
+    def rate(setup: TrlSetup) -> float:
+        return (setup.dtype == "autocast") + (setup.attention == "eager") - abs(setup.micro_batch - 128) / 1000
+
+    best, rates = fastest(rate)
+    assert best == TrlSetup("autocast", "eager", 128)
+    assert len(rates) == 3 + 1 + 3  # each step keeps the best of the one before
+
+
 def run_of(seconds: list[float], *, tokens: int, reward: float = 0.5, held: tuple[bool, ...] = ()) -> Figures:
     """Two groups of eight rollouts an update."""
     n = len(seconds)
@@ -201,7 +211,8 @@ def test_update_is_timed_from_one_live_version_to_the_next() -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--trl-micro-batch", "48"], "--trl-micro-batch=48 must divide the 256 rollouts"),
+        (["--trl", "float32,sdpa,48"], "invalid trl_setup value: 'float32,sdpa,48'"),
+        (["--trl", "float16,sdpa,64"], "invalid trl_setup value"),
         (["--updates", "3"], "--updates 0 or >= 4"),
         (["--repeats", "0"], "--repeats must be >= 1"),
         (["--policy", "/nowhere"], "--policy=/nowhere is not a checkpoint folder"),
