@@ -119,7 +119,7 @@ class TimedRollout(RolloutWorker):
         params = SamplingParams(max_tokens=max_tokens, ignore_eos=True, output_kind=RequestOutputKind.DELTA)
         engine._counter += 1
         token_s: list[float] = []
-        finish_reason = ""
+        finish_reason, begun = "", False
         async with engine.lease(version):
             inputs = engine._inputs(prompt, read_pixels(prompt.sample.image))
             outputs = engine._llm.generate(
@@ -128,12 +128,13 @@ class TimedRollout(RolloutWorker):
             try:
                 async for output in outputs:
                     token_s += [time.time()] * len(output.outputs[0].token_ids)
-                    self._writing += len(token_s) == 1
+                    self._writing += not begun
+                    begun = True
                     finish_reason = output.outputs[0].finish_reason or ""
                     if self._stop.is_set() and max_tokens > 1:
                         break
             finally:
-                self._writing -= bool(token_s)
+                self._writing -= begun
                 await outputs.aclose()
         return Request(tuple(token_s), finish_reason, version.step)
 

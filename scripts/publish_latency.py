@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import os
 import shutil
 import tempfile
@@ -147,7 +148,7 @@ def checkpoint(folder: Path, samples: Sequence[Sample], *, wide: bool) -> Path:
 async def measured(config: Config, adapter: Adapter, sample: Sample, *, publishes: int, logs: Path) -> Row:
     """A row of the table."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    ray.init(num_cpus=8, include_dashboard=False, log_to_driver=False, logging_level="error")
+    ray.init(num_cpus=8, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     try:
         async with asyncio.timeout(LIMIT_S * (publishes + 2)):
             system = System(config, logs=logs)

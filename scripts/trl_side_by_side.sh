@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The loop of this project beside TRL's GRPOTrainer: same work, same two cores, one after the other. About 90 minutes with
+# The loop of this project beside TRL's GRPOTrainer: same work, same two cores, one after the other. About 100 minutes with
 # three repeats of both workloads; nothing else should run meanwhile.
 #
 #   ./scripts/trl_side_by_side.sh                                  all of it: runs/side-by-side.md
