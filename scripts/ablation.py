@@ -30,7 +30,7 @@ from pathlib import Path
 from ablation_report import PICTURE, SCRIPT, SHOWS, ArmResult, KnowledgeSize, write_report
 from finished_runs import facts_of, finished
 from paired_difference import check_paired
-from readme_section import write_section
+from readme_section import write_section_with_picture
 
 from fundus_ray.config import load
 from fundus_ray.data.source import load_data
@@ -111,7 +111,9 @@ def main() -> None:
     print("\n" + text)
     print(f"\nwritten to {out}/ablation.md and ablation.png")
     if args.readme:
-        write_section(text, script=SCRIPT, picture=out / PICTURE.name, place=PICTURE, shows=SHOWS, root=ROOT)
+        write_section_with_picture(
+            text, script=SCRIPT, picture=out / PICTURE.name, place=PICTURE, shows=SHOWS, root=ROOT
+        )
         print(f"written to README.md and {PICTURE}")
 
 

@@ -36,6 +36,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from readme_section import write_section
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
 from fundus_ray.config import Config, load
@@ -47,7 +48,7 @@ from fundus_ray.policy.tiny import make_tiny_policy
 from fundus_ray.types import ImageRef, TrainBatch
 
 ROOT = Path(__file__).parents[1]
-BEGIN, END = "<!-- made by scripts/learner_speed.py -->", "<!-- end of scripts/learner_speed.py -->"
+SCRIPT = "scripts/learner_speed.py"
 ROLLOUTS, GROUP_SIZE, IMAGES = 256, 8, 32
 PROMPT_TEXT = 74  # tokens of a prompt beside the image's, as in the quickstart
 OLD_ROLLOUTS = {"short": 64, "long": 16}  # a pass of --before; its 64 (the default) of long chains need some 20 GiB
@@ -77,7 +78,8 @@ def main() -> None:
     text = report(args, rows, load_at_start)
     print(text)
     if args.readme:
-        write_to_readme(text)
+        write_section(text, script=SCRIPT, root=ROOT)
+        print("written to README.md")
 
 
 def _arguments() -> argparse.Namespace:
@@ -352,16 +354,6 @@ def report(args: argparse.Namespace, rows: list[tuple[str, ...]], load_at_start:
         passes = ", ".join(f"{OLD_ROLLOUTS[kind]} for {LENGTHS[kind]}" for kind in args.lengths)
         notes = f" The old learner was timed alone, afterwards; rollouts a pass: {passes}."
     return f"{table(header, rows)}\n\n{said}.{notes}"
-
-
-def write_to_readme(text: str) -> None:
-    """Between its two marks in README.md; raises ValueError where they are not there."""
-    readme = ROOT / "README.md"
-    old = readme.read_text()
-    if old.count(BEGIN) != 1 or old.count(END) != 1:
-        raise ValueError(f"{readme} must hold {BEGIN!r} and {END!r} once each")
-    head, rest = old.split(BEGIN)
-    readme.write_text(f"{head}{BEGIN}\n\n{text}\n\n{END}{rest.split(END)[1]}")
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from pathlib import Path
 
 from finished_runs import facts_of, finished, finished_run
 from machine_load import busy_cores
-from readme_section import write_section
+from readme_section import write_section_with_picture
 from sweep_experiment import Experiment
 from sweep_measures import MACHINE_FILE, LeftOut, Setting, SweepRun
 from sweep_report import PICTURE, SCRIPT, SHOWS, write_report
@@ -108,7 +108,9 @@ def main() -> int:
         text = write_report(experiments, folder=out)
         print(f"\n{text}\n\nwritten to {out}/async.md and async.png")
         if args.readme:
-            write_section(text, script=SCRIPT, picture=out / PICTURE.name, place=PICTURE, shows=SHOWS, root=ROOT)
+            write_section_with_picture(
+                text, script=SCRIPT, picture=out / PICTURE.name, place=PICTURE, shows=SHOWS, root=ROOT
+            )
             print(f"written to README.md and {PICTURE}")
     except FundusRayError as err:
         print(f"sweep_async: error: {err}", file=sys.stderr)

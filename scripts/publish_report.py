@@ -1,0 +1,148 @@
+"""What deliveries cost, as one table. In: the intervals of each delivery and the token times of the requests beside it.
+Out: Markdown. No network library, no Ray.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from fundus_ray.obs.report_table import table
+
+Interval = tuple[float, float]
+PARTS = ("serialise", "ship", "write", "add_lora", "probe", "rest")
+HELD_UP = 3.0  # a request counts as paused where it waits so many times longer than any did without a delivery
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One version, from the learner's publish to the moment when every engine writes new prompts under it.
+
+    Seconds on one axis; the parts of each engine are `take` and, within it, write, add_lora and probe."""
+
+    asked: Interval  # of the driver: from the call of publish until every engine serves the version
+    published: Interval  # of the learner
+    engines: Sequence[Mapping[str, Interval]]
+    quiet: Interval  # before it, in which the same requests ran
+    requests: Sequence[Sequence[Sequence[float]]]  # [engine][request][token]
+    aborted: int  # requests that ended neither at their length nor by us
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Of each part of PARTS, in the engine that was slowest at it, and of the whole. `ship`: from the learner's
+        process into the engine's; `rest`: reading back and hashing, vLLM's list, telling the engines to serve."""
+        found = {
+            "whole": length(self.asked),
+            "serialise": length(self.published),
+            "ship": max(parts["take"][0] for parts in self.engines) - self.published[1],
+            **{name: max(length(parts[name]) for parts in self.engines) for name in ("write", "add_lora", "probe")},
+        }
+        return {**found, "rest": max(0.0, found["whole"] - sum(found[name] for name in PARTS[:-1]))}
+
+    @property
+    def quiet_gap(self) -> float:
+        """Longest wait for a request's next token that was over before the delivery; 0 where there is none."""
+        return max((b - a for a, b in self._gaps() if a >= self.quiet[0] and b <= self.quiet[1]), default=0.0)
+
+    @property
+    def delivery_gap(self) -> float:
+        """Longest one that overlaps the delivery."""
+        return max((b - a for a, b in self._gaps() if self._beside(a, b)), default=0.0)
+
+    @property
+    def stall(self) -> float:
+        """How much longer a request waited for its next token than any did without a delivery."""
+        return max(0.0, self.delivery_gap - self.quiet_gap)
+
+    @property
+    def paused(self) -> int:
+        """Requests that waited HELD_UP times longer than any did without a delivery."""
+        limit = HELD_UP * self.quiet_gap
+        return sum(
+            any(b - a > limit and self._beside(a, b) for a, b in pairwise(tokens))
+            for engine in self.requests
+            for tokens in engine
+        )
+
+    @property
+    def blamed(self) -> str:
+        """The part that overlaps the longest gap most."""
+        gaps = [
+            (b - a, engine, (a, b))
+            for engine, requests in enumerate(self.requests)
+            for tokens in requests
+            for a, b in pairwise(tokens)
+            if self._beside(a, b)
+        ]
+        if not gaps:
+            return "-"
+        _, engine, gap = max(gaps)
+        parts = {"serialise": self.published, **{k: v for k, v in self.engines[engine].items() if k != "take"}}
+        shares = {name: overlap(part, gap) for name, part in parts.items()}
+        name = max(shares, key=shares.__getitem__)
+        return name if shares[name] > 0 else "between them"
+
+    def _beside(self, a: float, b: float) -> bool:
+        return a < self.asked[1] and b > self.asked[0]
+
+    def _gaps(self) -> Iterator[Interval]:
+        return (gap for engine in self.requests for tokens in engine for gap in pairwise(tokens))
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Deliveries under one setting."""
+
+    adapter: str
+    mib: float
+    engines: int
+    deliveries: Sequence[Delivery]
+
+
+def length(interval: Interval) -> float:
+    """Its seconds."""
+    return interval[1] - interval[0]
+
+
+def overlap(a: Interval, b: Interval) -> float:
+    """Seconds that lie in both."""
+    return max(0.0, min(a[1], b[1]) - max(a[0], b[0]))
+
+
+def report(rows: Sequence[Row]) -> str:
+    """Milliseconds, medians over deliveries; counts are sums."""
+    header = (
+        "adapter",
+        "MiB",
+        "engines",
+        "publish to live",
+        *PARTS,
+        "longest token gap without",
+        "with delivery",
+        "stall",
+        "gap lies in",
+        "paused",
+        "aborted",
+    )
+    return table(header, [_cells(row) for row in rows])
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    def median(values: Sequence[float]) -> str:
+        return f"{1000 * statistics.median(values):,.0f}"
+
+    every = row.deliveries
+    return (
+        row.adapter,
+        f"{row.mib:.1f}",
+        str(row.engines),
+        *(median([d.seconds[name] for d in every]) for name in ("whole", *PARTS)),
+        median([d.quiet_gap for d in every]),
+        median([d.delivery_gap for d in every]),
+        median([d.stall for d in every]),
+        statistics.mode(d.blamed for d in every),
+        f"{sum(d.paused for d in every)} of {sum(len(r) for d in every for r in d.requests)}",
+        str(sum(d.aborted for d in every)),
+    )

@@ -1,0 +1,74 @@
+"""Deliveries are cut into their parts, and waits for a token are found, by hand-made times."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from publish_latency import ADAPTERS, EIGHTH_OF_7B
+from publish_report import Delivery, Row, report
+
+# asked for at 10, published by 10.2, in the engines at 10.3 and 10.4, live at 12
+FIRST = {"take": (10.3, 11.9), "write": (10.3, 10.4), "add_lora": (10.5, 11.5), "probe": (11.5, 11.8)}
+SECOND = {"take": (10.4, 11.8), "write": (10.4, 10.7), "add_lora": (10.7, 11.2), "probe": (11.2, 11.4)}
+QUIET = [5.0, 6.0, 7.0, 8.0, 9.0]
+STEADY = [*QUIET, 9.9, 10.8, 11.7, 12.6]
+HELD = [*QUIET, 9.9, 13.4]  # 3.5 where 1.0 is the most without a delivery
+DELIVERY = Delivery(
+    asked=(10.0, 12.0),
+    published=(10.0, 10.2),
+    engines=[FIRST, SECOND],
+    quiet=(5.0, 10.0),
+    requests=[[STEADY, HELD], [STEADY]],
+    aborted=0,
+)
+
+
+def test_parts_are_those_of_the_slowest_engine() -> None:
+    expected = {"whole": 2.0, "serialise": 0.2, "ship": 0.2, "write": 0.3, "add_lora": 1.0, "probe": 0.3, "rest": 0.0}
+    assert DELIVERY.seconds == pytest.approx(expected)
+
+
+def test_rest_is_what_no_part_names() -> None:
+    one = replace(DELIVERY, engines=[FIRST])  # 2.0 - 0.2 - 0.1 - 0.1 - 1.0 - 0.3
+    assert one.seconds["rest"] == pytest.approx(0.3)
+
+
+def test_wait_beyond_the_quiet_one_is_the_stall() -> None:
+    # the held request's gap begins before the delivery and so is none of the quiet ones
+    assert (DELIVERY.quiet_gap, DELIVERY.delivery_gap, DELIVERY.stall) == pytest.approx((1.0, 3.5, 2.5))
+    assert replace(DELIVERY, requests=[[STEADY]]).stall == 0.0
+
+
+def test_request_that_waits_three_times_longer_counts_as_paused() -> None:
+    assert DELIVERY.paused == 1
+    assert replace(DELIVERY, requests=[[STEADY], [STEADY]]).paused == 0
+
+
+def test_longest_wait_is_blamed_on_what_ran_then() -> None:
+    assert DELIVERY.blamed == "add_lora"
+    assert replace(DELIVERY, requests=[[], []]).blamed == "-"
+    assert replace(DELIVERY, requests=[[[10.41, 10.49]], []]).blamed == "between them"
+
+
+def test_row_is_in_milliseconds() -> None:
+    quiet = replace(DELIVERY, quiet=(5.0, 9.5))
+    text = report([Row("made up", 77.0, 2, [quiet, quiet, quiet])])
+    cells = (
+        "made up | 77.0 | 2 | 2,000 | 200 | 200 | 300 | 1,000 | 300 | 0 | 1,000 | 3,500 | 2,500 | add_lora | 3 of 9 | 0"
+    )
+    assert text.endswith(f"| {cells} |")
+
+
+@pytest.mark.parametrize(("name", "rank_of_7b", "mib"), [("77", 16, 77), ("308", 64, 308)])
+def test_made_up_network_carries_the_bytes_of_the_7b(name: str, rank_of_7b: int, mib: int) -> None:
+    # Qwen2.5-VL-7B: 28 layers, hidden 3584, 512 keys and values, MLP 18944; bfloat16
+    hidden, kv, mlp = 3584, 512, 18944
+    inputs_and_outputs = 2 * (hidden + hidden) + 2 * (hidden + kv) + 3 * (hidden + mlp)
+    of_7b = 28 * rank_of_7b * inputs_and_outputs * 2
+    heads, kv_heads = EIGHTH_OF_7B["num_attention_heads"], EIGHTH_OF_7B["num_key_value_heads"]
+    hidden, mlp = EIGHTH_OF_7B["hidden_size"], EIGHTH_OF_7B["intermediate_size"]
+    kv = kv_heads * hidden // heads
+    inputs_and_outputs = 2 * (hidden + hidden) + 2 * (hidden + kv) + 3 * (hidden + mlp)
+    here = EIGHTH_OF_7B["num_hidden_layers"] * ADAPTERS[name].rank * inputs_and_outputs * 4
+    assert here == of_7b == mib * 2**20
