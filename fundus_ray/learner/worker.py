@@ -96,7 +96,8 @@ class LearnerWorker:
 
     def publish(self) -> tuple[PolicyVersion, PublishedAdapter]:
         """The version as it is now: its name for the driver, its bytes for the engines."""
-        adapter = publish(self._policy, step=self._step)
+        # In the engines' own precision: half the bytes where that is bfloat16.
+        adapter = publish(self._policy, step=self._step, dtype=self._policy.network.dtype)
         return adapter.version, adapter
 
     def save(self, folder: str) -> None:

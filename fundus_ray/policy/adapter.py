@@ -9,6 +9,7 @@ import hashlib
 import json
 from pathlib import Path
 
+import torch
 from peft import get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
@@ -25,9 +26,13 @@ PROBE_FILE = "probe.json"  # step, and the learner's log-probabilities on the fi
 PROBE_TEXT = "Findings: microaneurysms, hard exudates, drusen. Conclusion: diabetic retinopathy. The macula is seen."
 
 
-def publish(policy: PolicyModel, *, step: int) -> PublishedAdapter:
-    """The adapter as it is now, with the proof that its receivers must reproduce."""
-    state = {k: v.detach().cpu().contiguous() for k, v in sorted(get_peft_model_state_dict(policy.model).items())}
+def publish(policy: PolicyModel, *, step: int, dtype: torch.dtype | None = None) -> PublishedAdapter:
+    """The adapter as it is now, with the proof that its receivers must reproduce.
+
+    dtype: of the weights that are sent; None = as they are (PEFT keeps them in float32 on bfloat16 base weights too).
+    """
+    weights = sorted(get_peft_model_state_dict(policy.model).items())
+    state = {name: weight.detach().to("cpu", dtype).contiguous() for name, weight in weights}
     files = {WEIGHTS_FILE: save_tensors(state), CONFIG_FILE: _config_bytes(policy)}
     probe_ids = tuple(policy.processor.tokenizer(PROBE_TEXT)["input_ids"])
     return PublishedAdapter(

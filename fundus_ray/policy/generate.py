@@ -27,12 +27,15 @@ from vllm.v1.engine.exceptions import EngineDeadError
 from fundus_ray.config import Config
 from fundus_ray.errors import DeliveryError, ProcessDiedError
 from fundus_ray.policy.adapter import read_files, sha256_of, write_files
+from fundus_ray.policy.adapter_prefetch import WORKER_EXTENSION
 from fundus_ray.policy.engine_args import engine_args
 from fundus_ray.policy.live_versions import LiveVersions
 from fundus_ray.policy.load import load_processor, prompt_text
 from fundus_ray.policy.scratch import LockedFolder, check_room, memory_folder
 from fundus_ray.types import DeliveryProof, PolicyVersion, Prompt, PublishedAdapter, Rollout, RolloutGroup, Sampling
 
+READ_AHEAD_BYTES = 4 << 20  # a smaller adapter is read sooner than it is asked for twice
+READ_AHEAD_POLL_S = 0.02
 PROBE_FIRST = -1  # a probe's priority: it does not wait behind prompts that have not begun, whose priority is 0
 
 
@@ -68,6 +71,7 @@ class Engine:
             max_loras=config.live_adapters,
             max_cpu_loras=config.live_adapters,
             max_lora_rank=config.engine_lora_rank,
+            worker_extension_cls=WORKER_EXTENSION,
             scheduling_policy="priority",  # for the probes; among prompts it is first come, first served
         )
         llm = AsyncLLM.from_engine_args(args)
@@ -91,6 +95,8 @@ class Engine:
         request = LoRARequest(adapter.version.name, adapter.version.lora_id, str(folder))
         # Threads: an adapter of hundreds of MB must not hold up the requests that this event loop serves.
         await asyncio.to_thread(write_files, adapter, folder)
+        if sum(map(len, adapter.files.values())) >= READ_AHEAD_BYTES:
+            await self._read_ahead(request)
         self._requests[adapter.version.step] = request
         # At once, since each answer comes between two steps of the engine, which are long where it is busy. What is
         # asked first is done first.
@@ -171,6 +177,14 @@ class Engine:
         with self._naming_death():
             await self._llm.remove_lora(old.lora_int_id)
         await asyncio.to_thread(shutil.rmtree, old.lora_path, ignore_errors=True)
+
+    async def _read_ahead(self, request: LoRARequest) -> None:
+        """Until vLLM's workers have read the adapter, beside their work."""
+        with self._naming_death():
+            args = (request.lora_name, request.lora_int_id, request.lora_path)
+            await self._llm.collective_rpc("prefetch_adapter", args=args)
+            while not all(await self._llm.collective_rpc("adapter_is_read", args=(request.lora_int_id,))):
+                await asyncio.sleep(READ_AHEAD_POLL_S)
 
     async def _load(self, request: LoRARequest) -> bool:
         """Whether vLLM lists the adapter after it was given to it."""
