@@ -75,6 +75,7 @@ class TimedRollout(RolloutWorker):
         timed: Any = self._timed  # these names are looked up at each call
         module.write_files = self._timed_plain("write", module.write_files)
         vllm.add_lora = timed("add_lora", vllm.add_lora)
+        engine._read_ahead = timed("read", engine._read_ahead)  # type: ignore[method-assign]
         engine._probe = timed("probe", engine._probe)  # type: ignore[method-assign]
 
     async def take(self, adapter: PublishedAdapter) -> DeliveryProof:
@@ -86,8 +87,9 @@ class TimedRollout(RolloutWorker):
         return proof
 
     async def parts(self) -> dict[str, Interval]:
-        """The last delivery: take, and within it write, add_lora, probe."""
-        return dict(self._parts)
+        """The last delivery: take, and within it write, read (of no length where nothing is read ahead), add_lora and,
+        at the same time, probe."""
+        return {"read": (0.0, 0.0), **self._parts}
 
     async def write(self, prompt: Prompt) -> list[Request]:
         """One request after the other, until `stop_writing`."""

@@ -12,7 +12,7 @@ from itertools import pairwise
 from fundus_ray.obs.report_table import table
 
 Interval = tuple[float, float]
-PARTS = ("serialise", "ship", "write", "add_lora", "probe", "rest")
+PARTS = ("serialise", "ship", "write", "read", "add_lora", "probe", "rest")
 HELD_UP = 3.0  # a request counts as paused where it waits so many times longer than any did without a delivery
 
 
@@ -20,7 +20,7 @@ HELD_UP = 3.0  # a request counts as paused where it waits so many times longer 
 class Delivery:
     """One version, from the learner's publish to the moment when every engine writes new prompts under it.
 
-    Seconds on one axis; the parts of each engine are `take` and, within it, write, add_lora and probe."""
+    Seconds on one axis; the parts of each engine are `take` and, within it, write, read, add_lora and probe."""
 
     asked: Interval  # of the driver: from the call of publish until every engine serves the version
     published: Interval  # of the learner
@@ -37,9 +37,14 @@ class Delivery:
             "whole": length(self.asked),
             "serialise": length(self.published),
             "ship": max(parts["take"][0] for parts in self.engines) - self.published[1],
-            **{name: max(length(parts[name]) for parts in self.engines) for name in ("write", "add_lora", "probe")},
+            **{
+                name: max(length(parts[name]) for parts in self.engines)
+                for name in ("write", "read", "add_lora", "probe")
+            },
         }
-        return {**found, "rest": max(0.0, found["whole"] - sum(found[name] for name in PARTS[:-1]))}
+        counted = sum(found[name] for name in ("serialise", "ship", "write", "read"))
+        counted += max(found["add_lora"], found["probe"])  # they run at the same time
+        return {**found, "rest": max(0.0, found["whole"] - counted)}
 
     @property
     def quiet_gap(self) -> float:
