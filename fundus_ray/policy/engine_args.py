@@ -11,7 +11,7 @@ from vllm import AsyncEngineArgs
 
 from fundus_ray.config import Config
 
-CPU_BATCH_TOKENS = 8192  # most prompt tokens of one engine step
+CPU_BATCH_TOKENS = 1024  # most prompt tokens of one engine step: more would hold up the answers under way
 
 
 def engine_args(config: Config, *, model_path: str, **more: Any) -> AsyncEngineArgs:
