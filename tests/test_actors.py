@@ -37,7 +37,7 @@ from fundus_ray.types import (
 import ray  # isort: skip  # after fundus_ray.actors, which sets how loud Ray is
 
 SAMPLING = Sampling(n=2, temperature=1.0, max_tokens=4)
-SAMPLE = Sample(
+SAMPLE = Sample(  # here, since Ray's processes, which it goes to, cannot import from the tests' folder
     id="s",
     image=ImageRef(path="s.png", sha256="0", width_px=28, height_px=28),
     modality=Modality.CFP,

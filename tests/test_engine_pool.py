@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
+from plain_sample import prompt
 
 from fundus_ray.engine_pool import RolloutPool
 from fundus_ray.errors import DataError, DeliveryError, ProcessDiedError
@@ -15,33 +16,14 @@ from fundus_ray.obs.trace import Trace
 from fundus_ray.obs.virtual_time import run_virtual
 from fundus_ray.types import (
     DeliveryProof,
-    ImageRef,
-    Modality,
     PolicyVersion,
     Prompt,
     Rollout,
     RolloutGroup,
-    Sample,
     Sampling,
 )
 
 SAMPLING = Sampling(n=1, temperature=1.0, max_tokens=4)
-SAMPLE = Sample(
-    id="s",
-    image=ImageRef(path="s.png", sha256="0", width_px=28, height_px=28),
-    modality=Modality.CFP,
-    question="?",
-    options=("a", "b"),
-    answer=("a",),
-    task="diagnosis",
-    source="test",
-    split="train",
-    patient_id="p",
-)
-
-
-def prompt(group_id: int) -> Prompt:
-    return Prompt(sample=SAMPLE, system="", user="", group_id=group_id, seed=0)
 
 
 def version(step: int) -> Published:

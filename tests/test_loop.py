@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 
 import pytest
+from plain_sample import SAMPLE
 
 from fundus_ray.config import Config, load
 from fundus_ray.errors import DataError, DeliveryError, StalenessError, StalledError, WorkerDiedError
@@ -15,14 +16,11 @@ from fundus_ray.loop import Parts, Position, Published, Totals, deliver, train
 from fundus_ray.obs.trace import Trace
 from fundus_ray.types import (
     DeliveryProof,
-    ImageRef,
-    Modality,
     PolicyVersion,
     Prompt,
     RewardStatus,
     Rollout,
     RolloutGroup,
-    Sample,
     ScoredGroup,
     ScoredRollout,
     ScoringCost,
@@ -32,18 +30,7 @@ from fundus_ray.types import (
 
 
 def prompt_at(group_id: int) -> Prompt:
-    sample = Sample(
-        id=f"sample-{group_id}",
-        image=ImageRef(path="s.png", sha256="0", width_px=28, height_px=28),
-        modality=Modality.CFP,
-        question="?",
-        options=("a", "b"),
-        answer=("a",),
-        task="diagnosis",
-        source="test",
-        split="train",
-        patient_id="p",
-    )
+    sample = dataclasses.replace(SAMPLE, id=f"sample-{group_id}")
     return Prompt(sample=sample, system="", user="", group_id=group_id, seed=group_id)
 
 

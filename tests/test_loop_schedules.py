@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 import pytest
+from plain_sample import prompt
 
 from fundus_ray.config import Config, load
 from fundus_ray.engine_pool import RolloutPool
@@ -25,14 +26,11 @@ from fundus_ray.obs.virtual_time import run_virtual
 from fundus_ray.policy.live_versions import LiveVersions
 from fundus_ray.types import (
     DeliveryProof,
-    ImageRef,
-    Modality,
     PolicyVersion,
     Prompt,
     RewardStatus,
     Rollout,
     RolloutGroup,
-    Sample,
     Sampling,
     ScoredGroup,
     ScoredRollout,
@@ -43,18 +41,6 @@ from fundus_ray.types import (
 RATIOS, GROUPS, WINDOWS = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 4.0), (1, 2, 5), (0, 1, 3, 20)
 SCHEDULES_A_CASE = 100  # a case is a ratio and a number of groups a step: 21 cases
 STEPS = 5
-SAMPLE = Sample(
-    id="s",
-    image=ImageRef(path="s.png", sha256="0", width_px=28, height_px=28),
-    modality=Modality.CFP,
-    question="?",
-    options=("a", "b"),
-    answer=("a",),
-    task="diagnosis",
-    source="test",
-    split="train",
-    patient_id="p",
-)
 
 
 @functools.cache
@@ -258,7 +244,7 @@ async def simulate(world: World, *, start: Position, stop_after: int | None = No
         world.admitted.append(group_id)
         world.under_way += 1
         world.most_under_way = max(world.most_under_way, world.under_way)
-        return Prompt(sample=SAMPLE, system="", user="", group_id=group_id, seed=0)
+        return prompt(group_id)
 
     async def checkpoint(position: Position) -> None:
         await world.pause(0.0, 1.0)

@@ -6,38 +6,22 @@ import math
 
 import numpy as np
 import pytest
+from plain_sample import SAMPLE, prompt
 
 from fundus_ray.reward.health import health_metrics
 from fundus_ray.step_metrics import delivery_metrics, dropped, lag_metrics, reward_metrics, step_metrics
 from fundus_ray.types import (
     DeliveryProof,
-    ImageRef,
-    Modality,
     PolicyVersion,
-    Prompt,
     RewardStatus,
     Rollout,
     RolloutGroup,
-    Sample,
     ScoredGroup,
     ScoredRollout,
     TrainBatch,
 )
 
 VERSION = PolicyVersion(step=0, sha256="0")
-IMAGE = ImageRef(path="s.png", sha256="0", width_px=28, height_px=28)
-SAMPLE = Sample(
-    id="s",
-    image=IMAGE,
-    modality=Modality.CFP,
-    question="?",
-    options=("a", "b"),
-    answer=("a",),
-    task="diagnosis",
-    source="test",
-    split="train",
-    patient_id="p",
-)
 
 
 def scored(
@@ -68,7 +52,7 @@ def scored(
 def group(*rollouts: ScoredRollout, drop_reason: str = "") -> ScoredGroup:
     return ScoredGroup(
         group=RolloutGroup(
-            prompt=Prompt(sample=SAMPLE, system="", user="", group_id=0, seed=0),
+            prompt=prompt(0),
             prompt_token_ids=(1,),
             rollouts=tuple(s.rollout for s in rollouts),
             worker="rollout-0",
@@ -93,7 +77,7 @@ def batch(*, policy_step: int, policy_steps: list[int]) -> TrainBatch:
         rewards=np.zeros(n),
         policy_steps=np.array(policy_steps),
         image_index=np.zeros(n, dtype=np.int64),
-        images=(IMAGE,),
+        images=(SAMPLE.image,),
         policy_step=policy_step,
     )
 

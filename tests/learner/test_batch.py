@@ -7,18 +7,17 @@ import math
 
 import numpy as np
 import pytest
+from plain_sample import SAMPLE
 
 from fundus_ray.errors import StalenessError
 from fundus_ray.learner.batch import completion_tokens, micro_batches, pack, select_rows, split_groups
 from fundus_ray.types import (
     ImageRef,
-    Modality,
     PolicyVersion,
     Prompt,
     RewardStatus,
     Rollout,
     RolloutGroup,
-    Sample,
     ScoredGroup,
     ScoredRollout,
 )
@@ -44,18 +43,7 @@ def group(
     version: int = 0,
 ) -> ScoredGroup:
     image = ImageRef(path=f"{group_id}.png", sha256=str(group_id), width_px=28, height_px=28)
-    sample = Sample(
-        id=str(group_id),
-        image=image,
-        modality=Modality.CFP,
-        question="?",
-        options=("a", "b"),
-        answer=("a",),
-        task="diagnosis",
-        source="test",
-        split="train",
-        patient_id="p",
-    )
+    sample = dataclasses.replace(SAMPLE, id=str(group_id), image=image)
     rollouts = tuple(rollout(c, version=version) for c in completions)
     scored = tuple(
         ScoredRollout(

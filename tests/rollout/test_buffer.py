@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from plain_sample import prompt
 
 from fundus_ray.config import load
 from fundus_ray.errors import FundusRayError, WorkerDiedError
@@ -22,27 +23,10 @@ from fundus_ray.obs.virtual_time import run_virtual
 from fundus_ray.rollout.buffer import Job, SlotBuffer
 from fundus_ray.rollout.lookahead import Lookahead
 from fundus_ray.types import (
-    ImageRef,
-    Modality,
     PolicyVersion,
-    Prompt,
     Rollout,
     RolloutGroup,
-    Sample,
     ScoredGroup,
-)
-
-SAMPLE = Sample(
-    id="s",
-    image=ImageRef(path="s.png", sha256="0", width_px=28, height_px=28),
-    modality=Modality.CFP,
-    question="?",
-    options=("a", "b"),
-    answer=("a",),
-    task="diagnosis",
-    source="test",
-    split="train",
-    patient_id="p",
 )
 
 
@@ -56,7 +40,7 @@ def scored(group_id: int, *, version: int, drop_reason: str = "") -> ScoredGroup
         policy=PolicyVersion(step=version, sha256="0"),
     )
     group = RolloutGroup(
-        prompt=Prompt(sample=SAMPLE, system="", user="", group_id=group_id, seed=0),
+        prompt=prompt(group_id),
         prompt_token_ids=(1,),
         rollouts=(rollout,),
         worker="rollout-0",
