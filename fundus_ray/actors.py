@@ -22,6 +22,7 @@ import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError, TaskCancelledError
 
 from fundus_ray.errors import FundusRayError, ProcessDiedError, WorkerDiedError
+from fundus_ray.gather import errors_of
 from fundus_ray.loop import Published
 from fundus_ray.obs.log_file import last_lines
 from fundus_ray.obs.trace import Trace
@@ -158,9 +159,7 @@ class ReaderPool:
 
     async def close(self, *, limit_s: float) -> list[BaseException]:
         """Stop the engines, each within limit_s; what went wrong is returned, as the end goes on."""
-        calls = [actor.call("close", doing="closing", limit_s=limit_s) for actor in self._actors]
-        ended = await asyncio.gather(*calls, return_exceptions=True)
-        return [err for err in ended if isinstance(err, BaseException)]
+        return await errors_of([actor.call("close", doing="closing", limit_s=limit_s) for actor in self._actors])
 
 
 class RewardPool:

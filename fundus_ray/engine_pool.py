@@ -20,7 +20,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 from fundus_ray.errors import ProcessDiedError
-from fundus_ray.gather import all_or_first_error
+from fundus_ray.gather import all_or_first_error, errors_of
 from fundus_ray.loop import Published
 from fundus_ray.obs.trace import Trace
 from fundus_ray.rollout.balance import Balance
@@ -120,9 +120,7 @@ class RolloutPool:
         for task in self._returns:
             task.cancel()
         await asyncio.gather(*self._returns, return_exceptions=True)
-        calls = [self._engines[index].close(limit_s=limit_s) for index in sorted(self._balance.here)]
-        ended = await asyncio.gather(*calls, return_exceptions=True)
-        return [err for err in ended if isinstance(err, BaseException)]
+        return await errors_of([self._engines[index].close(limit_s=limit_s) for index in sorted(self._balance.here)])
 
     async def _some_engine(self) -> None:
         """Wait until an engine is here. A start has a time limit, hence so has this."""

@@ -1,6 +1,6 @@
-"""Several waits at once, of which one error ends all.
+"""Several waits at once.
 
-In: coroutines. Out: their results in order.
+In: coroutines. Out: their results in order, where one error ends all; or their errors, where each goes to its end.
 """
 
 from __future__ import annotations
@@ -23,3 +23,9 @@ async def all_or_first_error(calls: Sequence[Coroutine[Any, Any, T]]) -> list[T]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def errors_of(calls: Sequence[Coroutine[Any, Any, Any]]) -> list[BaseException]:
+    """Wait for all; what went wrong, in order."""
+    ended = await asyncio.gather(*calls, return_exceptions=True)
+    return [err for err in ended if isinstance(err, BaseException)]
