@@ -5,7 +5,8 @@
 
 Parts, all of them by default:
 
-    split      ratio 0 beside 1, three times each, without evaluation: how much of the possible speed-up is reached
+    split      ratio 0 beside 1, three times each, without evaluation, engine and learner equally busy
+               (learner.kl=0.01): how much of the possible speed-up is reached
     ratios     0, 0.25, 0.5, 1, 2, 4, each with and without correction
     accuracy   0, 1, 4, each with and without correction, over three seeds: what staleness costs
 
@@ -78,6 +79,7 @@ class Plan:
     repeats: int
     updates: int
     checkpoint_every: int  # updates; each checkpoint is evaluated at the end. 0 = no evaluation at all
+    own: tuple[str, ...] = ()  # settings of this part alone
 
     def settings(self) -> list[Setting]:
         """Its rows: ratio 0 once, as nothing is stale there."""
@@ -86,7 +88,8 @@ class Plan:
 
 
 PARTS = {
-    "split": Plan((0, 1), ("tis",), seeds=(0,), repeats=3, updates=24, checkpoint_every=0),
+    # GRPO's KL costs the learner a second forward pass: with it, it takes as long as the engine.
+    "split": Plan((0, 1), ("tis",), (0,), repeats=3, updates=24, checkpoint_every=0, own=("learner.kl=0.01",)),
     "ratios": Plan((0, 0.25, 0.5, 1, 2, 4), ("none", "tis"), seeds=(0,), repeats=1, updates=30, checkpoint_every=10),
     "accuracy": Plan((0, 1, 4), ("none", "tis"), seeds=(0, 1, 2), repeats=1, updates=30, checkpoint_every=10),
 }
@@ -226,6 +229,7 @@ def run_settings(plan: Plan, setting: Setting) -> list[str]:
         evaluation = ["evaluate.before=false", "evaluate.checkpoints=true"]
     return [
         *TRAINING,
+        *plan.own,
         f"loop.async_ratio={setting.ratio:g}",
         f"loop.steps={plan.updates}",
         f"loop.checkpoint_every={plan.checkpoint_every}",

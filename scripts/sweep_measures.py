@@ -66,7 +66,8 @@ class LeftOut:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Of the measured updates. Seconds are medians over them, shares those of their whole time or of their rollouts.
+    """Of the measured updates. Seconds are medians over them, but for mean_step_s; shares are those of their whole time
+    or of their rollouts.
 
     generate_s (Tg), score_s (Tr), update_s (Tt), sync_s (Ts): as obs/step_times.py says. At ratios above 0 stages wait
     for cores and for each other, and that waiting is in them too.
@@ -75,6 +76,7 @@ class Figures:
 
     steps: int
     step_s: float
+    mean_step_s: float
     generate_s: float
     score_s: float
     update_s: float
@@ -105,6 +107,7 @@ class SpeedUp:
     """Of a run over the synchronous one with as many samples a step. `share` of the synchronous run's ceiling."""
 
     value: float
+    of_means: float  # by the whole measured time: steps that waited for a batch's tail count as long as they were
     ceiling: float
 
     @property
@@ -137,6 +140,7 @@ def figures(folder: Path, left_out: LeftOut) -> Figures:
     return Figures(
         steps=len(kept.steps),
         step_s=_median(kept, "time/step"),
+        mean_step_s=_mean(kept, "time/step"),
         generate_s=_median(kept, "time/generate"),
         score_s=_median(kept, "time/score"),
         update_s=_median(kept, "time/update"),
@@ -153,7 +157,11 @@ def figures(folder: Path, left_out: LeftOut) -> Figures:
 
 def speed_up(run: Figures, synchronous: Figures) -> SpeedUp:
     """(median step at ratio 0) / (median step), beside the ceiling of the stages' times at ratio 0."""
-    return SpeedUp(value=synchronous.step_s / run.step_s, ceiling=synchronous.ceiling)
+    return SpeedUp(
+        value=synchronous.step_s / run.step_s,
+        of_means=synchronous.mean_step_s / run.mean_step_s,
+        ceiling=synchronous.ceiling,
+    )
 
 
 def rewards(folder: Path) -> tuple[list[int], list[float], list[float]]:

@@ -66,7 +66,8 @@ def _what_ran(experiment: Experiment) -> str:
 
 
 def _speed_table(experiment: Experiment) -> str:
-    """Medians over a setting's runs; of several runs each one's step time, speed-up and share too."""
+    """Medians over a setting's runs; of several runs each one's step time, speed-up and share too. Step times are
+    medians over steps, and means beside them, which show where some steps wait."""
     rows = []
     for setting in experiment.settings:
         runs = experiment.runs_of(setting)
@@ -76,17 +77,31 @@ def _speed_table(experiment: Experiment) -> str:
             (
                 setting.name,
                 _each([f.step_s for f in of], "{:.2f}"),
+                _each([f.mean_step_s for f in of], "{:.2f}"),
                 *(_median(of, attrgetter(name), "{:.2f}") for name in STAGES),
                 _median(of, lambda f: f.learner_idle, "{:.0%}"),
                 _median(of, lambda f: f.engine_idle, "{:.0%}"),
                 _each([up.value for up in ups], "{:.2f}") if setting.ratio else "1",
                 f"{statistics.median(up.ceiling for up in ups):.2f}",
                 _each([up.share for up in ups], "{:.0%}") if setting.ratio else "",
+                _each([up.of_means for up in ups], "{:.2f}") if setting.ratio else "1",
                 _median(of, lambda f: f.ceiling, "{:.2f}"),
             )
         )
-    head = ("", "step s", "Tg", "Tr", "Tt", "Ts", "learner idle", "engine idle", "speed-up", "ceiling at r = 0")
-    return table((*head, "share of it", "own ceiling"), rows)
+    head = (
+        "",
+        "step s",
+        "mean step s",
+        "Tg",
+        "Tr",
+        "Tt",
+        "Ts",
+        "learner idle",
+        "engine idle",
+        "speed-up",
+        "ceiling at r = 0",
+    )
+    return table((*head, "share of it", "by mean steps", "own ceiling"), rows)
 
 
 def _staleness_table(experiment: Experiment) -> str:

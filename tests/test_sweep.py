@@ -109,6 +109,7 @@ def test_speed_up_is_of_median_steps_and_its_ceiling_that_of_ratio_0(tmp_path: P
     stale = figures(made(tmp_path, "b", [{**AT_1, "time/update": 9.0}] * 3), LeftOut(0, 0))
     found = speed_up(stale, synchronous)
     assert found.value == pytest.approx(10 / 6)
+    assert found.of_means == pytest.approx(20 / 6)  # (10 + 10 + 40) / 3
     assert found.ceiling == pytest.approx(2.0)
     assert found.share == pytest.approx(10 / 12)
     assert stale.ceiling == pytest.approx((4 + 1 + 9 + 1) / 10)  # its own is told beside it
@@ -186,13 +187,13 @@ def test_the_report_has_every_table_and_a_picture(tmp_path: Path) -> None:
     assert "engine on core 0, learner on core 1" in lines[0]
     assert "other work used 0.00 to 0.10 cores before a run began" in lines[0]
     assert "The first 1 and the last 1 updates are not measured" in lines[0]
-    head = "|  | step s | Tg | Tr | Tt | Ts | learner idle | engine idle | speed-up | ceiling at r = 0 | share of it |"
-    assert f"{head} own ceiling |" in lines
-    synchronous = "| r = 0 | **10.00**; 10.00 10.00 | 4.00 | 1.00 | 4.00 | 1.00 | 50% | 60% | 1 |"
-    assert f"{synchronous} 2.00 |  | 2.00 |" in lines
+    head = "|  | step s | mean step s | Tg | Tr | Tt | Ts | learner idle | engine idle | speed-up | ceiling at r = 0 |"
+    assert f"{head} share of it | by mean steps | own ceiling |" in lines
+    stages, means = "4.00 | 1.00 | 4.00 | 1.00", "**10.00**; 10.00 10.00"
+    assert f"| r = 0 | {means} | {means} | {stages} | 50% | 60% | 1 | 2.00 |  | 1 | 2.00 |" in lines
     # 10 / 6 and 10 / 5, of 2
-    stale = "| r = 1, tis | **5.50**; 6.00 5.00 | 4.00 | 1.00 | 4.00 | 1.00 | 10% | 20% | **1.83**; 1.67 2.00 |"
-    assert f"{stale} 2.00 | **92%**; 83% 100% | 2.00 |" in lines
+    stale = f"| r = 1, tis | **5.50**; 6.00 5.00 | **5.50**; 6.00 5.00 | {stages} | 10% | 20% | **1.83**; 1.67 2.00 |"
+    assert f"{stale} 2.00 | **92%**; 83% 100% | **1.83**; 1.67 2.00 | 2.00 |" in lines
     assert "| r = 1, tis | 0: 33%, 1: 67% | 67% | 0.0200 | 0.900 | 25.0% | **0.250**; 0.250 0.250 |" in lines
     assert "| updates | 0 (0 samples) | 2 (12 samples) | 4 (24 samples) |" in lines
     assert any(
@@ -245,7 +246,8 @@ def test_options_change_a_part() -> None:
     args = parsed(["split", "--ratios", "0,0.5", "--repeats", "5", "rollout.group_size=16", "--seeds", "7"])
     assert (args.parts, args.overrides) == (["split"], ["rollout.group_size=16"])
     plan = changed(PARTS["split"], args)
-    assert plan == Plan((0.0, 0.5), ("tis",), seeds=(7,), repeats=5, updates=24, checkpoint_every=0)
+    own = PARTS["split"].own
+    assert plan == Plan((0.0, 0.5), ("tis",), seeds=(7,), repeats=5, updates=24, checkpoint_every=0, own=own)
 
 
 @pytest.mark.parametrize(
