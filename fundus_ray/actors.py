@@ -19,7 +19,7 @@ from typing import Any
 os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".*")
 
 import ray
-from ray.exceptions import RayActorError, RayError, RayTaskError, TaskCancelledError
+from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskError, TaskCancelledError
 
 from fundus_ray.errors import FundusRayError, ProcessDiedError, WorkerDiedError
 from fundus_ray.gather import errors_of
@@ -69,6 +69,8 @@ class Actor:
             raise
         except RayTaskError as err:
             # Before TimeoutError: Ray gives the error the class of its cause as well.
+            if isinstance(err.cause, ProcessDiedError):  # vLLM's process, of which only the actor knows
+                raise self._error(f"died while {doing}: {_one_line(err.cause)}", kind=ProcessDiedError) from None
             if isinstance(err.cause, FundusRayError):
                 raise err.cause from None
             raise self._error(f"failed while {doing}: {type(err.cause).__name__}: {_one_line(err.cause)}") from err
@@ -78,8 +80,8 @@ class Actor:
         except TaskCancelledError as err:
             raise self._error(f"was cancelled while {doing}") from err
         except RayError as err:
-            # One that could not start would not start the next time either.
-            gone = isinstance(err, RayActorError) and not err.actor_init_failed
+            # One that could not start would not start the next time either; Ray's memory monitor does kill.
+            gone = isinstance(err, OutOfMemoryError) or (isinstance(err, RayActorError) and not err.actor_init_failed)
             kind = ProcessDiedError if gone else WorkerDiedError
             raise self._error(f"died while {doing}: {_cause_of_death(err)}", kind=kind) from err
         return value if returns == 1 else (value, *submitted[1:])
@@ -95,12 +97,16 @@ class Actor:
 class RolloutActor:
     """One engine, as engine_pool.py takes it."""
 
-    def __init__(self, spawn: Callable[[], Actor], *, start_limit_s: float, limit_s: float) -> None:
+    def __init__(
+        self, spawn: Callable[[], Actor], *, start_limit_s: float, limit_s: float, group_limit_s: float
+    ) -> None:
         """`spawn` makes the actor, and a new one in its place; start_limit_s: longest loading of the model [s];
-        limit_s: longest generation of one group, and longest delivery [s]."""
+        limit_s: longest delivery [s]; group_limit_s: longest writing of one group [s], its wait in the engine
+        included."""
         self._spawn = spawn
         self._start_limit_s = start_limit_s
         self._limit_s = limit_s
+        self._group_limit_s = group_limit_s
         self._actor = spawn()
 
     @property
@@ -126,7 +132,8 @@ class RolloutActor:
     async def generate(self, prompt: Prompt, sampling: Sampling) -> RolloutGroup:
         """All rollouts of the prompt."""
         doing = f"writing group {prompt.group_id}"
-        group: RolloutGroup = await self._actor.call("generate", prompt, sampling, doing=doing, limit_s=self._limit_s)
+        limit_s = self._group_limit_s
+        group: RolloutGroup = await self._actor.call("generate", prompt, sampling, doing=doing, limit_s=limit_s)
         return group
 
     async def close(self, *, limit_s: float) -> None:
@@ -136,7 +143,12 @@ class RolloutActor:
     def again(self) -> RolloutActor:
         """A new engine, not yet started, in the place of this one, whose remains are ended."""
         ray.kill(self._actor.handle)  # where vLLM's process alone is gone, the actor still holds its CPUs and GPUs
-        return RolloutActor(self._spawn, start_limit_s=self._start_limit_s, limit_s=self._limit_s)
+        return RolloutActor(
+            self._spawn,
+            start_limit_s=self._start_limit_s,
+            limit_s=self._limit_s,
+            group_limit_s=self._group_limit_s,
+        )
 
 
 class ReaderPool:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from fundus_ray.errors import ConfigError
@@ -28,23 +30,37 @@ def parse_cores(text: str, *, key: str) -> frozenset[int]:
 def check_cores(text: str, *, key: str) -> frozenset[int]:
     """The same, where this process may run on each of them. Raises ConfigError, as Linux leaves others out silently."""
     cores = parse_cores(text, key=key)
-    there = os.sched_getaffinity(0)
-    if not cores <= there:
-        raise ConfigError(
-            f"{key}={text}: this machine lets the process run on cores {_written(there)} only; choose among them, or "
-            "leave it empty"
-        )
+    _check_there(text, key=key, there=os.sched_getaffinity(0), cores=cores)
     return cores
 
 
 def pin_process(text: str, *, key: str) -> None:
     """Keep this process, all its threads, on these cores; what it starts from now on inherits that. "" changes nothing.
 
-    Raises ConfigError where one of the cores is not there.
+    Raises ConfigError where one of the cores is not there. What the process inherited does not bind it.
     """
-    cores = check_cores(text, key=key)
+    cores = parse_cores(text, key=key)
     if not cores:
         return
+    _pin_threads(cores)
+    _check_there(text, key=key, there=os.sched_getaffinity(0), cores=cores)
+
+
+@contextmanager
+def pinned(text: str, *, key: str) -> Iterator[None]:
+    """The same while the body runs; afterwards the cores are those from before. What was started meanwhile keeps its
+    own."""
+    before = os.sched_getaffinity(0)
+    check_cores(text, key=key)
+    pin_process(text, key=key)
+    try:
+        yield
+    finally:
+        if text:
+            _pin_threads(frozenset(before))
+
+
+def _pin_threads(cores: frozenset[int]) -> None:
     pinned: set[int] = set()
     while unpinned := {int(task.name) for task in Path("/proc/self/task").iterdir()} - pinned:
         # A thread that was not yet pinned may have started another one meanwhile.
@@ -54,6 +70,14 @@ def pin_process(text: str, *, key: str) -> None:
             except ProcessLookupError:  # it has ended
                 continue
         pinned |= unpinned
+
+
+def _check_there(text: str, *, key: str, there: set[int], cores: frozenset[int]) -> None:
+    if not cores <= there:
+        raise ConfigError(
+            f"{key}={text}: this machine lets the process run on cores {_written(there)} only; choose among them, or "
+            "leave it empty"
+        )
 
 
 def _written(cores: set[int]) -> str:

@@ -155,38 +155,37 @@ async def train(
     StalenessError, WorkerDiedError where no group comes for `config.loop.stall_s`, and, after a checkpoint of the steps
     done, StalledError where none that comes can be trained on for so long.
     """
-    totals = Totals(position=start)
-    if start.step >= config.loop.steps:
+    loop, totals = config.loop, Totals(position=start)
+    if start.step >= loop.steps:
         return totals
     saved = start
     buffer = SlotBuffer(
         _capacity(config, done=start.step),
-        stall_s=config.loop.stall_s,
+        stall_s=loop.stall_s,
         trace=trace,
-        lookahead=Lookahead(
-            window=config.loop.window, groups_per_step=config.loop.groups_per_step, max_lag=config.max_lag
-        ),
+        lookahead=Lookahead(window=loop.window, groups_per_step=loop.groups_per_step, max_lag=config.max_lag),
     )
     buffer.start(_jobs(parts, prompt_at=prompt_at, start=start))
+    stopwatch = _Stopwatch(config, trace)
     try:
-        while totals.position.step < config.loop.steps and not stop.is_set():
-            step, began = totals.position.step, trace.clock()
+        while totals.position.step < loop.steps and not stop.is_set():
+            step = totals.position.step
             with trace.span("wait_group", step=step):
-                taken = await _take_trainable(buffer, config.loop.groups_per_step, stall_s=config.loop.stall_s)
+                taken = await _take_trainable(buffer, loop.groups_per_step, stall_s=loop.stall_s)
             batch = pack([g for g in taken if g.trainable], policy_step=step, max_lag=config.max_lag)
             with trace.span("update", step=step):
                 result = await parts.learner.update(batch)
             proofs = await deliver(parts, trace=trace)
-            buffer.release(config.loop.groups_per_step, capacity=_capacity(config, done=step + 1))
+            buffer.release(loop.groups_per_step, capacity=_capacity(config, done=step + 1))
 
-            times = _times(config, trace=trace, began=began)
+            times = stopwatch.lap()
+            metrics = step_metrics(taken, batch=batch, learner=result.metrics, proofs=proofs, times=times)
             observer.log_scored(step + 1, taken)
-            observer.log_step(
-                step + 1, step_metrics(taken, batch=batch, learner=result.metrics, proofs=proofs, times=times)
-            )
+            observer.log_step(step + 1, metrics)
             totals.add(taken=taken, batch=batch, proofs=proofs)
-            if config.loop.checkpoint_every and (step + 1) % config.loop.checkpoint_every == 0:
+            if loop.checkpoint_every and (step + 1) % loop.checkpoint_every == 0:
                 await checkpoint(saved := totals.position)
+                stopwatch.skip()
     except StalledError:
         if totals.position != saved:  # nothing is broken, so nothing that was learned need be lost
             await checkpoint(totals.position)
@@ -258,19 +257,33 @@ def _capacity(config: Config, *, done: int) -> int:
     return min(config.buffer_capacity, (config.loop.steps - done) * config.loop.groups_per_step)
 
 
-def _times(config: Config, *, trace: Trace, began: float) -> dict[str, float]:
-    # Two readings of the clock may be equal; a window must not be empty.
-    end = max(trace.clock(), began + 1e-6)
-    spans = trace.window(start_s=began, end_s=end)
-    times = step_times(
-        spans,
-        start_s=began,
-        end_s=end,
-        rollout_workers=config.rollout.workers,
-        reward_workers=config.reward.workers,
-    )
-    return {
-        **times.metrics(),
-        "async/ratio": config.loop.async_ratio,  # the setting, beside what came of it
-        "engine_restarts": float(sum(span.name == "restart" and span.start_s > began for span in spans)),
-    }
+class _Stopwatch:
+    """Steps end to end: what is written down of one is time of the next, but a checkpoint is of none."""
+
+    def __init__(self, config: Config, trace: Trace) -> None:
+        self._config = config
+        self._trace = trace
+        self._began = self._ended = trace.clock()
+
+    def lap(self) -> dict[str, float]:
+        """Metrics of the step that ends now; the next one begins. Restarts count from the end of the one before."""
+        since = self._ended
+        self._ended = max(self._trace.clock(), self._began + 1e-6)  # two readings of the clock may be equal
+        spans = self._trace.window(start_s=since, end_s=self._ended)
+        times = step_times(
+            spans,
+            start_s=self._began,
+            end_s=self._ended,
+            rollout_workers=self._config.rollout.workers,
+            reward_workers=self._config.reward.workers,
+        )
+        self._began = self._ended
+        return {
+            **times.metrics(),
+            "async/ratio": self._config.loop.async_ratio,  # the setting, beside what came of it
+            "engine_restarts": float(sum(span.name == "restart" and span.start_s > since for span in spans)),
+        }
+
+    def skip(self) -> None:
+        """What was done since the step's end belongs to no step."""
+        self._began = self._trace.clock()

@@ -50,7 +50,7 @@ async def _generate(config: Config, *, base: Path, checkpoint: Path | None, samp
     await worker.start()
     try:
         proof = await worker.take(adapter)
-        tolerance = config.policy.probe_tolerance
+        tolerance = config.probe_tolerance
         check_proofs(adapter.version, [proof], engines=["reader"], tolerance=tolerance)
         await worker.serve(adapter.version)
         sampling = Sampling(n=1, temperature=0.0, max_tokens=config.rollout.max_tokens)

@@ -27,7 +27,7 @@ from fundus_ray.actors import Actor, LearnerActor, ReaderPool, RewardPool, Rollo
 import ray  # after actors.py, which settles how loud Ray is when it is imported
 
 from fundus_ray.config import Config
-from fundus_ray.cores import check_cores
+from fundus_ray.cores import check_cores, pinned
 from fundus_ray.engine_pool import RolloutPool
 from fundus_ray.errors import ConfigError
 from fundus_ray.gather import all_or_first_error
@@ -119,12 +119,13 @@ async def start_readers(config: Config, *, model_path: Path, log_dir: Path) -> A
 @contextmanager
 def _cluster(config: Config, asks: Sequence[Ask]) -> Iterator[None]:
     """A connection to a cluster that holds these actors, or a private one; left in order however the body ends."""
-    _connect(config, cpus=sum(ask.cpus for ask in asks))
-    try:
-        check_placement(asks, nodes=[node["Resources"] for node in ray.nodes() if node["Alive"]])
-        yield
-    finally:
-        ray.shutdown()
+    with pinned(config.ray.cores, key="ray.cores"):
+        _connect(config, cpus=sum(ask.cpus for ask in asks))
+        try:
+            check_placement(asks, nodes=[node["Resources"] for node in ray.nodes() if node["Alive"]])
+            yield
+        finally:
+            ray.shutdown()
 
 
 @asynccontextmanager
@@ -201,6 +202,7 @@ def check_machine(config: Config) -> None:
     if address not in ("local", "auto"):
         _check_reachable(address)
     if address == "local":
+        check_cores(config.ray.cores, key="ray.cores")
         check_cores(config.rollout.cores, key="rollout.cores")
         check_cores(config.learner.cores, key="learner.cores")
     if address == "local" and gpus > 0 and not gpu_count():
@@ -226,12 +228,19 @@ def _check_reachable(address: str) -> None:
         ) from None
 
 
-def spawn(ask: Ask, worker: type, *args: Any, threads: int, log_path: Path | None = None) -> Actor:
-    """One actor of a plain class; it may still be starting. `threads`: OpenMP threads."""
+def spawn(ask: Ask, worker: type, *args: Any, threads: int, calls: int = 1000, log_path: Path | None = None) -> Actor:
+    """One actor of a plain class; it may still be starting. `threads`: OpenMP threads; `calls`: that it may have under
+    way at once, of asynchronous methods."""
     env = {**WORKER_ENV, "OMP_NUM_THREADS": str(threads)}
     handle = (
         ray.remote(worker)
-        .options(num_cpus=ask.cpus, num_gpus=ask.gpus, max_restarts=0, runtime_env={"env_vars": env})
+        .options(
+            num_cpus=ask.cpus,
+            num_gpus=ask.gpus,
+            max_restarts=0,
+            max_concurrency=calls,
+            runtime_env={"env_vars": env},
+        )
         .remote(*args)
     )
     return Actor(name=ask.name, handle=handle, log_path=log_path)
@@ -257,18 +266,23 @@ def _spawn_all(
     """Ask Ray for the actors in the order of `asks`: engines first, so that small actors cannot break up the machines
     that the large ones need."""
     logs, count = (run_dir / "logs").resolve(), config.rollout.workers
-    model = str(model_path.resolve())
+    model, calls = str(model_path.resolve()), config.calls_under_way
     engines = []
     for ask in asks[:count]:
         path = logs / f"{ask.name}.log"
         args = (config, model, ask.name, str(path))
-        make = partial(spawn, ask, RolloutWorker, *args, threads=config.rollout.threads, log_path=path)
+        make = partial(spawn, ask, RolloutWorker, *args, threads=config.rollout.threads, calls=calls, log_path=path)
         engines.append(
-            RolloutActor(make, start_limit_s=config.ray.start_timeout_s, limit_s=config.loop.stall_s),
+            RolloutActor(
+                make,
+                start_limit_s=config.ray.start_timeout_s,
+                limit_s=config.loop.stall_s,
+                group_limit_s=config.group_limit_s,
+            ),
         )
     path = logs / "learner.log"
     learner = spawn(asks[count], LearnerWorker, config, model, str(path), threads=config.learner.threads, log_path=path)
-    reward = [spawn(ask, RewardWorker, config, knowledge, threads=1) for ask in asks[count + 1 :]]
+    reward = [spawn(ask, RewardWorker, config, knowledge, threads=1, calls=calls) for ask in asks[count + 1 :]]
     return _Workers(engines=engines, learner=learner, reward=reward)
 
 
@@ -278,7 +292,7 @@ def _adapt(config: Config, *, workers: _Workers, trace: Trace) -> Actors:
         rollouts=RolloutPool(
             workers.engines,
             sampling=Sampling(n=rollout.group_size, temperature=rollout.temperature, max_tokens=rollout.max_tokens),
-            probe_tolerance=config.policy.probe_tolerance,
+            probe_tolerance=config.probe_tolerance,
             restarts=rollout.restarts,
             trace=trace,
         ),

@@ -189,7 +189,7 @@ class System:
         self.pool = RolloutPool(
             engines,
             sampling=Sampling(n=1, temperature=1.0, max_tokens=1),
-            probe_tolerance=config.policy.probe_tolerance,
+            probe_tolerance=config.probe_tolerance,
             restarts=0,
             trace=Trace(),
         )

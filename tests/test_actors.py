@@ -75,6 +75,8 @@ class Writer:
             raise KeyError("a\nprogramming error")
         if prompt.group_id == -3:
             await self._sleep()
+        if prompt.group_id == -4:
+            raise ProcessDiedError("vLLM's engine process died: of thirst")
         await asyncio.sleep(0.05)
         rollout = Rollout(
             token_ids=(1,), logprobs=(-1.0,), text="", finish_reason="stop", seed=sampling.n, policy=self._version
@@ -190,7 +192,7 @@ def writer(name: str, logs: Path, *, shift: float = 0.0) -> Actor:
 
 
 def engine(spawn: Callable[[], Actor], *, limit_s: float = 30.0) -> RolloutActor:
-    return RolloutActor(spawn, start_limit_s=30.0, limit_s=limit_s)
+    return RolloutActor(spawn, start_limit_s=30.0, limit_s=30.0, group_limit_s=limit_s)
 
 
 def pool(
@@ -286,6 +288,16 @@ async def test_our_own_error_of_a_worker_arrives_as_it_was_raised(engines: list[
         await pool(engines).generate(prompt(-1))
     assert type(caught.value) is DataError
     assert str(caught.value) == "image s.png cannot be read"
+
+
+async def test_death_of_a_process_that_only_the_worker_knows_is_told_as_its_own_is(
+    engines: list[Actor], logs: Path
+) -> None:
+    with pytest.raises(ProcessDiedError) as caught:
+        await pool(engines[:1]).generate(prompt(-4))
+    first, second = str(caught.value).splitlines()
+    assert first == "rollout-0 died while writing group -4: vLLM's engine process died: of thirst"
+    assert second.startswith(f"{logs}/rollout-0.log ends: ")
 
 
 async def test_other_error_of_a_worker_is_one_line_that_names_it(engines: list[Actor]) -> None:

@@ -275,6 +275,21 @@ def test_bounds_that_follow_from_the_async_ratio(
     assert (config.buffer_capacity, config.max_lag, config.live_adapters) == (capacity, lag, adapters)
 
 
+@pytest.mark.parametrize(
+    ("settings", "tolerance"),
+    [([], 1e-3), (["policy.dtype=bfloat16"], 0.2), (["policy.dtype=bfloat16", "policy.probe_tolerance=0.05"], 0.05)],
+)
+def test_the_probe_may_differ_by_what_the_arithmetic_rounds(settings: list[str], tolerance: float) -> None:
+    assert load(None, settings).probe_tolerance == tolerance
+
+
+def test_a_group_may_wait_in_its_engine_for_as_many_steps_as_it_may_lag() -> None:
+    config = load(None, ["loop.async_ratio=2.5", "loop.groups_per_step=400", "loop.stall_s=600"])
+    assert config.group_limit_s == 600 * 4
+    assert config.calls_under_way == 1400 + 16  # all prompts of the buffer at one worker, and calls that are no prompts
+    assert load(None, ["rollout.max_seqs=300", "rollout.workers=2"]).calls_under_way == 616
+
+
 def test_engines_hold_as_many_versions_as_were_asked_for() -> None:
     assert load(None, ["rollout.max_loras=7"]).live_adapters == 7
 

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from fundus_ray.config import load
-from fundus_ray.cores import check_cores, parse_cores, pin_process
+from fundus_ray.cores import check_cores, parse_cores, pin_process, pinned
 from fundus_ray.errors import ConfigError
 from fundus_ray.runtime import check_machine
 
@@ -70,4 +70,16 @@ def test_without_cores_a_process_stays_as_it_is() -> None:
     before = os.sched_getaffinity(0)
     pin_process("", key="learner.cores")
     assert check_cores("", key="learner.cores") == frozenset()
+    assert os.sched_getaffinity(0) == before
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores")
+def test_a_child_may_leave_the_cores_that_it_inherits_and_its_parent_gets_back_those_from_before() -> None:
+    first, *_, last = sorted(before := os.sched_getaffinity(0))
+    with pinned(str(first), key="ray.cores"):
+        assert os.sched_getaffinity(0) == {first}
+        out = subprocess.run(
+            [sys.executable, "-c", PINNED, str(last)], capture_output=True, text=True, timeout=120, check=True
+        )
+    assert out.stdout.split() == [str(last)] * 4
     assert os.sched_getaffinity(0) == before

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 from plain_sample import SAMPLE
@@ -13,7 +13,7 @@ from plain_sample import SAMPLE
 from fundus_ray.config import Config, load
 from fundus_ray.errors import DataError, DeliveryError, StalenessError, StalledError, WorkerDiedError
 from fundus_ray.loop import Parts, Position, Published, Totals, deliver, train
-from fundus_ray.obs.trace import Trace
+from fundus_ray.obs.trace import Span, Trace
 from fundus_ray.types import (
     DeliveryProof,
     PolicyVersion,
@@ -163,20 +163,21 @@ class Run:
         self.judge = Judge(drop=drop)
         self.parts = Parts(rollouts=self.engines, reward=self.judge, learner=self.student)
         self.saved: list[Position] = []
+        self.save: Callable[[Position], Awaitable[None]] = self._note
         self.stop = asyncio.Event()
         self.prompt_at = prompt_at
 
-    async def train(self, start: Position | None = None) -> Totals:
-        async def checkpoint(position: Position) -> None:
-            self.saved.append(position)
+    async def _note(self, position: Position) -> None:
+        self.saved.append(position)
 
+    async def train(self, start: Position | None = None) -> Totals:
         return await train(
             self.config,
             parts=self.parts,
             prompt_at=self.prompt_at,
             trace=self.trace,
             observer=self.book,
-            checkpoint=checkpoint,
+            checkpoint=self.save,
             stop=self.stop,
             start=start or Position(),
         )
@@ -228,6 +229,30 @@ async def test_step_logs_the_numbers_of_its_groups() -> None:
     assert {k.removeprefix("time/") for k in metrics if k.startswith("time/")} == times
     assert {"idle/learner", "idle/generator", "async/ceiling"} <= metrics.keys()
     assert metrics["tokens_per_s"] == pytest.approx(12 / metrics["time/step"])
+
+
+async def test_a_step_begins_where_the_one_before_ended_but_for_a_checkpoint() -> None:
+    run = Run("loop.async_ratio=0", "loop.steps=3", "loop.checkpoint_every=2")
+    clock = [100.0]
+    run.trace = Trace(clock=lambda: clock[0])
+    write_down = run.book.log_scored
+
+    def slowly(step: int, groups: Sequence[ScoredGroup]) -> None:
+        clock[0] += 5.0
+        if step == 1:
+            run.trace.add(Span("restart", clock[0] - 4.0, clock[0] - 1.0))
+        write_down(step, groups)
+
+    async def save(position: Position) -> None:
+        clock[0] += 1000.0
+        run.trace.add(Span("restart", clock[0] - 4.0, clock[0] - 1.0))
+
+    run.book.log_scored = slowly  # type: ignore[method-assign]
+    run.save = save
+    await run.train()
+    steps = [run.book.metrics[step] for step in (1, 2, 3)]
+    assert [m["time/step"] for m in steps] == pytest.approx([0.0, 5.0, 0.0], abs=1e-5)
+    assert [m["engine_restarts"] for m in steps] == [0.0, 1.0, 1.0]  # no restart is lost between two steps
 
 
 async def test_dropped_groups_are_counted_replaced_and_logged() -> None:

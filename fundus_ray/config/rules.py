@@ -305,6 +305,7 @@ def _check_rules(c: Config) -> None:
             "the folder of a multimodal model"
         )
     _check_models(c)
+    parse_cores(c.ray.cores, key="ray.cores")
     parse_cores(c.rollout.cores, key="rollout.cores")
     parse_cores(c.learner.cores, key="learner.cores")
     _check_learner(c)

@@ -124,7 +124,7 @@ class PolicyConfig:
     )
     lora_alpha: int = _opt(16, "scale of the adapter is alpha / rank", low=1)
     probe_tolerance: float = _opt(
-        1e-3, "largest |engine - learner| logprob on the delivery probe (bfloat16 wants about 0.2)", above=0.0
+        0.0, "largest |engine - learner| logprob on the delivery probe; 0 = 0.001 in float32, 0.2 in bfloat16", low=0.0
     )
 
 
@@ -294,7 +294,9 @@ class LoopConfig:
     )
     drop_no_spread: bool = _opt(False, "drop groups whose rollouts all score the same (DAPO's dynamic sampling)")
     checkpoint_every: int = _opt(10, "updates between checkpoints; 0 = only at the end", low=0)
-    stall_s: float = _opt(300.0, "the run ends if no group or update arrives for this long", above=0.0)
+    stall_s: float = _opt(
+        300.0, "the run ends if no group or update arrives for this long, starts of engines not counted", above=0.0
+    )
 
 
 @dataclass
@@ -315,6 +317,9 @@ class RayConfig:
 
     address: str = _opt("local", "`local` starts a private Ray; `auto` or HOST:PORT joins a running cluster")
     start_timeout_s: float = _opt(300.0, "longest start of all actors, model loading included", above=0.0)
+    cores: str = _opt(
+        "", "cores that Ray, this process and workers without own ones run on, as 0 or 0,2-5; empty = all"
+    )
 
 
 @dataclass
@@ -343,6 +348,22 @@ class Config:
     def max_lag(self) -> int:
         """No trained rollout may come from a policy older than this many versions."""
         return math.ceil(self.loop.async_ratio)
+
+    @property
+    def group_limit_s(self) -> float:
+        """Longest writing of one group [s]: with all slots taken it may wait in its engine for as many steps as it may
+        lag behind, each of which may last up to loop.stall_s."""
+        return self.loop.stall_s * (1 + self.max_lag)
+
+    @property
+    def calls_under_way(self) -> int:
+        """Calls that one actor may be given at once: every prompt, of evaluation too, and a few others."""
+        return max(self.buffer_capacity, self.rollout.max_seqs * self.rollout.workers) + 16
+
+    @property
+    def probe_tolerance(self) -> float:
+        """policy.probe_tolerance, or what the arithmetic leaves of equal weights."""
+        return self.policy.probe_tolerance or {"float32": 1e-3, "bfloat16": 0.2}[self.policy.dtype]
 
     @property
     def needed_adapters(self) -> int:

@@ -111,10 +111,10 @@ class LearnerWorker:
         saved = load_published(Path(folder) / ADAPTER_FOLDER)
         restore(self._policy, saved.files)
         gap = np.abs(np.subtract(text_logprobs(self._policy, saved.probe_token_ids), saved.probe_logprobs)).max()
-        if not gap <= self._config.policy.probe_tolerance:
+        if not gap <= self._config.probe_tolerance:
             raise DeliveryError(
                 f"{folder}: with these base weights its adapter differs from the saved policy by {gap:.3g} nats on the "
-                f"probe, allowed {self._config.policy.probe_tolerance:g}"
+                f"probe, allowed {self._config.probe_tolerance:g}"
             )
         state = torch.load(Path(folder) / OPTIMIZER_FILE, weights_only=True, map_location=self._policy.device)
         self._optimizer.load_state_dict(state["optimizer"])

@@ -29,7 +29,9 @@ def engine_args(config: Config, *, model_path: str, **more: Any) -> AsyncEngineA
         # The smallest a CPU engine takes: prompts shorter than its default of 128 would never share a prefix, and
         # each rollout of a group would encode the prompt again.
         block_size=32 if on_cpu else None,
-        max_num_batched_tokens=max(CPU_BATCH_TOKENS, config.rollout.max_model_len) if on_cpu else None,
+        max_num_batched_tokens=max(CPU_BATCH_TOKENS, config.rollout.max_model_len, config.rollout.max_seqs)
+        if on_cpu
+        else None,
         gpu_memory_utilization=config.rollout.gpu_memory_utilization,
         mm_processor_cache_gb=0,  # its two halves lose step with each other in long runs
         enable_log_requests=False,

@@ -22,10 +22,11 @@ from vllm.lora.request import LoRARequest
 from vllm.outputs import RequestOutput
 from vllm.sampling_params import RequestOutputKind
 from vllm.v1.engine.async_llm import AsyncLLM
-from vllm.v1.engine.exceptions import EngineDeadError
+from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
 from fundus_ray.config import Config
-from fundus_ray.errors import DeliveryError, ProcessDiedError
+from fundus_ray.errors import DeliveryError, ProcessDiedError, WorkerDiedError
+from fundus_ray.gather import all_or_first_error
 from fundus_ray.policy.adapter import read_files, sha256_of, write_files
 from fundus_ray.policy.adapter_prefetch import WORKER_EXTENSION
 from fundus_ray.policy.engine_args import engine_args
@@ -94,15 +95,19 @@ class Engine:
         folder = self._folder / adapter.version.name
         request = LoRARequest(adapter.version.name, adapter.version.lora_id, str(folder))
         # Threads: an adapter of hundreds of MB must not hold up the requests that this event loop serves.
-        await asyncio.to_thread(write_files, adapter, folder)
+        try:
+            await asyncio.to_thread(write_files, adapter, folder)
+        except OSError as err:  # engines beside this one may have taken the room that there was
+            raise DeliveryError(f"{folder}: policy version {adapter.version.step} cannot be written: {err}") from err
         if sum(map(len, adapter.files.values())) >= READ_AHEAD_BYTES:
             await self._read_ahead(request)
         self._requests[adapter.version.step] = request
         # At once, since each answer comes between two steps of the engine, which are long where it is busy. What is
         # asked first is done first.
-        listed, probe, sha256 = await asyncio.gather(
-            self._load(request), self._probe(adapter, request), asyncio.to_thread(_hash_on_disk, folder)
+        answers: list[Any] = await all_or_first_error(
+            [self._load(request), self._probe(adapter, request), asyncio.to_thread(_hash_on_disk, folder)]
         )
+        listed, probe, sha256 = answers
         shift = None if self._last_probe is None else _largest_gap(self._last_probe, adapter.probe_logprobs)
         self._last_probe = adapter.probe_logprobs
         return DeliveryProof(
@@ -185,6 +190,8 @@ class Engine:
             await self._llm.collective_rpc("prefetch_adapter", args=args)
             while not all(await self._llm.collective_rpc("adapter_is_read", args=(request.lora_int_id,))):
                 await asyncio.sleep(READ_AHEAD_POLL_S)
+                if self._llm.errored:  # vLLM answers no such call any more
+                    raise self._llm.dead_error
 
     async def _load(self, request: LoRARequest) -> bool:
         """Whether vLLM lists the adapter after it was given to it."""
@@ -226,7 +233,9 @@ class Engine:
         try:
             yield
         except EngineDeadError as err:
-            raise ProcessDiedError(f"{self._worker}: vLLM's engine process died: {' '.join(str(err).split())}") from err
+            raise ProcessDiedError(f"vLLM's engine process died: {' '.join(str(err).split())}") from err
+        except EngineGenerateError as err:  # says nothing itself
+            raise WorkerDiedError(f"{self._worker}: vLLM failed: {' '.join(repr(err.__cause__).split())}") from err
 
 
 def shut_down(llm: AsyncLLM) -> None:

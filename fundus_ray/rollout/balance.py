@@ -6,12 +6,14 @@ import heapq
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+KEPT, OVERTAKEN = 64, 4  # entries of the heap, and overtaken ones a worker, from which on it is made anew
+
 
 class Balance:
     """Counts what each worker has under way; among equals the one that was used longest ago is next.
 
     A lease costs O(log workers): each change of a worker puts a new entry into the heap, and entries that have been
-    overtaken are passed over.
+    overtaken are passed over, or dropped once there are many.
     """
 
     def __init__(self, workers: int) -> None:
@@ -63,4 +65,9 @@ class Balance:
 
     def _change(self, index: int, *, by: int) -> None:
         self._under_way[index] += by
-        heapq.heappush(self._heap, (self._under_way[index], self._last_use[index], self._life[index], index))
+        heapq.heappush(self._heap, self._entry(index))
+        if len(self._heap) > KEPT + OVERTAKEN * len(self._under_way):
+            self._heap = sorted(self._entry(i) for i in self._here)
+
+    def _entry(self, index: int) -> tuple[int, int, int, int]:
+        return self._under_way[index], self._last_use[index], self._life[index], index

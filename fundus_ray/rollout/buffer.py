@@ -85,20 +85,17 @@ class SlotBuffer:
         held until `release`.
 
         A crash in any job, or in `jobs` itself, is raised here at once, however far back in the queue it is.
-        Raises WorkerDiedError, naming what it waited for, where nothing came for stall_s.
+        Raises WorkerDiedError, naming what it waited for, where nothing came for stall_s in which no engine was being
+        started again (span "restart").
         """
-        try:
-            async with asyncio.timeout(self._stall_s):
-                while not self._settled:
-                    self._changed.clear()
-                    await self._changed.wait()
-        except TimeoutError:
-            if not self._settled:  # else it was this process that stood still
+        while not await self._wait_until_settled():
+            now = self._trace.clock()
+            if not any(s.name == "restart" for s in self._trace.window(start_s=now - self._stall_s, end_s=now)):
                 awaited = self._queue[0].task.get_name() if self._queue else "a prompt to be admitted"
                 raise WorkerDiedError(
                     f"nothing arrived for {self._stall_s:g} s (loop.stall_s) while waiting for {awaited}; "
                     f"{self.unfinished} of {len(self._queue)} groups in the buffer are unfinished"
-                ) from None
+                )
         if self._error is not None:
             raise self._error
         index = self._first_ready()
@@ -123,6 +120,17 @@ class SlotBuffer:
         self._lookahead.end_step()
         for _ in range(count - kept):
             self._slots.release()
+
+    async def _wait_until_settled(self) -> bool:
+        """Whether there is something to answer with, after at most stall_s."""
+        try:
+            async with asyncio.timeout(self._stall_s):
+                while not self._settled:
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            return self._settled  # then it was this process that stood still
+        return True
 
     @property
     def unfinished(self) -> int:

@@ -35,9 +35,9 @@ def test_a_synchronous_step_is_the_sum_of_its_parts() -> None:
     assert out.seconds == pytest.approx(3 * 3.25)
     assert out.groups_per_s == pytest.approx(2 / 3.25)
     assert out.samples_per_s == pytest.approx(4 / 3.25)
-    # The step's own window ends before the driver writes it down: 2.75 s.
-    assert out.learner_idle == pytest.approx(1.5 / 2.75)
-    assert out.generator_idle == pytest.approx(1.75 / 2.75)
+    # What the driver writes down of a step is time of the next: 2.75 s, then 3.25 s twice.
+    assert out.learner_idle == pytest.approx(3 * 1.5 / 9.25)
+    assert out.generator_idle == pytest.approx((9.25 - 3 * 1.0) / 9.25)
     assert out.lags == {0: 1.0}
     assert out.stage_s == pytest.approx(
         {"generate": 1.0, "score": 0.5, "update": 1.0, "publish": 0.125, "deliver": 0.125}

@@ -135,7 +135,7 @@ async def test_two_live_versions_agree_with_the_learner_and_are_told_apart(
         assert engine.held_versions == (3,)
 
         monkeypatch.setattr(generate_module, "READ_AHEAD_BYTES", 0)  # from here on as large adapters are
-        # Under load: each version arrives while prompts of the two before it are being written.
+        # Under load: each version arrives while prompts of the two before it are being written, as far as they last.
         waves: list[list[asyncio.Task[RolloutGroup]]] = []
         for step in range(4, 10):
             policy.model.load_state_dict(old_state, strict=False)  # one move each: rounding grows with the weights
@@ -145,9 +145,9 @@ async def test_two_live_versions_agree_with_the_learner_and_are_told_apart(
             await engine.serve(adapter.version)
             waves.append([asyncio.create_task(generate(p, adapter.version)) for p in prompts])
             await asyncio.sleep(0)
-            if len(waves) > 1:
-                await asyncio.gather(*waves[-2])
-        await asyncio.gather(*waves[-1])
+            if len(waves) > 2:
+                await asyncio.gather(*waves[-3])
+        await asyncio.gather(*waves[-2], *waves[-1])
         written = [[task.result() for task in wave] for wave in waves]
         assert [{g.policy.step for g in wave} for wave in written] == [{step} for step in range(4, 10)]
         assert max(largest_gap(policy, g) for g in written[-1]) < 1e-4

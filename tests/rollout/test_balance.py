@@ -56,6 +56,19 @@ def test_no_call_goes_to_a_worker_that_left_until_a_new_one_is_in_its_place() ->
         assert [others.enter_context(balance.lease()) for _ in range(4)] == [0, 0, 0, 1]
 
 
+@pytest.mark.parametrize("workers", [1, 3])
+def test_what_is_kept_does_not_grow_with_the_calls_that_have_ended(workers: int) -> None:
+    balance = Balance(workers)
+    under_way = [balance.lease() for _ in range(4 * workers)]
+    for lease in under_way:
+        lease.__enter__()
+    for call in range(10_000):  # the number under way never falls to what it was before
+        under_way.append(balance.lease())
+        under_way[-1].__enter__()
+        under_way[call].__exit__(None, None, None)
+    assert len(balance._heap) <= 64 + 4 * workers
+
+
 def test_no_worker_at_all_is_an_error() -> None:
     balance = Balance(1)
     balance.leave(0)

@@ -310,6 +310,32 @@ def test_stall_names_the_group_that_was_awaited() -> None:
     run_virtual(main)
 
 
+def test_time_in_which_an_engine_is_started_again_is_no_stall() -> None:
+    async def main() -> list[float]:
+        now = asyncio.get_running_loop().time
+        trace = Trace(clock=now)
+
+        async def restart_and_write(group_id: int) -> ScoredGroup:
+            await asyncio.sleep(5.0)
+            with trace.span("restart", worker="rollout-0"):
+                await asyncio.sleep(19.0)
+            await asyncio.sleep(6.0 if group_id == 0 else 1e9)
+            return scored(group_id, version=0)
+
+        buffer = strict(2, stall_s=7.0, trace=trace)
+        buffer.start(Job(f"group {i}", lambda i=i: restart_and_write(i)) for i in itertools.count())  # type: ignore[misc]
+        await buffer.take()
+        times = [now()]
+        with pytest.raises(WorkerDiedError, match=r"nothing arrived for 7 s .* group 1"):
+            await buffer.take()
+        times.append(now())
+        await buffer.close()
+        return times
+
+    # Written at 5 + 19 + 6; at 37 the restart, over at 24, lies back by more than 7 s.
+    assert run_virtual(main) == pytest.approx([30.0, 37.0])
+
+
 def test_error_while_making_a_prompt_surfaces_in_take() -> None:
     def broken(at: int) -> Job:
         raise FundusRayError(f"image {at}.png is missing")
