@@ -66,9 +66,9 @@ class _ChosenLogprobs(torch.autograd.Function):
             p = log_p.exp()
             entropy[rows] = -torch.linalg.vecdot(p, log_p)
             if slope is not None:
-                # Of a likely token the two terms nearly cancel: the difference is made before anything is rounded.
-                of_logits = p.neg_().scatter_add_(1, y.unsqueeze(1), p.new_ones((len(y), 1)))
-                slope[rows] = (of_logits.to(dtype) @ cast).div_(temperature)
+                # Of a likely token p_y - 1 nearly cancels: it is made before anything is rounded.
+                p.scatter_add_(1, y.unsqueeze(1), p.new_full((len(y), 1), -1.0))
+                slope[rows] = (p.to(dtype) @ cast).div_(-temperature)
         ctx.settings = temperature, chunk, dtype
         ctx.save_for_backward(slope, *((hidden, weight, token_ids) if ctx.needs_input_grad[1] else ()))
         ctx.mark_non_differentiable(entropy)
