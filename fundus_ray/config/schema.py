@@ -167,7 +167,7 @@ class RolloutConfig:
     cores: str = _opt("", "cores of their machine that engines run on, as 0 or 0,2-5; empty = all")
     group_size: int = _opt(8, "rollouts a prompt", low=2)
     temperature: float = _opt(
-        1.0, "sampling temperature; the learner divides its logits by the same", above=0.0, high=10.0
+        1.0, "sampling temperature; the learner divides its logits by the same", low=0.01, high=10.0
     )
     max_tokens: int = _opt(64, "longest completion", low=1)
     max_model_len: int = _opt(512, "longest prompt with image tokens + completion", low=16)

@@ -83,17 +83,19 @@ def policy_loss(
     there. Raises FloatingPointError where a log-probability is not finite.
     """
     old = old_logprobs.detach()
-    log_rho = _log_ratio(logprobs, old, mask).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
+    moved = _log_ratio(logprobs, old, mask)
+    log_rho = moved.clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
     mismatch = _log_ratio(old, behaviour_logprobs.detach(), mask)
     log_w = mismatch.clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
     weights = settings.correction.weigh(log_w, mask, settings.correction_low, settings.correction_high)
     gain = settings.algorithm.surrogate(
         torch.where(mask, logprobs.float(), 0.0), log_rho, mask, advantages.float().unsqueeze(1), settings.clip
     )
-    terms, kl = weights.value * gain.value, None
+    terms, kl, log_ratios = weights.value * gain.value, None, [moved]
     if reference_logprobs is not None:
-        d = _log_ratio(logprobs, reference_logprobs.detach(), mask).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
-        kl = settings.kl_estimator(d)
+        distance = _log_ratio(logprobs, reference_logprobs.detach(), mask)
+        kl = settings.kl_estimator(distance.clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT))
+        log_ratios.append(distance)
         terms = terms - settings.kl * kl
     loss = -settings.algorithm.aggregation(terms, mask, totals)
     with torch.no_grad():
@@ -105,6 +107,7 @@ def policy_loss(
             truncated=weights.truncated,
             masked=weights.masked,
             kl=kl,
+            log_ratios=log_ratios,
         )
     return LossOutput(loss=loss, sums=sums)
 

@@ -6,6 +6,7 @@ In: token-wise values of a micro-batch [N, T]. Out: sums that add up over micro-
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -74,8 +75,10 @@ def token_sums(
     truncated: Tensor,
     masked: Tensor,
     kl: Tensor | None,
+    log_ratios: Sequence[Tensor],
 ) -> TokenSums:
-    """All [N, T]: `mismatch` is log old - log behaviour as it is, `log_w` the same within what exp can take.
+    """All [N, T]: `mismatch` is log old - log behaviour as it is, `log_w` the same within what exp can take;
+    `log_ratios` are those of the other policies as they are, which are checked only.
 
     Raises FloatingPointError where one of them is not finite at a completion token.
     """
@@ -91,8 +94,9 @@ def token_sums(
         (w * w).sum(),
         w.max(),
         mask.new_zeros((), dtype=torch.float32) if kl is None else (kl * mask).sum(),
+        *(r.sum() for r in log_ratios),
     ]
     sums = torch.stack([v.double() for v in values]).tolist()  # one transfer from the device
     if not all(math.isfinite(v) for v in sums):
         raise FloatingPointError(f"log-probabilities of the batch are not finite: token sums {sums}")
-    return TokenSums(*sums)
+    return TokenSums(*sums[: len(sums) - len(log_ratios)])

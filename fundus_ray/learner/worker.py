@@ -76,7 +76,8 @@ class LearnerWorker:
         advantages, shaping = self._advantages(batch)
         metrics = {"loss": 0.0, "grad_norm": 0.0, **shaping}
         parts = split_groups(batch, self._config.learner.updates_per_batch)
-        old = [self._old_logprobs(part) for _, part in parts] if len(parts) > 1 else [None]
+        # The first one's old policy is the current one until the optimizer steps.
+        old = [None, *(self._old_logprobs(part) for _, part in parts[1:])]
         for (rows, part), old_logprobs in zip(parts, old, strict=True):
             loss, part_sums, part_entropy, norm = self._optimise(part, advantages[rows], old_logprobs)
             sums, entropy = sums.merge(part_sums), entropy + part_entropy
@@ -118,6 +119,8 @@ class LearnerWorker:
             )
         state = torch.load(Path(folder) / OPTIMIZER_FILE, weights_only=True, map_location=self._policy.device)
         self._optimizer.load_state_dict(state["optimizer"])
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._config.learner.learning_rate  # not the saved one: a resumed run may change it
         self._step = int(state["step"])
 
     def _advantages(self, batch: TrainBatch) -> tuple[Advantages, dict[str, float]]:

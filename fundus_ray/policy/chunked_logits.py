@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 CHUNK_BYTES = {"cpu": 2 << 20, "cuda": 256 << 20}  # float32 logits held at once; on a CPU what its cache holds
+MIN_CHUNK_TOKENS = 64  # a product of fewer rows waits for the output embedding to be read
 
 
 def chosen_logprobs(
@@ -32,14 +33,22 @@ def chosen_logprobs(
     """(log-probabilities, entropies in nats) [K] float32 of token_ids [K] under softmax(hidden W^T / temperature).
 
     hidden [K, H], weight [V, H]. Products are in autocast's dtype where it is on, else in hidden's; the softmax is in
-    float32. `chunk_bytes`: float32 logits held at once, None = CHUNK_BYTES of the device.
+    float32. `chunk_bytes`: float32 logits held at once, None = those of `chunk_tokens`.
     """
     kind = hidden.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
-    chunk = max(1, (chunk_bytes or CHUNK_BYTES[kind]) // (4 * weight.shape[0]))
+    vocabulary = weight.shape[0]
+    chunk = (
+        chunk_tokens(kind, vocabulary=vocabulary) if chunk_bytes is None else max(1, chunk_bytes // (4 * vocabulary))
+    )
     with torch.autocast(kind, enabled=False):
         logprobs, entropy = _ChosenLogprobs.apply(hidden, weight, token_ids, temperature, chunk, dtype)
     return logprobs, entropy
+
+
+def chunk_tokens(kind: str, *, vocabulary: int) -> int:
+    """Tokens whose logits are held at once on a "cpu" or "cuda" device."""
+    return max(MIN_CHUNK_TOKENS, CHUNK_BYTES[kind] // (4 * vocabulary))
 
 
 class _ChosenLogprobs(torch.autograd.Function):
@@ -57,7 +66,9 @@ class _ChosenLogprobs(torch.autograd.Function):
             p = log_p.exp()
             entropy[rows] = -torch.linalg.vecdot(p, log_p)
             if slope is not None:
-                slope[rows] = (cast[y] - p.to(dtype) @ cast).div_(temperature)
+                # Of a likely token p_y - 1 nearly cancels: it is made before anything is rounded.
+                p.scatter_add_(1, y.unsqueeze(1), p.new_full((len(y), 1), -1.0))
+                slope[rows] = (p.to(dtype) @ cast).div_(-temperature)
         ctx.settings = temperature, chunk, dtype
         ctx.save_for_backward(slope, *((hidden, weight, token_ids) if ctx.needs_input_grad[1] else ()))
         ctx.mark_non_differentiable(entropy)

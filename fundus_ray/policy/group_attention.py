@@ -180,7 +180,7 @@ class _Gather(torch.autograd.Function):
                 seen[:, : call.prompt_len].index_add_(0, call.groups, g[:, : call.prompt_len])
             real = plan.prompt_at < plan.tokens
             flat[plan.prompt_at[real]] += seen[real]
-            keys_and_values.append(flat)
+            keys_and_values.append(flat.to(grads[part].dtype))
         return q, *keys_and_values, None, None
 
 
@@ -213,7 +213,8 @@ def _repeat(x: Tensor, repeats: int) -> Tensor:
 
 
 def _unrepeat(x: Tensor, repeats: int) -> Tensor:
-    return x if repeats == 1 else x.unflatten(2, (-1, repeats)).sum(3)
+    # In float32: sums over a group's completions follow, in which bfloat16 would lose what each of them adds.
+    return x.float() if repeats == 1 else x.unflatten(2, (-1, repeats)).sum(3, dtype=torch.float32)
 
 
 def _registered(plain: Callable[..., Any]) -> Callable[..., Any]:

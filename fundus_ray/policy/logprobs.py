@@ -24,10 +24,6 @@ class ImageFeatures:
     embeddings: tuple[Tensor, ...]  # M of [tokens of the image, H]
     grids: Tensor  # [M, 3] patches (t, h, w)
 
-    def select(self, index: Sequence[int]) -> ImageFeatures:
-        """The features of the images named by `index`, repeats allowed."""
-        return ImageFeatures(tuple(self.embeddings[i] for i in index), self.grids[list(index)])
-
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprobs:

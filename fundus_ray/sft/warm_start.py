@@ -32,7 +32,7 @@ from fundus_ray.traces.store import kept_traces
 from fundus_ray.traces.writer import Trace, bare_answers, save_traces, write_traces
 from fundus_ray.types import Sample
 
-RECIPE_VERSION = 4  # part of the cache key: raise it whenever the same settings give other weights
+RECIPE_VERSION = 5  # part of the cache key: raise it whenever the same settings give other weights
 
 
 def warm_start(

@@ -35,17 +35,19 @@ LOSSES: dict[str, Callable[[float], float]] = {
 WEIGHTS = {"none": 1.0, "tis": 2.0, "icepop": 0.0, "geometric": 0.0, "decoupled": 0.0}
 
 
-def batch_of(tiny_policy: Path, samples: tuple[Sample, ...], *, learner: LearnerWorker | None = None) -> TrainBatch:
-    """Two groups of two: in each, the first completion was good and the second bad."""
+def batch_of(
+    tiny_policy: Path, samples: tuple[Sample, ...], *, learner: LearnerWorker | None = None, groups: int = 2
+) -> TrainBatch:
+    """Groups of two: in each, the first completion was good and the second bad."""
     processor = load_processor(tiny_policy)
     rows, prompts = [], []
-    for group, sample in enumerate(samples[:2]):
+    for group, sample in enumerate(samples[:groups]):
         ids = processor.tokenizer(prompt_text(processor, build_prompt(sample, group_id=0, seed=0)))["input_ids"]
         prompt = expand_image_token(ids, image_token_id=processor.image_token_id, count=16)
         for completion in ([10 + group, 20, 30], [40, 50 + group]):
             rows.append([*prompt, *completion])
             prompts.append(len(prompt))
-    token_ids = np.zeros((4, max(map(len, rows))), dtype=np.int64)
+    token_ids = np.zeros((len(rows), max(map(len, rows))), dtype=np.int64)
     for i, row in enumerate(rows):
         token_ids[i, : len(row)] = row
     batch = TrainBatch(
@@ -53,10 +55,10 @@ def batch_of(tiny_policy: Path, samples: tuple[Sample, ...], *, learner: Learner
         prompt_lens=np.array(prompts),
         seq_lens=np.array([len(r) for r in rows]),
         behaviour_logprobs=np.zeros(token_ids.shape, dtype=np.float32),
-        rewards=np.array([1.0, 0.0, 1.0, 0.0]),
-        policy_steps=np.zeros(4, dtype=np.int64),
-        image_index=np.array([0, 0, 1, 1]),
-        images=tuple(s.image for s in samples[:2]),
+        rewards=np.tile([1.0, 0.0], groups),
+        policy_steps=np.zeros(len(rows), dtype=np.int64),
+        image_index=np.repeat(np.arange(groups), 2),
+        images=tuple(s.image for s in samples[:groups]),
         policy_step=0,
     )
     if learner is None:
@@ -67,6 +69,13 @@ def batch_of(tiny_policy: Path, samples: tuple[Sample, ...], *, learner: Learner
 
 def logprobs_of(learner: LearnerWorker, batch: TrainBatch) -> torch.Tensor:
     return learner._logprobs(batch, learner._images.features(batch.images)).logprobs.detach()
+
+
+def move_adapter(learner: LearnerWorker) -> None:
+    """Where B is 0, as in a fresh adapter, A has no gradient."""
+    for name, parameter in learner._policy.model.named_parameters():
+        if "lora_B" in name:
+            parameter.data.normal_(0, 0.1, generator=torch.Generator().manual_seed(len(name)))
 
 
 @pytest.fixture
@@ -108,6 +117,35 @@ def test_two_updates_a_batch_clip_against_the_policy_before_the_first(
     result = learner.update(batch_of(tiny_policy, samples, learner=learner))
     assert result.metrics["mismatch/logprob_abs"] == pytest.approx(0, abs=1e-6)  # old stays what it was at the start
     assert result.metrics["clip_share"] > 0  # so large a first update leaves the second one beyond the clip
+
+
+def test_the_second_update_clips_the_same_however_the_batch_is_cut(
+    tiny_policy: Path, samples: tuple[Sample, ...]
+) -> None:
+    def updated(tokens: int) -> tuple[dict[str, float], torch.Tensor]:
+        settings = ["policy.lora_rank=4", "learner.learning_rate=0.02", "learner.updates_per_batch=2"]
+        config = load(None, [*settings, "learner.algorithm=dapo", f"learner.micro_batch_tokens={tokens}"])
+        learner = LearnerWorker(config, str(tiny_policy), "")
+        move_adapter(learner)
+        metrics = learner.update(batch_of(tiny_policy, samples, learner=learner, groups=4)).metrics
+        return metrics, torch.cat([p.detach().flatten() for p in learner._parameters])
+
+    (alone, adapter_alone), (whole, adapter_whole) = updated(1), updated(10_000)
+    assert 0 < whole["clip_share"] < 0.5  # of the second mini-batch's tokens some are clipped, but not all
+    assert alone["clip_share"] == whole["clip_share"]
+    assert alone["loss"] == pytest.approx(whole["loss"], abs=1e-5)
+    torch.testing.assert_close(adapter_alone, adapter_whole, atol=1e-4, rtol=1e-4)
+
+
+def test_the_first_mini_batch_needs_no_pass_for_its_old_logprobs(
+    tiny_policy: Path, samples: tuple[Sample, ...]
+) -> None:
+    learner = LearnerWorker(load(None, ["policy.lora_rank=4", "learner.updates_per_batch=2"]), str(tiny_policy), "")
+    batch = batch_of(tiny_policy, samples)
+    passes: list[None] = []
+    learner._policy.network.model.language_model.register_forward_hook(lambda *_: passes.append(None))
+    learner.update(batch)
+    assert len(passes) == 3  # two with a gradient, and one for what the second's ratios are taken against
 
 
 @pytest.mark.parametrize("correction", sorted(WEIGHTS))
@@ -205,9 +243,30 @@ def test_a_checkpoint_brings_back_adapter_optimizer_and_step(
     assert second.publish()[0].sha256 == first.publish()[0].sha256
 
 
+def test_a_resumed_run_steps_at_the_rate_that_it_is_given(
+    tiny_policy: Path, samples: tuple[Sample, ...], config: Config, tmp_path: Path
+) -> None:
+    first = LearnerWorker(config, str(tiny_policy), "")
+    batch = batch_of(tiny_policy, samples, learner=first)
+    first.update(batch)
+    first.save(str(tmp_path))
+    steps = []
+    for rate in (0.01, 0.0001):
+        changed = load(None, ["policy.lora_rank=4", f"learner.learning_rate={rate}"])
+        learner = LearnerWorker(changed, str(tiny_policy), "")
+        learner.load(str(tmp_path))
+        before = torch.cat([p.detach().flatten() for p in learner._parameters])
+        learner.update(batch)
+        steps.append(torch.cat([p.detach().flatten() for p in learner._parameters]) - before)
+    # The moments are the same ones, so a hundredth of the rate makes a hundredth of the step.
+    torch.testing.assert_close(100 * steps[1], steps[0], atol=1e-4, rtol=1e-2)
+    assert float(steps[0].abs().max()) > 1e-3
+
+
 def after_one_update(tiny_policy: Path, samples: tuple[Sample, ...], *settings: str) -> tuple[float, torch.Tensor]:
-    """(loss, gradient of all of the adapter, clipped)."""
+    """(loss, gradient of all of the adapter, clipped), where both of the adapter's matrices have one."""
     learner = LearnerWorker(load(None, ["policy.lora_rank=4", *settings]), str(tiny_policy), "")
+    move_adapter(learner)
     batch = batch_of(tiny_policy, samples, learner=learner)
     grads: list[torch.Tensor] = []
     learner._optimizer.step = lambda: grads.append(torch.cat([p.grad.flatten() for p in learner._parameters]))  # type: ignore[method-assign, assignment, return-value]
@@ -259,6 +318,7 @@ def test_an_image_is_encoded_once_in_all_updates_and_for_the_reference(
     learner = LearnerWorker(load(None, settings), str(tiny_policy), "")
     batch = batch_of(tiny_policy, samples)
     first, second = learner.update(batch).metrics, learner.update(batch).metrics
-    assert (first["learner/image_cache_misses"], first["learner/image_cache_hits"]) == (2.0, 2.0)
-    assert (second["learner/image_cache_misses"], second["learner/image_cache_hits"]) == (0.0, 4.0)
+    # Two passes with a gradient, and one of the second mini-batch before the first update.
+    assert (first["learner/image_cache_misses"], first["learner/image_cache_hits"]) == (2.0, 1.0)
+    assert (second["learner/image_cache_misses"], second["learner/image_cache_hits"]) == (0.0, 3.0)
     assert first["learner/tokens_per_s"] > 0

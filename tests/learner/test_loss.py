@@ -257,7 +257,19 @@ def test_bfloat16_logprobs_are_compared_in_float32() -> None:
     assert loss_of(current, current, current, [1.0]).loss.dtype is torch.float32
 
 
-def test_logprob_that_is_not_finite_at_a_token_is_refused() -> None:
-    at = torch.tensor([[math.nan, -1.0]])
+@pytest.mark.parametrize("broken", ["current", "old", "behaviour", "reference"])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_logprob_that_is_not_finite_at_a_token_is_refused(broken: str, value: float) -> None:
+    whole, bad = torch.tensor([[-2.0, -1.0]]), torch.tensor([[value, -1.0]])
+    current, old, behaviour, reference = (
+        bad if name == broken else whole for name in ("current", "old", "behaviour", "reference")
+    )
     with pytest.raises(FloatingPointError, match="not finite"):
-        loss_of(at, at, at, [1.0])
+        loss_of(current, old, behaviour, [1.0], None, ["learner.kl=0.1"], reference=reference)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_current_logprob_that_is_not_finite_is_refused_without_a_penalty_too(value: float) -> None:
+    whole = torch.tensor([[-2.0, -1.0]])
+    with pytest.raises(FloatingPointError, match="not finite"):
+        loss_of(torch.tensor([[value, -1.0]]), whole, whole, [1.0])

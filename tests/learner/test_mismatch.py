@@ -16,7 +16,7 @@ def sums(*ratios: float, mask: torch.Tensor | None = None, **changed: torch.Tens
     log_w = torch.tensor([[math.log(r) for r in ratios]])
     mask = torch.ones(log_w.shape, dtype=torch.bool) if mask is None else mask
     flags = {"clipped": NO, "truncated": NO, "masked": NO, **changed}
-    return token_sums(mask, mismatch=log_w * mask, log_w=log_w * mask, kl=None, **flags)
+    return token_sums(mask, mismatch=log_w * mask, log_w=log_w * mask, kl=None, log_ratios=[], **flags)
 
 
 def test_metrics_of_ratios_a_half_and_four() -> None:
@@ -44,7 +44,14 @@ def test_what_stands_outside_completions_is_not_counted() -> None:
 def test_kl_is_summed_over_completion_tokens() -> None:
     zeros = torch.zeros((1, 2))
     got = token_sums(
-        YES, mismatch=zeros, log_w=zeros, clipped=NO, truncated=NO, masked=NO, kl=torch.tensor([[0.25, 7.0]])
+        YES,
+        mismatch=zeros,
+        log_w=zeros,
+        clipped=NO,
+        truncated=NO,
+        masked=NO,
+        kl=torch.tensor([[0.25, 7.0]]),
+        log_ratios=[],
     )
     assert got.kl == 0.25
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fundus_ray.policy.chunked_logits import chosen_logprobs
+from fundus_ray.policy.chunked_logits import chosen_logprobs, chunk_tokens
 
 PeakBytes = Callable[[Callable[[], object]], int]
 TOKENS, HIDDEN, VOCABULARY = 37, 16, 101
@@ -47,6 +47,30 @@ def test_under_autocast_products_are_bfloat16_and_the_softmax_is_not() -> None:
     logits = (hidden.bfloat16() @ weight.bfloat16().T).float()
     assert found.dtype == torch.float32
     torch.testing.assert_close(found, torch.log_softmax(logits, -1)[torch.arange(TOKENS), ids])
+
+
+def test_a_confident_token_keeps_its_gradient_in_bfloat16() -> None:
+    # W_y - sum_v p_v W_v is a difference of nearly equal vectors where p_y is near 1.
+    generator = torch.Generator().manual_seed(0)
+    unit = torch.nn.functional.normalize(torch.randn(VOCABULARY, 128, generator=generator), dim=1)
+    weight, ids = unit.bfloat16().float(), torch.arange(8)
+    hidden = (
+        (10 * weight[ids]).bfloat16().float().requires_grad_()
+    )  # logit 10 for its own token, about 0 for the others
+    log_p = torch.log_softmax(hidden @ weight.T, -1)[ids, ids]
+    torch.testing.assert_close(log_p.exp(), torch.full((8,), 0.995), atol=4e-3, rtol=0)
+    (wanted,) = torch.autograd.grad(log_p.sum(), hidden)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found, _ = chosen_logprobs(hidden, weight, ids, temperature=1.0)
+    (grad,) = torch.autograd.grad(found.sum(), hidden)
+    error = (grad - wanted).norm(dim=1) / wanted.norm(dim=1)
+    assert float(error.max()) < 0.1  # what is left is the rounding of the logits themselves
+
+
+def test_a_chunk_is_what_the_cache_holds_but_no_few_rows_of_a_large_vocabulary() -> None:
+    assert chunk_tokens("cpu", vocabulary=512) == 1024  # 2 MiB of float32
+    assert chunk_tokens("cpu", vocabulary=151_936) == 64
+    assert chunk_tokens("cuda", vocabulary=151_936) == 441  # 256 MiB
 
 
 def test_memory_is_that_of_a_chunk_whatever_the_number_of_tokens(peak_bytes: PeakBytes) -> None:

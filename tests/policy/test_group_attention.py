@@ -70,6 +70,22 @@ def test_every_token_sees_its_prompt_and_itself_and_nothing_else(groups: list[tu
         torch.testing.assert_close(grad, wanted, atol=2e-5, rtol=0)
 
 
+def test_prompt_gradients_of_many_completions_are_rounded_once() -> None:
+    # Queries of 0 look at all their keys alike: a completion of one token gives half its weight to the prompt of one.
+    # Its two query heads' gradients 2 and 2^-7 make 1 + 2^-8, which is 1 in bfloat16; 128 of these and the prompt's own
+    # 0.5 make 129, which is exact, and with a rounding on the way 128.
+    plan = plan_of([(1, [1] * 128)])
+    query = torch.zeros(plan.tokens, HEADS, SIZE, dtype=torch.bfloat16)
+    key, value = (torch.ones(plan.tokens, KEY_HEADS, SIZE, dtype=torch.bfloat16, requires_grad=True) for _ in range(2))
+    weight = torch.tensor([2.0, 2.0**-7]).repeat(HEADS // 2).view(1, HEADS, 1).repeat(plan.tokens, 1, SIZE)
+    weight[0] = 0.25
+    out = grouped_attention(query, key, value, plan, scale=1.0)
+    (grad,) = torch.autograd.grad((out * weight).sum(), value)
+    assert grad.dtype == torch.bfloat16
+    assert grad[0].unique().tolist() == [129.0]
+    assert grad[1:].unique().tolist() == [1.0]
+
+
 def test_a_long_tail_is_cut_into_calls_of_like_length() -> None:
     plan = plan_of([(100, [500, 20, 30, 25, 480, 22, 28, 31])])
     assert [tuple(call.at.shape) for call in plan.completions] == [(2, 500), (6, 31)]

@@ -9,7 +9,7 @@ import torch
 
 from fundus_ray.data.images import read_pixels
 from fundus_ray.policy.load import expand_image_token, load_policy, prompt_text, with_adapter
-from fundus_ray.policy.logprobs import completion_logprobs, encode_images
+from fundus_ray.policy.logprobs import ImageFeatures, completion_logprobs, encode_images
 from fundus_ray.policy.packed import group_logprobs
 from fundus_ray.reasoning.prompt import build_prompt
 from fundus_ray.types import Sample
@@ -50,7 +50,8 @@ def test_packed_groups_score_as_separate_rows_and_give_the_same_gradient(
     packed.logprobs.sum().backward()
     packed_grads = {n: p.grad.clone() for n, p in policy.model.named_parameters() if p.grad is not None}
     policy.model.zero_grad(set_to_none=True)
-    separate = completion_logprobs(policy, token_ids, **lens, features=features.select(groups), temperature=0.8)
+    repeated = ImageFeatures(tuple(features.embeddings[i] for i in groups), features.grids[groups])
+    separate = completion_logprobs(policy, token_ids, **lens, features=repeated, temperature=0.8)
     separate.logprobs.sum().backward()
 
     assert int(packed.mask.sum()) == 5 + 1 + 9 + 5 + 1
