@@ -182,7 +182,7 @@ def test_a_killed_engine_comes_back_and_writes_on_and_no_process_of_the_dead_one
     assert min(starts) < restart["ts"]
     assert not any(restart["ts"] < at < back for at in starts)
     versions_before = [s["args"]["step"] for s in spans if s["name"] == "deliver" and s["ts"] < back]
-    assert {r["policy_step"] for r in rollouts} >= set(range(max(versions_before), 39))  # the newest, then all later
+    assert {r["policy"]["step"] for r in rollouts} >= set(range(max(versions_before), 39))  # the newest, then all later
     assert family
     _, alive = psutil.wait_procs(family, timeout=60)
     assert alive == []  # vLLM's own process too

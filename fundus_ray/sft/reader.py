@@ -33,7 +33,7 @@ from fundus_ray.types import Modality, ModelRequest, Prompt, Sample
 # Above every run.seed, so that its phantoms are in no run's data; the same for every run, as a model that one is given.
 SEED = 2**22 + 1
 CONSPICUOUS = 0.5  # from this severity on a finding is named to it
-RECIPE_VERSION = 4  # part of the cache key: raise it whenever the same settings give other weights
+RECIPE_VERSION = 5  # part of the cache key: raise it whenever the same settings give other weights
 
 
 def train_reader(config: Config, *, records: Records, cache_dir: Path) -> Path:
