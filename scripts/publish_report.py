@@ -1,5 +1,7 @@
-"""What deliveries cost, as one table. In: the intervals of each delivery and the token times of the requests beside it.
+"""What deliveries cost, as one table. In: the intervals of each delivery and the times of the requests beside it.
 Out: Markdown. No network library, no Ray.
+
+A request's gaps are the waits between its tokens and, as the first one, that from asking to its first token.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ class Delivery:
     published: Interval  # of the learner
     engines: Sequence[Mapping[str, Interval]]
     quiet: Interval  # before it, in which the same requests ran
-    requests: Sequence[Sequence[Sequence[float]]]  # [engine][request][token]
+    requests: Sequence[Sequence[Sequence[float]]]  # [engine][request][when asked, then of each token]
     aborted: int  # requests that ended neither at their length nor by us
 
     @property
@@ -70,6 +72,20 @@ class Delivery:
             for engine in self.requests
             for tokens in engine
         )
+
+    @property
+    def during(self) -> Interval:
+        """All of the delivery; of one that was longer than what was watched before it, as much of its start."""
+        return self.asked[0], self.asked[0] + min(length(self.asked), length(self.quiet))
+
+    @property
+    def just_before(self) -> Interval:
+        """As long as `during`."""
+        return self.asked[0] - length(self.during), self.asked[0]
+
+    def tokens_in(self, interval: Interval) -> int:
+        """Of all requests."""
+        return sum(interval[0] <= at < interval[1] for engine in self.requests for times in engine for at in times[1:])
 
     @property
     def blamed(self) -> str:
@@ -117,7 +133,8 @@ def overlap(a: Interval, b: Interval) -> float:
 
 
 def report(rows: Sequence[Row]) -> str:
-    """Milliseconds, medians over deliveries; counts are sums."""
+    """Milliseconds: medians over deliveries of the parts, but the longest gaps and the longest stall of all, as a
+    median hides a stall that comes now and then. Tokens over seconds of all deliveries; counts are sums."""
     header = (
         "adapter",
         "MiB",
@@ -126,8 +143,10 @@ def report(rows: Sequence[Row]) -> str:
         *PARTS,
         "longest token gap without",
         "with delivery",
-        "stall",
-        "gap lies in",
+        "longest stall",
+        "it lies in",
+        "tokens/s just before",
+        "during",
         "paused",
         "aborted",
     )
@@ -138,16 +157,22 @@ def _cells(row: Row) -> tuple[str, ...]:
     def median(values: Sequence[float]) -> str:
         return f"{1000 * statistics.median(values):,.0f}"
 
+    def longest(values: Sequence[float]) -> str:
+        return f"{1000 * max(values):,.0f}"
+
     every = row.deliveries
+    seconds = sum(length(d.during) for d in every)
     return (
         row.adapter,
         f"{row.mib:.1f}",
         str(row.engines),
         *(median([d.seconds[name] for d in every]) for name in ("whole", *PARTS)),
-        median([d.quiet_gap for d in every]),
-        median([d.delivery_gap for d in every]),
-        median([d.stall for d in every]),
-        statistics.mode(d.blamed for d in every),
+        longest([d.quiet_gap for d in every]),
+        longest([d.delivery_gap for d in every]),
+        longest([d.stall for d in every]),
+        max(every, key=lambda d: d.stall).blamed,
+        f"{sum(d.tokens_in(d.just_before) for d in every) / seconds:,.0f}",
+        f"{sum(d.tokens_in(d.during) for d in every) / seconds:,.0f}",
         f"{sum(d.paused for d in every)} of {sum(len(r) for d in every for r in d.requests)}",
         str(sum(d.aborted for d in every)),
     )
