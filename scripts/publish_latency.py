@@ -107,8 +107,8 @@ def main() -> None:
                 rows.append(row)
     text = (
         f"{report(rows)}\n\nMilliseconds of {args.publishes} deliveries: medians of the parts, the longest gaps and "
-        f"the longest stall of all. Tokens/s: of all deliveries, and of as long just before each. {WRITERS} of the {SEATS} "
-        "seats of each engine were taken. "
+        "the longest stall of all. Tokens/s: of all deliveries, and of as long just before each. "
+        f"{WRITERS} of the {SEATS} seats of each engine were taken. "
         f"Load of the machine at the start {load_before:.1f}, {os.cpu_count()} cores."
     )
     print("\n" + text)

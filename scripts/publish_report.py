@@ -14,6 +14,7 @@ from itertools import pairwise
 from fundus_ray.obs.report_table import table
 
 Interval = tuple[float, float]
+Gap = tuple[tuple[int, int], bool, Interval]  # (engine, request), whether it is the wait for a first token, the wait
 PARTS = ("serialise", "ship", "write", "read", "add_lora", "probe", "rest")
 HELD_UP = 3.0  # a request counts as paused where it waits so many times longer than any did without a delivery
 
@@ -51,27 +52,36 @@ class Delivery:
     @property
     def quiet_gap(self) -> float:
         """Longest wait for a request's next token that was over before the delivery; 0 where there is none."""
-        return max((b - a for a, b in self._gaps() if a >= self.quiet[0] and b <= self.quiet[1]), default=0.0)
+        return max(
+            (b - a for _, first, (a, b) in self._gaps() if not first and a >= self.quiet[0] and b <= self.quiet[1]),
+            default=0.0,
+        )
 
     @property
     def delivery_gap(self) -> float:
         """Longest one that overlaps the delivery."""
-        return max((b - a for a, b in self._gaps() if self._beside(a, b)), default=0.0)
+        return max((length(gap) for _, first, gap in self._beside() if not first), default=0.0)
+
+    @property
+    def quiet_first(self) -> float:
+        """Longest wait for a first token before or after the delivery, the writers' start included; 0 without any."""
+        beside = self._beside()
+        return max((length(found[2]) for found in self._gaps() if found[1] and found not in beside), default=0.0)
+
+    @property
+    def delivery_first(self) -> float:
+        """Longest one that overlaps the delivery; 0 where no request was asked for then."""
+        return max((length(gap) for _, first, gap in self._beside() if first), default=0.0)
 
     @property
     def stall(self) -> float:
-        """How much longer a request waited for its next token than any did without a delivery."""
-        return max(0.0, self.delivery_gap - self.quiet_gap)
+        """How much longer a request waited for its next, or its first, token than any did without a delivery."""
+        return max(0.0, self.delivery_gap - self.quiet_gap, self.delivery_first - self.quiet_first)
 
     @property
     def paused(self) -> int:
         """Requests that waited HELD_UP times longer than any did without a delivery."""
-        limit = HELD_UP * self.quiet_gap
-        return sum(
-            any(b - a > limit and self._beside(a, b) for a, b in pairwise(tokens))
-            for engine in self.requests
-            for tokens in engine
-        )
+        return len({request for request, first, gap in self._beside() if length(gap) > HELD_UP * self._usual(first)})
 
     @property
     def during(self) -> Interval:
@@ -89,27 +99,27 @@ class Delivery:
 
     @property
     def blamed(self) -> str:
-        """The part that overlaps the longest gap most."""
-        gaps = [
-            (b - a, engine, (a, b))
-            for engine, requests in enumerate(self.requests)
-            for tokens in requests
-            for a, b in pairwise(tokens)
-            if self._beside(a, b)
-        ]
-        if not gaps:
+        """The part that overlaps most the gap that was longest beside the usual one."""
+        beside = self._beside()
+        if not beside:
             return "-"
-        _, engine, gap = max(gaps)
+        (engine, _), _, gap = max(beside, key=lambda found: length(found[2]) - self._usual(found[1]))
         parts = {"serialise": self.published, **{k: v for k, v in self.engines[engine].items() if k != "take"}}
         shares = {name: overlap(part, gap) for name, part in parts.items()}
         name = max(shares, key=shares.__getitem__)
         return name if shares[name] > 0 else "between them"
 
-    def _beside(self, a: float, b: float) -> bool:
-        return a < self.asked[1] and b > self.asked[0]
+    def _usual(self, first: bool) -> float:
+        return self.quiet_first if first else self.quiet_gap
 
-    def _gaps(self) -> Iterator[Interval]:
-        return (gap for engine in self.requests for tokens in engine for gap in pairwise(tokens))
+    def _beside(self) -> list[Gap]:
+        return [(at, first, (a, b)) for at, first, (a, b) in self._gaps() if a < self.asked[1] and b > self.asked[0]]
+
+    def _gaps(self) -> Iterator[Gap]:
+        for engine, requests in enumerate(self.requests):
+            for number, times in enumerate(requests):
+                for i, gap in enumerate(pairwise(times)):
+                    yield (engine, number), i == 0, gap
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +153,8 @@ def report(rows: Sequence[Row]) -> str:
         *PARTS,
         "longest token gap without",
         "with delivery",
+        "longest wait for a first token without",
+        "with delivery",
         "longest stall",
         "it lies in",
         "tokens/s just before",
@@ -169,6 +181,8 @@ def _cells(row: Row) -> tuple[str, ...]:
         *(median([d.seconds[name] for d in every]) for name in ("whole", *PARTS)),
         longest([d.quiet_gap for d in every]),
         longest([d.delivery_gap for d in every]),
+        longest([d.quiet_first for d in every]),
+        longest([d.delivery_first for d in every]),
         longest([d.stall for d in every]),
         max(every, key=lambda d: d.stall).blamed,
         f"{sum(d.tokens_in(d.just_before) for d in every) / seconds:,.0f}",

@@ -72,15 +72,23 @@ def test_stall_of_one_delivery_is_not_hidden_by_the_others() -> None:
     parts = "2,000 | 200 | 200 | 300 | 100 | 1,000 | 1,300 | 0"
     # in 3 x 2 s just before: 8.0, 9.0 and 9.9 of each of 7 requests; during: 10.8 and 11.7 of each of the 6 steady ones
     tokens = "4 | 2"
-    cells = f"made up | 77.0 | 2 | {parts} | 1,000 | 3,500 | 2,500 | probe | {tokens} | 1 of 7 | 0"
+    cells = f"made up | 77.0 | 2 | {parts} | 1,000 | 3,500 | 1,000 | 0 | 2,500 | probe | {tokens} | 1 of 7 | 0"
     assert text.endswith(f"| {cells} |")
 
 
-def test_wait_for_a_first_token_is_a_gap_and_asking_is_no_token() -> None:
-    asked_anew = [9.8, 12.5, 12.6]
+def test_wait_for_a_first_token_is_held_against_such_waits_and_asking_is_no_token() -> None:
+    asked_anew = [9.8, 13.5, 13.6]  # 3.7 until its first token, where the others' took 1.0
     one = replace(DELIVERY, requests=[[STEADY, asked_anew], []])
-    assert one.delivery_gap == pytest.approx(2.7)
-    assert one.tokens_in((9.5, 13.0)) == 4 + 2
+    assert (one.quiet_first, one.delivery_first, one.stall) == pytest.approx((1.0, 3.7, 2.7))
+    assert (one.quiet_gap, one.delivery_gap) == pytest.approx((1.0, 0.9))
+    assert (one.paused, one.blamed) == (1, "probe")
+    assert one.tokens_in((9.5, 14.0)) == 4 + 2
+
+
+def test_long_wait_for_a_first_token_without_a_delivery_hides_no_stall() -> None:
+    slow_start = [-5.0, 6.0, 7.0, 8.0, 9.0, 9.9, 13.4]
+    one = replace(DELIVERY, requests=[[slow_start], []])
+    assert (one.quiet_first, one.quiet_gap, one.stall) == pytest.approx((11.0, 1.0, 2.5))
 
 
 def test_slow_down_is_read_from_windows_of_one_length() -> None:
