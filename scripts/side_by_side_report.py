@@ -193,7 +193,7 @@ def keep(folder: Path, workload: str, runs: Mapping[str, Sequence[Figures]], *, 
 
 
 def kept(folder: Path, workload: str) -> tuple[dict[str, list[Figures]], str]:
-    """Runs and notes of the last whole comparison. Raises DataError where there is none."""
+    """Runs and notes of the last comparison of all sides. Raises DataError where there is none."""
     place = _place(folder, workload)
     if not place.is_file():
         raise DataError(f"{place} is missing: no comparison of the workload {workload} has come to its end there")

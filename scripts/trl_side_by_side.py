@@ -10,7 +10,7 @@ loop.async_ratio=1, a core for the engine and one for the learner; ours with loo
 both cores while the other waits. Settings that are given hold for ours (learner.*, rollout.* and the like).
 
 Figures of every run are kept in RUN_DIR/side-by-side/ as JSON, the tables in RUN_DIR/side-by-side.md. `--kept` makes
-the tables anew from what the last whole comparison of each workload has left there, and runs nothing.
+the tables anew from the last call that ran all sides of a workload to their end, and runs nothing.
 """
 
 from __future__ import annotations
@@ -105,9 +105,10 @@ def ran(
         for name in names:
             for side, one in bench.in_turn(WORKLOADS[name], str(start[name]), repeat=repeat):
                 runs[name].setdefault(side, []).append(one)
-    settings = f" Settings of ours beside these: {' '.join(args.overrides)}." if args.overrides else ""
+    given = f" Started from a given checkpoint, {args.policy.name}." if args.policy else ""
+    given += f" Settings of ours beside the common ones: {' '.join(args.overrides)}." if args.overrides else ""
     for name in names:
-        notes[name] += f"{settings} Load of the machine before the first run: {load_before:.1f}."
+        notes[name] += f"{given} Load of the machine before the first run: {load_before:.1f}."
         if not args.only:
             keep(out, name, runs[name], notes=notes[name])
     return {name: (runs[name], notes[name]) for name in names}
