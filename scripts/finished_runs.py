@@ -9,6 +9,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from commit_name import commit_name
+
 from fundus_ray.config import Config, to_yaml
 from fundus_ray.pipeline import run
 
@@ -23,8 +25,8 @@ def finished_run(config: Config, *, evaluated: str) -> Path | None:
     """The same, or None where it must be made: any setting that differs makes another run."""
     for folder in sorted(Path(config.run.dir).resolve().glob(f"{config.run.name}-*")):
         if _whole(folder, config, evaluated=evaluated) and (folder / "config.yaml").read_text() == to_yaml(config):
-            commit = json.loads((folder / "versions.json").read_text()).get("git") or {}
-            print(f"seed {config.run.seed}: taken from {folder}, made at commit {commit.get('commit', 'unknown')[:12]}")
+            commit = commit_name(json.loads((folder / "versions.json").read_text()).get("git"))
+            print(f"seed {config.run.seed}: taken from {folder}, made at commit {commit}")
             return folder
     return None
 

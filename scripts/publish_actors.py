@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import math
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -26,7 +27,8 @@ STEP_SIZE = 1e-4  # how far a made-up update moves each weight of the adapter
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request: when its tokens came, how it ended ("" = it was ended by us), and under which version it ran."""
+    """One request: when it was asked for and then when each token came, how it ended ("" = it was ended by us), and
+    under which version it ran."""
 
     token_s: tuple[float, ...]
     finish_reason: str
@@ -91,12 +93,14 @@ class TimedRollout(RolloutWorker):
         at the same time, probe."""
         return {"read": (0.0, 0.0), **self._parts}
 
-    async def write(self, prompt: Prompt) -> list[Request]:
-        """One request after the other, until `stop_writing`."""
+    async def write(self, prompt: Prompt, first: float) -> list[Request]:
+        """One request after the other, until `stop_writing`. `first`: the share of the longest length at which the
+        first one ends, so that several writers do not ask for their next ones together."""
         self._stop.clear()
-        requests = []
+        longest = self._config.rollout.max_tokens
+        requests = [await self._request(prompt, max_tokens=math.ceil(first * longest))]
         while not self._stop.is_set():
-            requests.append(await self._request(prompt, max_tokens=self._config.rollout.max_tokens))
+            requests.append(await self._request(prompt, max_tokens=longest))
         return requests
 
     async def first_token(self, prompt: Prompt) -> Request:
@@ -120,7 +124,7 @@ class TimedRollout(RolloutWorker):
         assert version is not None
         params = SamplingParams(max_tokens=max_tokens, ignore_eos=True, output_kind=RequestOutputKind.DELTA)
         engine._counter += 1
-        token_s: list[float] = []
+        token_s = [time.time()]
         finish_reason, begun = "", False
         with engine.lease(version):
             inputs = engine._inputs(prompt, read_pixels(prompt.sample.image))

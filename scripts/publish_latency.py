@@ -4,7 +4,8 @@
     python scripts/publish_latency.py [--adapters tiny 77 308] [--engines 1 2] [--publishes 5] [--readme]
 
 The learner, Ray's object store, real vLLM engines and the proof of delivery are those of a run; requests are being
-written all the while (WRITERS an engine), and it is measured how long each waits for its next token.
+written all the while (WRITERS an engine), and it is measured how long each waits for its next token, its first one
+included, and how many tokens a second are written during deliveries and just before them.
 
 Adapters of 77 and 308 MiB are those of Qwen2.5-VL-7B at ranks 16 and 64 in bfloat16. Here a made-up network carries
 them: 28 layers like the 7B, every width an eighth of its own (hidden 448, MLP 2,368, 64 keys and values), and ranks of
@@ -49,7 +50,8 @@ from fundus_ray.types import Prompt, Sample, Sampling
 ROOT = Path(__file__).parents[1]
 SCRIPT = "scripts/publish_latency.py"
 WRITERS = 4  # requests that an engine writes at once
-QUIET_S = 3.0  # watched without a delivery, and after one
+SEATS = 2 * WRITERS  # that it could: the ones asked after a delivery find room
+QUIET_S = 3.0  # watched without a delivery at least, and after one
 LIMIT_S = 600.0  # longest start of an engine, and longest call
 EIGHTH_OF_7B = {
     "hidden_size": 448,
@@ -103,8 +105,12 @@ def main() -> None:
                     raise SystemExit(str(err)) from None
                 print(report([row]), flush=True)
                 rows.append(row)
-    text = f"{report(rows)}\n\nMilliseconds, medians of {args.publishes} deliveries; load of the machine at the start "
-    text += f"{load_before:.1f}, {os.cpu_count()} cores."
+    text = (
+        f"{report(rows)}\n\nMilliseconds of {args.publishes} deliveries: medians of the parts, the longest gaps and "
+        "the longest stall of all. Tokens/s: of all deliveries, and of as long just before each. "
+        f"{WRITERS} of the {SEATS} seats of each engine were taken. "
+        f"Load of the machine at the start {load_before:.1f}, {os.cpu_count()} cores."
+    )
     print("\n" + text)
     if args.readme:
         write_section(text, script=SCRIPT, root=ROOT)
@@ -124,7 +130,7 @@ def settings(adapter: Adapter, *, folder: Path, engines: int) -> Config:
             f"rollout.workers={engines}",
             "rollout.max_tokens=1024",
             "rollout.max_model_len=1280",
-            f"rollout.max_seqs={2 * WRITERS}",
+            f"rollout.max_seqs={SEATS}",
         ],
     )
 
@@ -194,6 +200,7 @@ class System:
             trace=Trace(),
         )
         self._starts = engines
+        self._quiet_s = QUIET_S
         self.mib = 0.0
 
     async def start(self) -> None:
@@ -207,16 +214,18 @@ class System:
         """The next version, while requests are written."""
         await self._ask(self._learner, "advance")
         actors = list(self._engines.values())
-        tasks = [[asyncio.create_task(self._ask(a, "write", prompt)) for _ in range(WRITERS)] for a in actors]
+        firsts = [(i + 1) / WRITERS for i in range(WRITERS)]
+        tasks = [[asyncio.create_task(self._ask(a, "write", prompt, first)) for first in firsts] for a in actors]
         for actor in actors:
             while await self._ask(actor, "writing") < WRITERS:
                 await asyncio.sleep(0.05)
         began = time.time()
-        await asyncio.sleep(QUIET_S)
+        await asyncio.sleep(self._quiet_s)
         asked = time.time()
         published = await self._owner.publish()
         await self.pool.set_policy(published)
         live = time.time()
+        self._quiet_s = max(QUIET_S, live - asked)  # so that the next one has as long a time just before it
         await self._check_new_prompts(published, prompt)
         await asyncio.sleep(QUIET_S)
         for actor in actors:

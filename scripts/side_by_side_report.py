@@ -2,20 +2,24 @@
 
 An update's time is from the end of one to the end of the next. The first ones are left out, where caches are cold and
 an asynchronous run has no update's worth of work ahead yet; so is the last, before which nothing is written ahead any
-more. Medians over updates, then over repeats. No network library.
+more. Rates are rollouts over seconds, not medians over updates, as short and long updates alternate where the halves
+run at the same time. Then medians over repeats. No network library.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from side_by_side_work import GROUP
+from side_by_side_work import GROUP, WORKLOADS
 
+from fundus_ray.errors import DataError
 from fundus_ray.evaluate.metrics import Z_95
 from fundus_ray.obs.report_table import table
 
@@ -24,6 +28,7 @@ REWARD_UPDATES = 5  # at each end of a run that its reward is a mean over
 T = TypeVar("T")
 TRL = "TRL"
 TARGETS = {"short": 1.3, "long": 2.5}
+REPEATS = 3  # of a whole comparison
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +44,12 @@ class Figures:
     rewards: Sequence[Sequence[float]]  # of each rollout, groups together, groups in the order in which they were asked
     held_out: Sequence[bool]  # in the order of the samples; empty where none was read
     peak_mib: float
+    commit: str  # in words
 
     @property
     def samples_per_s(self) -> float:
-        """Median over the updates that count."""
-        rates = [len(t) / s for t, s in zip(counted(self.tokens), counted(self.update_s), strict=True)]
-        return statistics.median(rates)
+        """Rollouts of the updates that count over their seconds."""
+        return sum(map(len, counted(self.tokens))) / sum(counted(self.update_s))
 
     @property
     def whole_samples_per_s(self) -> float:
@@ -71,16 +76,15 @@ def counted(updates: Sequence[T]) -> Sequence[T]:
 
 def report(workload: str, runs: Mapping[str, Sequence[Figures]], *, notes: str) -> str:
     """One workload: speed, lengths, rewards. `runs`: side -> repeats; the side `TRL` among them."""
-    one = next(iter(runs.values()))[0]
     parts = [
-        f"**{workload}**: {len(one.update_s)} updates of {len(one.tokens[0])} rollouts, medians of "
-        f"{len(runs[TRL])} runs. {notes}",
+        f"**{workload}**: {_extent(workload, runs)}. {notes}",
         table(
             (
                 "side",
                 "samples/s",
                 "ratio to TRL",
                 "samples/s, whole run",
+                "median update s",
                 "generation: tokens/s",
                 "s an update",
                 "training: tokens/s",
@@ -95,9 +99,27 @@ def report(workload: str, runs: Mapping[str, Sequence[Figures]], *, notes: str) 
             [_content(side, repeats) for side, repeats in runs.items()],
         ),
         *(line for side, repeats in runs.items() if side != TRL for line in _differences(side, repeats, trl=runs[TRL])),
+        "These intervals are over prompts, or held-out samples, alone: every run of ours has run.seed=0, so that its "
+        "repeats follow nearly one trajectory; TRL's seed is the number of the repeat.",
         _verdict(workload, runs),
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def _extent(workload: str, runs: Mapping[str, Sequence[Figures]]) -> str:
+    """What was run: how much of the whole comparison, and at which commits."""
+    one, n = runs[TRL][0], len(runs[TRL])
+    updates, whole = len(one.update_s), WORKLOADS[workload].updates
+    commits = sorted({run.commit for repeats in runs.values() for run in repeats})
+    return (
+        f"{updates} updates of {len(one.tokens[0])} rollouts{_part_of(updates, whole)}, {len(counted(one.update_s))} "
+        f"of them counted; {n} run{'s' if n > 1 else ''} of each side{_part_of(n, REPEATS)}, medians over runs; "
+        f"commit{'s' if len(commits) > 1 else ''} {', '.join(commits)}"
+    )
+
+
+def _part_of(ran: int, whole: int) -> str:
+    return f" (a whole comparison has {whole})" if ran < whole else ""
 
 
 def _speed(side: str, repeats: Sequence[Figures], *, trl: Sequence[Figures]) -> tuple[str, ...]:
@@ -107,6 +129,7 @@ def _speed(side: str, repeats: Sequence[Figures], *, trl: Sequence[Figures]) -> 
         f"{rate:.1f}",
         f"{rate / statistics.median(r.samples_per_s for r in trl):.2f}",
         f"{statistics.median(r.whole_samples_per_s for r in repeats):.1f}",
+        f"{statistics.median(statistics.median(counted(r.update_s)) for r in repeats):.2f}",
         f"{statistics.median(r.tokens_per_s(r.generate_s) for r in repeats):,.0f}",
         f"{statistics.median(statistics.median(counted(r.generate_s)) for r in repeats):.2f}",
         f"{statistics.median(r.tokens_per_s(r.train_s) for r in repeats):,.0f}",
@@ -163,6 +186,20 @@ def _verdict(workload: str, runs: Mapping[str, Sequence[Figures]]) -> str:
     return f"Target {TARGETS[workload]} times TRL's samples/s: {met} ({best[1]}, {best[0]:.2f})."
 
 
-def figures(read: Mapping[str, Any], *, peak_mib: float) -> Figures:
-    """Of what a side has written."""
-    return Figures(**read, peak_mib=peak_mib)
+def keep(folder: Path, workload: str, runs: Mapping[str, Sequence[Figures]], *, notes: str) -> None:
+    """Write what `report` takes, for `kept`."""
+    sides = {side: [asdict(run) for run in repeats] for side, repeats in runs.items()}
+    _place(folder, workload).write_text(json.dumps({"notes": notes, "runs": sides}))
+
+
+def kept(folder: Path, workload: str) -> tuple[dict[str, list[Figures]], str]:
+    """Runs and notes of the last comparison of all sides. Raises DataError where there is none."""
+    place = _place(folder, workload)
+    if not place.is_file():
+        raise DataError(f"{place} is missing: no comparison of the workload {workload} has come to its end there")
+    read: dict[str, Any] = json.loads(place.read_text())
+    return {side: [Figures(**run) for run in repeats] for side, repeats in read["runs"].items()}, read["notes"]
+
+
+def _place(folder: Path, workload: str) -> Path:
+    return folder / f"{workload}.json"

@@ -1,7 +1,7 @@
 """What both sides of the comparison with TRL are asked to do, as settings of the one and of the other.
 
-    short   chains as the warm-started policy writes them, about 30 tokens
-    long    chains of about 150 tokens, up to 512, from a policy that was taught to write so (side_by_side_policy.py)
+    short   chains as the warm-started policy writes them, about 25 tokens
+    long    chains of about 120 tokens, up to 512, from a policy that was taught to write so (side_by_side_policy.py)
 
 In: a workload. Out: overrides of `fundus-ray train`, and arguments of TRL's `GRPOConfig` and PEFT's `LoraConfig`. Both
 come from the same numbers here; a test compares them one by one. No network library.

@@ -10,10 +10,13 @@ Parts, all of them by default:
     ratios     0, 0.25, 0.5, 1, 2, 4, each with and without correction
     accuracy   0, 1, 4, each with and without correction, over three seeds: what staleness costs
 
-The engine runs on core 0 and the learner on core 1 with a thread each, in every run (rollout.cores, learner.cores), so
-that ratio 0 is given the same cores as the others. Settings behind the options are for every run; those of sft.* are of
-the warm start alone, which is made once, with the first seed. How engine and learner share the work is a matter of
-rollout.group_size, rollout.max_tokens, learner.updates_per_batch and learner.kl.
+The engine runs on core 0 and the learner on core 1 with a thread each, in every run (rollout.cores, learner.cores): all
+ratios have the same cores and threads, so at ratio 0, where the halves take turns, one core is idle at any moment. A
+synchronous run that gives both cores to either half gains less from asynchrony: scripts/trl_side_by_side.sh has one.
+
+Settings behind the options are for every run; those of sft.* are of the warm start alone, which is made once, with the
+first seed. How engine and learner share the work is a matter of rollout.group_size, rollout.max_tokens,
+learner.updates_per_batch and learner.kl.
 
 What is finished is kept in RUN_DIR, each run in its own folder, and found again by its settings. Writes
 RUN_DIR/async/async.md and async.png; with --readme also the section of README.md and its picture.

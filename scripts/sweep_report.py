@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
 from pathlib import Path
 
+from commit_name import commit_name
 from paired_difference import Difference, check_paired, points
 from sweep_experiment import Experiment, accuracy, cost, mean_lags, pooled, seeds_interval
 from sweep_measures import LAST_REWARDS, Figures, last_reward
@@ -53,15 +54,16 @@ def _what_ran(experiment: Experiment) -> str:
     loop, rollout, learner = config["loop"], config["rollout"], config["learner"]
     busy = [f.busy for f in experiment.figures.values() if f.busy is not None]
     machine = f"other work used {min(busy):.2f} to {max(busy):.2f} cores before a run began" if busy else "load unknown"
-    commit = (versions.get("git") or {}).get("commit", "unknown")[:12]
+    commits = sorted({commit_name(read_run(run.folder).versions.get("git")) for run in runs})
     batch = f"{loop['groups_per_step']} x {rollout['group_size']} rollouts of at most {rollout['max_tokens']} tokens"
     optimizer = f"{learner['updates_per_batch']} optimizer step{'s' if learner['updates_per_batch'] > 1 else ''} each"
     cores = f"engine on core {rollout['cores'] or 'any'}, learner on core {learner['cores'] or 'any'}"
     return (
         f"{len(runs)} runs of {loop['steps']} updates of {batch}, {optimizer}, "
-        f"learning rate {learner['learning_rate']:g}; {cores}; {versions.get('cpu_count')} CPUs, {machine}; commit "
-        f"{commit}. The first {out.first} and the last {out.last} updates are not measured: engines warm up, buffers "
-        "fill and drain."
+        f"learning rate {learner['learning_rate']:g}, learner.kl {learner['kl']:g}; {cores}; "
+        f"{versions.get('cpu_count')} CPUs, {machine}; commit{'s' if len(commits) > 1 else ''} {', '.join(commits)}. "
+        f"The first {out.first} and the last {out.last} updates are not measured: engines warm up, buffers fill and "
+        "drain."
     )
 
 

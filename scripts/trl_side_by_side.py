@@ -9,7 +9,8 @@ attention, micro-batch. Sides are subprocesses in turn, never at once: TRL; ours
 loop.async_ratio=1, a core for the engine and one for the learner; ours with loop.async_ratio=0, where either half has
 both cores while the other waits. Settings that are given hold for ours (learner.*, rollout.* and the like).
 
-Figures of every run are kept in RUN_DIR/side-by-side/ as JSON, the tables in RUN_DIR/side-by-side.md.
+Figures of every run are kept in RUN_DIR/side-by-side/ as JSON, the tables in RUN_DIR/side-by-side.md. `--kept` makes
+the tables anew from the last call that ran all sides of a workload to their end, and runs nothing.
 """
 
 from __future__ import annotations
@@ -27,9 +28,10 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from commit_name import commit_name
 from readme_section import write_section
 from side_by_side_policy import policies
-from side_by_side_report import FIRST_LEFT_OUT, LAST_LEFT_OUT, TRL, Figures, figures, report
+from side_by_side_report import FIRST_LEFT_OUT, LAST_LEFT_OUT, REPEATS, TRL, Figures, keep, kept, report
 from side_by_side_work import (
     CORES,
     WORKLOADS,
@@ -42,11 +44,15 @@ from side_by_side_work import (
     trl_setup,
 )
 
+from fundus_ray.errors import FundusRayError
+from fundus_ray.obs.versions import git_state
+
 ROOT = Path(__file__).parents[1]
 SCRIPT = "scripts/trl_side_by_side.sh"
 LIMIT_S = 3600.0  # longest run of one side
 TRIAL_UPDATES = 5
 SAMPLE_S = 1.0  # between two readings of memory
+NO_USE_TO_KEPT = ("repeats", "updates", "policy", "trl", "only")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,24 +70,17 @@ SIDES = (Side("ours, async_ratio=1", 1.0, (1, 1)), Side("ours, async_ratio=0", 0
 def main() -> None:
     """Run in turn, then report."""
     args = parsed(sys.argv[1:])
-    load_before = os.getloadavg()[0]
-    cores = sorted(os.sched_getaffinity(0))[:CORES]
-    if len(cores) < CORES:
-        raise SystemExit(f"this comparison needs {CORES} cores, but may use {len(cores)}")
+    out = Path(args.run_dir).resolve() / "side-by-side"
     names = list(WORKLOADS) if args.workload == "both" else [args.workload]
-    start = policies(names, given=args.policy, run_dir=args.run_dir)
-    os.sched_setaffinity(0, cores)  # inherited by both sides
-    bench = Bench(args, out=Path(args.run_dir).resolve() / "side-by-side")
-    notes = {name: bench.settle_trl(WORKLOADS[name], str(start[name])) for name in names}
-    runs: dict[str, dict[str, list[Figures]]] = {name: {} for name in names}
-    for repeat in range(args.repeats):
-        for name in names:
-            for side, one in bench.in_turn(WORKLOADS[name], str(start[name]), repeat=repeat):
-                runs[name].setdefault(side, []).append(one)
-    text = "\n\n".join(report(name, runs[name], notes=notes[name]) for name in names)
-    text += f"\n\nLoad of the machine before the first run: {load_before:.1f}."
+    try:
+        done = {name: kept(out, name) for name in names} if args.kept else ran(args, names, out=out)
+    except FundusRayError as err:
+        raise SystemExit(str(err)) from None
+    text = "\n\n".join(report(name, runs, notes=notes) for name, (runs, notes) in done.items())
+    missing = [name for name in WORKLOADS if name not in names]
+    text += "".join(f"\n\nThe workload {name} is not measured here." for name in missing)
     print("\n" + text)
-    written = bench.out.parent / "side-by-side.md"
+    written = out.parent / "side-by-side.md"
     written.write_text(text + "\n")
     print(f"\nwritten to {written}")
     if args.readme:
@@ -89,11 +88,37 @@ def main() -> None:
         print("written to README.md")
 
 
+def ran(
+    args: argparse.Namespace, names: Sequence[str], *, out: Path
+) -> dict[str, tuple[dict[str, list[Figures]], str]]:
+    """Runs and notes of each workload, made now."""
+    load_before = os.getloadavg()[0]
+    cores = sorted(os.sched_getaffinity(0))[:CORES]
+    if len(cores) < CORES:
+        raise SystemExit(f"this comparison needs {CORES} cores, but may use {len(cores)}")
+    start = policies(names, given=args.policy, run_dir=args.run_dir)
+    os.sched_setaffinity(0, cores)  # inherited by both sides
+    bench = Bench(args, out=out)
+    notes = {name: bench.settle_trl(WORKLOADS[name], str(start[name])) for name in names}
+    runs: dict[str, dict[str, list[Figures]]] = {name: {} for name in names}
+    for repeat in range(args.repeats):
+        for name in names:
+            for side, one in bench.in_turn(WORKLOADS[name], str(start[name]), repeat=repeat):
+                runs[name].setdefault(side, []).append(one)
+    given = f" Started from a given checkpoint, {args.policy.name}." if args.policy else ""
+    given += f" Settings of ours beside the common ones: {' '.join(args.overrides)}." if args.overrides else ""
+    for name in names:
+        notes[name] += f"{given} Load of the machine before the first run: {load_before:.1f}."
+        if not args.only:
+            keep(out, name, runs[name], notes=notes[name])
+    return {name: (runs[name], notes[name]) for name in names}
+
+
 def parsed(words: Sequence[str]) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workload", choices=[*WORKLOADS, "both"], default="both")
-    parser.add_argument("--repeats", type=int, default=3, help="runs of each side, in turn")
+    parser.add_argument("--repeats", type=int, default=REPEATS, help="runs of each side, in turn")
     parser.add_argument("--updates", type=int, default=0, help="of every run; 0 = the workload's own")
     parser.add_argument("--policy", type=Path, help="a warm-started tiny checkpoint instead of one made here")
     parser.add_argument("--run-dir", default="runs", help="where runs, cache and figures go")
@@ -102,6 +127,7 @@ def parsed(words: Sequence[str]) -> argparse.Namespace:
         "--trl", type=trl_setup, metavar="DTYPE,ATTENTION,MICRO_BATCH", help="how TRL computes, as float32,sdpa,64"
     )
     parser.add_argument("--only", default="", help="a part of the names of the sides to run beside TRL")
+    parser.add_argument("--kept", action="store_true", help="only make the tables anew; takes --workload and --run-dir")
     parser.add_argument("overrides", nargs="*", help="settings of ours")
     args = parser.parse_intermixed_args(words)
     least = FIRST_LEFT_OUT + LAST_LEFT_OUT + 1
@@ -109,6 +135,13 @@ def parsed(words: Sequence[str]) -> argparse.Namespace:
         parser.error(f"--repeats must be >= 1 and --updates 0 or >= {least}")
     if args.policy and not (args.policy / "config.json").is_file():
         parser.error(f"--policy={args.policy} is not a checkpoint folder (no config.json)")
+    if not any(args.only in side.name for side in SIDES):
+        parser.error(f"--only={args.only} is a part of no side's name; there are {'; '.join(s.name for s in SIDES)}")
+    if args.only and args.readme:
+        parser.error("--readme is for all sides; leave out --only")
+    changed = [name for name in NO_USE_TO_KEPT if getattr(args, name) != parser.get_default(name)]
+    if args.kept and (args.overrides or changed):
+        parser.error(f"--kept runs nothing; leave out {args.overrides[0] if args.overrides else f'--{changed[0]}'}")
     return args
 
 
@@ -191,7 +224,8 @@ class Bench:
                     process.kill()
         if process.returncode:
             raise SystemExit(f"{name} failed (exit code {process.returncode}); its output is in {stem}.log")
-        one = figures(json.loads(written.read_text()), peak_mib=memory.peak_mib)
+        commit = commit_name(git_state(ROOT / "scripts"))
+        one = Figures(**json.loads(written.read_text()), peak_mib=memory.peak_mib, commit=commit)
         if one.update_s:
             print(f"   {one.samples_per_s:.1f} samples/s, load {os.getloadavg()[0]:.1f}", flush=True)
         return one

@@ -35,6 +35,13 @@ def test_a_run_of_the_same_settings_is_taken(tmp_path: Path) -> None:
     assert finished_run(config_in(tmp_path), evaluated="before") is None
 
 
+def test_what_is_taken_is_named_with_its_commit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = made(config_in(tmp_path), DONE)
+    (folder / "versions.json").write_text(json.dumps({"git": {"commit": "a" * 40, "dirty": True}}))
+    finished_run(config_in(tmp_path), evaluated="")
+    assert capsys.readouterr().out.endswith(f"made at commit {'a' * 12} with local changes\n")
+
+
 @pytest.mark.parametrize(
     "changed",
     ["loop.async_ratio=0", "run.seed=1", "learner.correction=icepop", "rollout.cores=0", "run.name=x-again1"],

@@ -65,12 +65,37 @@ def test_longest_wait_is_blamed_on_what_ran_then() -> None:
     assert replace(DELIVERY, requests=[[[11.91, 11.99]], []]).blamed == "between them"
 
 
-def test_row_is_in_milliseconds() -> None:
+def test_stall_of_one_delivery_is_not_hidden_by_the_others() -> None:
     quiet = replace(DELIVERY, quiet=(5.0, 9.5))
-    text = report([Row("made up", 77.0, 2, [quiet, quiet, quiet])])
+    steady = replace(quiet, requests=[[STEADY], [STEADY]])
+    text = report([Row("made up", 77.0, 2, [steady, quiet, steady])])
     parts = "2,000 | 200 | 200 | 300 | 100 | 1,000 | 1,300 | 0"
-    cells = f"made up | 77.0 | 2 | {parts} | 1,000 | 3,500 | 2,500 | probe | 3 of 9 | 0"
+    # in 3 x 2 s just before: 8.0, 9.0 and 9.9 of each of 7 requests; during: 10.8 and 11.7 of each of the 6 steady ones
+    tokens = "4 | 2"
+    cells = f"made up | 77.0 | 2 | {parts} | 1,000 | 3,500 | 1,000 | 0 | 2,500 | probe | {tokens} | 1 of 7 | 0"
     assert text.endswith(f"| {cells} |")
+
+
+def test_wait_for_a_first_token_is_held_against_such_waits_and_asking_is_no_token() -> None:
+    asked_anew = [9.8, 13.5, 13.6]  # 3.7 until its first token, where the others' took 1.0
+    one = replace(DELIVERY, requests=[[STEADY, asked_anew], []])
+    assert (one.quiet_first, one.delivery_first, one.stall) == pytest.approx((1.0, 3.7, 2.7))
+    assert (one.quiet_gap, one.delivery_gap) == pytest.approx((1.0, 0.9))
+    assert (one.paused, one.blamed) == (1, "probe")
+    assert one.tokens_in((9.5, 14.0)) == 4 + 2
+
+
+def test_long_wait_for_a_first_token_without_a_delivery_hides_no_stall() -> None:
+    slow_start = [-5.0, 6.0, 7.0, 8.0, 9.0, 9.9, 13.4]
+    one = replace(DELIVERY, requests=[[slow_start], []])
+    assert (one.quiet_first, one.quiet_gap, one.stall) == pytest.approx((11.0, 1.0, 2.5))
+
+
+def test_slow_down_is_read_from_windows_of_one_length() -> None:
+    assert (DELIVERY.just_before, DELIVERY.during) == ((8.0, 10.0), (10.0, 12.0))
+    assert (DELIVERY.tokens_in(DELIVERY.just_before), DELIVERY.tokens_in(DELIVERY.during)) == (9, 4)
+    long = replace(DELIVERY, asked=(10.0, 20.0))  # but 5 s were watched before it
+    assert (long.just_before, long.during) == ((5.0, 10.0), (10.0, 15.0))
 
 
 @pytest.mark.parametrize(("name", "rank_of_7b", "mib"), [("77", 16, 77), ("308", 64, 308)])

@@ -185,6 +185,7 @@ def test_the_report_has_every_table_and_a_picture(tmp_path: Path) -> None:
     lines = text.splitlines()
     assert lines[0].startswith("**split**: 4 runs of 4 updates of 3 x 2 rollouts of at most 64 tokens, 1 optimizer")
     assert "engine on core 0, learner on core 1" in lines[0]
+    assert "learning rate 0.001, learner.kl 0;" in lines[0]
     assert "other work used 0.00 to 0.10 cores before a run began" in lines[0]
     assert "The first 1 and the last 1 updates are not measured" in lines[0]
     head = "|  | step s | mean step s | Tg | Tr | Tt | Ts | learner idle | engine idle | speed-up | ceiling at r = 0 |"
@@ -207,6 +208,26 @@ def test_the_report_has_every_table_and_a_picture(tmp_path: Path) -> None:
         for line in lines
     )
     assert "| r = 1, tis - r = 0 | +0.0 [+0.0, +0.0]; +0.0 +0.0 | +0.0 [+0.0, +0.0] | not told apart |" in lines
+
+
+def test_every_commit_that_runs_were_made_at_is_named(tmp_path: Path) -> None:
+    split = whole(tmp_path)[0]
+    for run, git in zip(
+        split.runs,
+        [
+            {"commit": "b" * 40, "dirty": False},
+            {"commit": "a" * 40, "dirty": False},
+            {"commit": "b" * 40, "dirty": True},
+            {"commit": "a" * 40, "dirty": False},
+        ],
+        strict=True,
+    ):
+        (run.folder / "versions.json").write_text(json.dumps({"git": git, "cpu_count": 2}))
+    text = write_report([split], folder=tmp_path / "out")
+    assert f"; commits {'a' * 12}, {'b' * 12}, {'b' * 12} with local changes. The first" in text
+    for run in split.runs:
+        (run.folder / "versions.json").write_text(json.dumps({"git": None, "cpu_count": 2}))
+    assert "; commit unknown. The first" in write_report([split], folder=tmp_path / "out")
 
 
 def test_runs_on_other_samples_are_not_compared(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from peft import LoraConfig
 from side_by_side_ours import update_seconds
 from side_by_side_policy import MEAN_MORE, MOST_MORE, extra_findings, stretched
-from side_by_side_report import TRL, Figures, paired, report
+from side_by_side_report import TRL, Figures, keep, kept, paired, report
 from side_by_side_work import (
     WORKLOADS,
     TrlSetup,
@@ -29,6 +29,7 @@ from trl_side_by_side import parsed
 
 from fundus_ray.config import Config, load
 from fundus_ray.data.order import sample_at
+from fundus_ray.errors import DataError
 from fundus_ray.knowledge.records import load_records
 from fundus_ray.knowledge.store import build_store
 from fundus_ray.learner.algorithm import ALGORITHMS
@@ -155,7 +156,9 @@ def test_trl_is_tried_one_setting_after_the_other() -> None:
     assert len(rates) == 3 + 1 + 3  # each step keeps the best of the one before
 
 
-def run_of(seconds: list[float], *, tokens: int, reward: float = 0.5, held: tuple[bool, ...] = ()) -> Figures:
+def run_of(
+    seconds: list[float], *, tokens: int, reward: float = 0.5, held: tuple[bool, ...] = (), commit: str = "abc"
+) -> Figures:
     """Two groups of eight rollouts an update."""
     n = len(seconds)
     return Figures(
@@ -168,12 +171,13 @@ def run_of(seconds: list[float], *, tokens: int, reward: float = 0.5, held: tupl
         rewards=[[reward] * 8 + [reward + 0.25] * 8] * n,
         held_out=held,
         peak_mib=1000.0,
+        commit=commit,
     )
 
 
 def test_first_updates_and_the_last_are_left_out() -> None:
     one = run_of([100.0, 50.0, 2.0, 4.0, 8.0, 1.0], tokens=10)
-    assert one.samples_per_s == 16 / 4.0  # the median of 8, 4 and 2
+    assert one.samples_per_s == 3 * 16 / 14.0
     assert one.whole_samples_per_s == 96 / 165.0
     assert one.tokens_per_s(one.generate_s) == 3 * 160 / 7.0
 
@@ -181,11 +185,47 @@ def test_first_updates_and_the_last_are_left_out() -> None:
 def test_report_has_ratio_lengths_and_verdict() -> None:
     theirs, mine = run_of([4.0] * 5, tokens=30), run_of([2.0] * 5, tokens=31, reward=0.75)
     text = report("long", {TRL: [theirs], "ours": [mine]}, notes="N.")
-    assert "| ours | 8.0 | 2.00 | 8.0 | 496 | 1.00 | 992 | 0.50 | 0.00 | 1,000 |" in text
+    assert "| ours | 8.0 | 2.00 | 8.0 | 2.00 | 496 | 1.00 | 992 | 0.50 | 0.00 | 1,000 |" in text
     assert "| TRL | 30.0 | 30 | 30 | 30 | 30 | 0.0% | 0.625 | 0.625 |" in text
     assert "ours - TRL, reward of the last 5 updates, by prompt: +0.250 [+0.250, +0.250]." in text
     assert text.endswith("Target 2.5 times TRL's samples/s: missed (ours, 2.00).")
     assert report("short", {TRL: [theirs], "ours": [mine]}, notes="").endswith("reached (ours, 2.00).")
+
+
+def test_rate_and_verdict_are_of_the_whole_time_where_updates_alternate() -> None:
+    # 64 rollouts in 2 + 6 + 2 + 6 s: 4 a second, as TRL with 4 s each; a median of the rates would say 5.3
+    theirs, mine = run_of([4.0] * 7, tokens=30), run_of([4.0, 4.0, 2.0, 6.0, 2.0, 6.0, 4.0], tokens=30)
+    text = report("short", {TRL: [theirs], "ours": [mine]}, notes="")
+    assert "| ours | 4.0 | 1.00 | 4.0 | 4.00 |" in text
+    assert text.endswith("missed (ours, 1.00).")
+
+
+def test_report_says_how_much_was_run_and_at_which_commits() -> None:
+    theirs, mine = run_of([4.0] * 5, tokens=30), run_of([2.0] * 5, tokens=30, commit="def with local changes")
+    text = report("long", {TRL: [theirs], "ours": [mine]}, notes="N.")
+    assert text.startswith(
+        "**long**: 5 updates of 16 rollouts (a whole comparison has 12), 2 of them counted; 1 run of each side (a "
+        "whole comparison has 3), medians over runs; commits abc, def with local changes. N."
+    )
+    assert "every run of ours has run.seed=0" in text
+    whole = report(
+        "long", {TRL: [run_of([4.0] * 12, tokens=30)] * 3, "ours": [run_of([2.0] * 12, tokens=30)] * 3}, notes=""
+    )
+    assert "a whole comparison" not in whole
+
+
+def test_tables_are_made_anew_from_what_is_kept(tmp_path: Path) -> None:
+    runs = {
+        TRL: [run_of([4.0] * 5, tokens=30, held=(True,) * 4)],
+        "ours": [run_of([2.0] * 5, tokens=31, held=(False,) * 4)],
+    }
+    keep(tmp_path, "short", runs, notes="N.")
+    found, notes = kept(tmp_path, "short")
+    assert report("short", found, notes=notes) == report("short", runs, notes="N.")
+    with pytest.raises(
+        DataError, match=r"long\.json is missing: no comparison of the workload long has come to its end"
+    ):
+        kept(tmp_path, "long")
 
 
 def test_held_out_answers_are_compared_by_sample() -> None:
@@ -216,6 +256,13 @@ def test_update_is_timed_from_one_live_version_to_the_next() -> None:
         (["--updates", "3"], "--updates 0 or >= 4"),
         (["--repeats", "0"], "--repeats must be >= 1"),
         (["--policy", "/nowhere"], "--policy=/nowhere is not a checkpoint folder"),
+        (
+            ["--only", "ratio=2"],
+            "--only=ratio=2 is a part of no side's name; there are ours, async_ratio=1; ours, async",
+        ),
+        (["--only", "ratio=1", "--readme"], "--readme is for all sides; leave out --only"),
+        (["--kept", "--repeats", "2"], "--kept runs nothing; leave out --repeats"),
+        (["--kept", "loop.steps=3"], "--kept runs nothing; leave out loop.steps=3"),
     ],
 )
 def test_wrong_options_are_named(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
