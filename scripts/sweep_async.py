@@ -10,9 +10,10 @@ Parts, all of them by default:
     ratios     0, 0.25, 0.5, 1, 2, 4, each with and without correction
     accuracy   0, 1, 4, each with and without correction, over three seeds: what staleness costs
 
-The engine runs on core 0 and the learner on core 1 with a thread each, in every run (rollout.cores, learner.cores): all
-ratios have the same cores and threads, so at ratio 0, where the halves take turns, one core is idle at any moment. A
-synchronous run that gives both cores to either half gains less from asynchrony: scripts/trl_side_by_side.sh has one.
+In every run the engine has core 0, shared with Ray, driver and reward, and the learner core 1, a thread each
+(ray.cores, rollout.cores, learner.cores): all ratios have the same cores and threads, so at ratio 0, where the halves
+take turns, one core is idle at any moment. A synchronous run that gives both cores to either half gains less from
+asynchrony: scripts/trl_side_by_side.sh has one.
 
 Settings behind the options are for every run; those of sft.* are of the warm start alone, which is made once, with the
 first seed. How engine and learner share the work is a matter of rollout.group_size, rollout.max_tokens,
@@ -48,6 +49,7 @@ RECIPE = ROOT / "configs" / "simulated.yaml"
 CORRECTIONS = ("none", "tis", "icepop", "geometric", "decoupled")
 TRAINING = (
     "learner.learning_rate=0.002",  # twice the recipe's, so that few updates show what they lead to
+    "ray.cores=0",  # all but the learner
     "rollout.cores=0",
     "learner.cores=1",
 )
