@@ -186,7 +186,12 @@ class System:
         self._engines: dict[str, Actor] = {}
         model = config.policy.path
         engines = [
-            RolloutActor(partial(self._engine, f"rollout-{i}", model), start_limit_s=LIMIT_S, limit_s=LIMIT_S)
+            RolloutActor(
+                partial(self._engine, f"rollout-{i}", model),
+                start_limit_s=LIMIT_S,
+                limit_s=LIMIT_S,
+                group_limit_s=LIMIT_S,
+            )
             for i in range(config.rollout.workers)
         ]
         log = logs / "learner.log"

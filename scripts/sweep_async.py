@@ -5,8 +5,7 @@
 
 Parts, all of them by default:
 
-    split      ratio 0 beside 1, three times each, without evaluation, engine and learner equally busy
-               (learner.kl=0.01): how much of the possible speed-up is reached
+    split      ratio 0 beside 1, three times each, without evaluation: how much of the possible speed-up is reached
     ratios     0, 0.25, 0.5, 1, 2, 4, each with and without correction
     accuracy   0, 1, 4, each with and without correction, over three seeds: what staleness costs
 
@@ -15,9 +14,9 @@ In every run the engine has core 0, shared with Ray, driver and reward, and the 
 take turns, one core is idle at any moment. A synchronous run that gives both cores to either half gains less from
 asynchrony: scripts/trl_side_by_side.sh has one.
 
-Settings behind the options are for every run; those of sft.* are of the warm start alone, which is made once, with the
-first seed. How engine and learner share the work is a matter of rollout.group_size, rollout.max_tokens,
-learner.updates_per_batch and learner.kl.
+Two optimizer steps a batch and GRPO's KL give the learner about as much to do as the engine has (learner.kl=0.01,
+learner.updates_per_batch=2). Settings behind the options are for every run; those of sft.* are of the warm start alone,
+which is made once, with the first seed. rollout.group_size and rollout.max_tokens, too, change how both share the work.
 
 What is finished is kept in RUN_DIR, each run in its own folder, and found again by its settings. Writes
 RUN_DIR/async/async.md and async.png; with --readme also the section of README.md and its picture.
@@ -52,6 +51,8 @@ TRAINING = (
     "ray.cores=0",  # all but the learner
     "rollout.cores=0",
     "learner.cores=1",
+    "learner.kl=0.01",
+    "learner.updates_per_batch=2",
 )
 QUICK = (  # of everything so little that nothing is measured; that it runs is all that it shows
     "data.train_samples=48",
@@ -84,7 +85,6 @@ class Plan:
     repeats: int
     updates: int
     checkpoint_every: int  # updates; each checkpoint is evaluated at the end. 0 = no evaluation at all
-    own: tuple[str, ...] = ()  # settings of this part alone
 
     def settings(self) -> list[Setting]:
         """Its rows: ratio 0 once, as nothing is stale there."""
@@ -93,8 +93,7 @@ class Plan:
 
 
 PARTS = {
-    # GRPO's KL costs the learner a second forward pass: with it, it takes as long as the engine.
-    "split": Plan((0, 1), ("tis",), (0,), repeats=3, updates=24, checkpoint_every=0, own=("learner.kl=0.01",)),
+    "split": Plan((0, 1), ("tis",), seeds=(0,), repeats=3, updates=24, checkpoint_every=0),
     "ratios": Plan((0, 0.25, 0.5, 1, 2, 4), ("none", "tis"), seeds=(0,), repeats=1, updates=30, checkpoint_every=10),
     "accuracy": Plan((0, 1, 4), ("none", "tis"), seeds=(0, 1, 2), repeats=1, updates=30, checkpoint_every=10),
 }
@@ -234,7 +233,6 @@ def run_settings(plan: Plan, setting: Setting) -> list[str]:
         evaluation = ["evaluate.before=false", "evaluate.checkpoints=true"]
     return [
         *TRAINING,
-        *plan.own,
         f"loop.async_ratio={setting.ratio:g}",
         f"loop.steps={plan.updates}",
         f"loop.checkpoint_every={plan.checkpoint_every}",

@@ -267,8 +267,7 @@ def test_options_change_a_part() -> None:
     args = parsed(["split", "--ratios", "0,0.5", "--repeats", "5", "rollout.group_size=16", "--seeds", "7"])
     assert (args.parts, args.overrides) == (["split"], ["rollout.group_size=16"])
     plan = changed(PARTS["split"], args)
-    own = PARTS["split"].own
-    assert plan == Plan((0.0, 0.5), ("tis",), seeds=(7,), repeats=5, updates=24, checkpoint_every=0, own=own)
+    assert plan == Plan((0.0, 0.5), ("tis",), seeds=(7,), repeats=5, updates=24, checkpoint_every=0)
 
 
 @pytest.mark.parametrize(
