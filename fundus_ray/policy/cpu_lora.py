@@ -8,7 +8,7 @@ only r numbers wide:
 
     [T, in] x [in, S r] -> [T, S r], all but the own r zero, x [S r, out] -> [T, out]
 
-Adding zeros is exact, and S = ceil(async_ratio) + 2 is small. But the last product needs the slots' B in one matrix, and
+Adding zeros is exact, and S = ceil(async_ratio) + 2 is small. But the last product needs all slots' B in one matrix;
 putting them there is a copy in each layer of each step: where it is more than LARGE bytes it costs more than the calls
 that are saved, and the tokens of each slot are multiplied apart. vLLM calls `install` in every process of an engine, by
 its plug-in mechanism (entry point `vllm.general_plugins` in pyproject.toml), and makes the class by its name.
