@@ -2,10 +2,11 @@
 
     python scripts/plan_accuracy.py RUN_DIR OTHER_RUN_DIR [OTHER_RUN_DIR ...] [--take-lengths]
 
-Of each other run its workers, ratio, groups a step and number of steps are taken, and nothing that was measured, or
-with --take-lengths its response lengths alone. Whole runs are compared, first steps and last ones included: trained
-groups a second, both idle shares, mean lag. The runs should be of one machine, with as much else running on it, and of
-one policy and reward: a policy that has learned to write shorter chains is another system (`tokens`: of a rollout).
+Of each other run its workers, ratio, window, groups a step and number of steps are taken, and nothing that was
+measured, or with --take-lengths its response lengths alone. Whole runs are compared, first steps and last ones
+included: trained groups a second, both idle shares, mean lag. The runs should be of one machine, with as much else
+running on it, and of one policy and reward: a policy that has learned to write shorter chains is another system
+(`tokens`: of a rollout).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from fundus_ray.errors import FundusRayError
@@ -60,8 +62,8 @@ def report(fitted: Path, others: list[Path], *, take_lengths: bool) -> str:
 
 def compare(path: Path, service: Service, *, take_lengths: bool) -> tuple[tuple[str, ...], float]:
     """The cells of one run, and the relative error of its predicted groups/s."""
-    run, record = read_timed_run(path), read_run(path)
-    config = run.config
+    run, record = read_timed_run(path, most_steps=None), read_run(path)
+    config = replace(run.config, loop=replace(run.config.loop, steps=len(run.update)))
     known = service.with_lengths(tuple(run.lengths.values())) if take_lengths else service
     outcomes = [simulate(config, known, seed=seed) for seed in range(SEEDS)]
     measured = measured_rate(run)

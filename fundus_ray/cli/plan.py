@@ -64,7 +64,7 @@ def _plan(args: argparse.Namespace) -> None:
 
     ratios = _numbers(args.ratios, option="--ratios", low=0, high=MOST_RATIO, kind=float)
     counts = _worker_counts(args)
-    config, fitted, service = _system(args)
+    config, fitted, service = _system(args, ratios=ratios)
     grid = _grid(args, config, counts=counts)
     points = cells(config, service, grid=grid, ratios=ratios, seed=args.seed)
     found = list(tqdm(points, total=len(grid) * len(ratios), desc="simulating", delay=2, leave=False))
@@ -84,34 +84,42 @@ def _plan(args: argparse.Namespace) -> None:
     print("\n".join(f"  - {reason}" for reason in choice.reasons))
 
 
-def _system(args: argparse.Namespace) -> tuple[Config, Fit | None, Service]:
+def _system(args: argparse.Namespace, *, ratios: Sequence[float]) -> tuple[Config, Fit | None, Service]:
     """The configuration, what a run gave, and the times to plan with."""
     from fundus_ray.config import load
+    from fundus_ray.plan.timed_run import SOME_RATIO, read_timed_run
 
-    _check_overrides(args.overrides)
+    _check_overrides(args.overrides, ratios=ratios)
     if args.run_dir is None:
         absent = [f"--{name}" for name in ("tokens", "tokens-per-s", "update-s") if _stated(args, name) is None]
         if absent:
             raise ConfigError(f"without --run RUN_DIR, plan needs {', '.join(absent)}; see `fundus-ray plan --help`")
-        config = load(None, args.overrides)
+        config = load(None, [*args.overrides, SOME_RATIO])
         return config, None, _with_stated(args, config, _nothing())
 
     from fundus_ray.plan.fit import fit
-    from fundus_ray.plan.timed_run import read_timed_run
 
     run = read_timed_run(args.run_dir)
-    config = load(None, [*run.settings, *args.overrides])
-    size, planned = run.config.rollout.group_size, config.rollout.group_size
-    if size != planned and args.tokens is None:
-        raise ConfigError(
-            f"rollout.group_size={planned}: the groups of {args.run_dir} have {size} rollouts; state "
-            "--tokens to plan with other groups"
-        )
+    config = load(None, [*run.settings, *args.overrides, SOME_RATIO])
+    _check_changes(args, run.config, config)
     fitted = fit(run)
     return config, fitted, _with_stated(args, config, fitted.service)
 
 
-def _check_overrides(overrides: Sequence[str]) -> None:
+def _check_changes(args: argparse.Namespace, ran: Config, planned: Config) -> None:
+    """A run's times hold for its own groups and its own learner. Raises ConfigError."""
+    tokens = "its responses are taken as they are; state --tokens to plan with others"
+    update = "its updates are taken as they are; state --update-s to plan with another learner"
+    for key, before, now, option, remedy in (
+        ("rollout.group_size", ran.rollout.group_size, planned.rollout.group_size, "tokens", tokens),
+        ("rollout.max_tokens", ran.rollout.max_tokens, planned.rollout.max_tokens, "tokens", tokens),
+        ("learner.gpus", ran.learner.gpus, planned.learner.gpus, "update-s", update),
+    ):
+        if before != now and _stated(args, option) is None:
+            raise ConfigError(f"{key}={now:g}: {args.run_dir} had {before:g}; {remedy}")
+
+
+def _check_overrides(overrides: Sequence[str], *, ratios: Sequence[float]) -> None:
     """Only what changes a plan. Raises ConfigError."""
     from fundus_ray.plan.timed_run import PLANNED
 
@@ -121,6 +129,8 @@ def _check_overrides(overrides: Sequence[str]) -> None:
             raise ConfigError(f"{key} is what plan varies: give {OPTION_OF[key]} instead")
         if key not in PLANNED:
             raise ConfigError(f"{key} has no effect on a plan; it reads {', '.join(PLANNED)}")
+        if key == "loop.window" and not any(ratios):
+            raise ConfigError(f"{item} has no effect at ratio 0; give a larger ratio by --ratios, or leave it out")
 
 
 def _stated(args: argparse.Namespace, option: str) -> str | None:

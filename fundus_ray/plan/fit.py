@@ -41,6 +41,7 @@ def fit(run: TimedRun) -> Fit:
     lengths = tuple(run.lengths.values())
     engine, drag, error = _fit_engine(run)
     idle, busy = _deliveries(run)
+    overhead, checkpoint = _overheads(run)
     busy_shares = [_busy_share(run, span) for span in run.update]
     learner_drag = _learner_drag([s.end_s - s.start_s for s in run.update], busy_shares)
     groups = run.config.loop.groups_per_step
@@ -57,7 +58,8 @@ def fit(run: TimedRun) -> Fit:
             publish_s=_durations(run.publish),
             deliver_idle_s=idle,
             deliver_busy_s=busy,
-            overhead_s=_overheads(run),
+            overhead_s=overhead,
+            checkpoint_s=checkpoint,
             drop_share=run.dropped / len(lengths),
             engine_drag=drag,
             learner_drag=learner_drag,
@@ -176,11 +178,20 @@ def _deliveries(run: TimedRun) -> tuple[Values, Values]:
     return tuple(idle or busy), tuple(busy or idle)
 
 
-def _overheads(run: TimedRun) -> Values:
-    """What a step took beside its spans, up to the start of the next: packing, writing, checkpoints."""
-    waits = [*run.wait_group[1:], None]
-    overheads = []
-    for wait, update, deliver, after in zip(run.wait_group, run.update, run.deliver, waits, strict=True):
-        between = (update.start_s - wait.end_s) + (after.start_s - deliver.end_s if after else 0.0)
-        overheads.append(max(0.0, between))
-    return tuple(overheads)
+def _overheads(run: TimedRun) -> tuple[Values, Values]:
+    """(what a step took beside its spans up to the start of the next: packing, writing; what a checkpoint took) [s].
+
+    A checkpoint is no span: it is what its step took beside its spans more than the mean of the steps without one.
+    """
+    every = run.config.loop.checkpoint_every
+    plain: list[float] = []
+    with_checkpoint: list[float] = []
+    for i, (wait, update, deliver) in enumerate(zip(run.wait_group, run.update, run.deliver, strict=True)):
+        after = run.wait_group[i + 1].start_s - deliver.end_s if i + 1 < len(run.wait_group) else 0.0
+        seconds = max(0.0, update.start_s - wait.end_s + after)
+        is_saved = every > 0 and int(deliver.ids["step"]) % every == 0 and i + 1 < len(run.wait_group)
+        (with_checkpoint if is_saved else plain).append(seconds)
+    if not with_checkpoint or not plain:
+        return tuple(plain or with_checkpoint), (0.0,)
+    usual = mean(tuple(plain))
+    return tuple(plain), tuple(max(0.0, seconds - usual) for seconds in with_checkpoint)

@@ -30,9 +30,10 @@ class Service:
     score_least_s: float  # from a group's arrival at a reward worker to its score
     update_s: Values  # for each trained group of a batch
     publish_s: Values
-    deliver_idle_s: Values  # to an engine without work
-    deliver_busy_s: Values  # to an engine with work: it takes a version between two iterations
+    deliver_idle_s: Values  # to all engines, none of which has work
+    deliver_busy_s: Values  # to all, one at least with work: it takes a version between two iterations
     overhead_s: Values  # the driver's own work a step, in which it answers nobody
+    checkpoint_s: Values = (0.0,)  # of each, every loop.checkpoint_every steps, in which the driver does answer
     drop_share: float = 0.0  # of groups, dropped after scoring
     engine_drag: float = 0.0
     learner_drag: float = 0.0
@@ -66,6 +67,7 @@ class Service:
             "deliver_idle_s": mean(self.deliver_idle_s),
             "deliver_busy_s": mean(self.deliver_busy_s),
             "overhead_s": mean(self.overhead_s),
+            "checkpoint_s": mean(self.checkpoint_s),
             "drop_share": self.drop_share,
             "engine_drag": self.engine_drag,
             "learner_drag": self.learner_drag,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,33 @@ def test_the_other_times_are_read_off_the_spans(run_dir: Path) -> None:
     # All updates take the same, however much the engines worked: no drag.
     assert service.learner_drag == pytest.approx(0.0, abs=1e-6)
     assert service.update_s == pytest.approx([1.0] * STEPS)
+
+
+def test_a_checkpoint_is_what_its_steps_took_longer(run_dir: Path) -> None:
+    run = read_timed_run(run_dir)
+    with_checkpoints = replace(run, config=replace(run.config, loop=replace(run.config.loop, checkpoint_every=3)))
+    late = list(run.wait_group)
+    for after in (3, 6):  # versions 3 and 6 are saved before these steps begin, in 1.5 s
+        late[after] = replace(late[after], start_s=late[after].start_s + 1.5)
+    service = fit(replace(with_checkpoints, wait_group=late)).service
+    # Steps without one: five of 3.375 s, and the last, after which no step begins, of 0.125 s.
+    usual = (5 * 3.375 + 0.125) / 6
+    assert service.checkpoint_s == pytest.approx([4.875 - usual] * 2)
+    assert service.overhead_s == pytest.approx([3.375] * 5 + [0.125])
+
+
+def test_the_runs_own_window_is_taken_over(run_dir: Path) -> None:
+    assert read_timed_run(run_dir).config.loop.window == 3
+    text = (run_dir / "config.yaml").read_text()
+    (run_dir / "config.yaml").write_text(text.replace("async_ratio: 1.0", "async_ratio: 0.0"))
+    run = read_timed_run(run_dir)  # at ratio 0 it is idle, and no error
+    assert (run.config.loop.window, run.config.loop.async_ratio) == (3, 0.0)
+
+
+def test_the_last_steps_are_read_or_all(run_dir: Path) -> None:
+    last, everything = read_timed_run(run_dir, most_steps=5), read_timed_run(run_dir, most_steps=None)
+    assert [span.ids["step"] for span in last.update] == [3, 4, 5, 6, 7]
+    assert len(everything.update) == STEPS
 
 
 def test_what_was_before_and_after_the_steps_is_left_out(run_dir: Path) -> None:

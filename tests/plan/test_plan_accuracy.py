@@ -6,13 +6,24 @@ import shutil
 from pathlib import Path
 
 import pytest
-from plan_accuracy import measured_rate, report
+from plan_accuracy import compare, measured_rate, report
 
+from fundus_ray.errors import DataError
+from fundus_ray.plan.fit import fit
 from fundus_ray.plan.timed_run import read_timed_run
 
 
 def test_the_measured_rate_is_all_trained_groups_over_the_whole_time(run_dir: Path) -> None:
     assert measured_rate(read_timed_run(run_dir)) == pytest.approx(8 * 4 / 76.75)
+
+
+def test_all_steps_of_a_long_run_are_compared_and_not_the_last_alone(long_run_dir: Path) -> None:
+    service = fit(read_timed_run(long_run_dir)).service  # of the last 60 alone
+    cells, _ = compare(long_run_dir, service, take_lengths=False)
+    assert cells[3] == "0.402"  # 70 x 4 groups in 696.75 s
+    (long_run_dir / "rollouts" / "step-000001.jsonl").unlink()
+    with pytest.raises(DataError, match=r"step-000001\.jsonl does not exist"):
+        compare(long_run_dir, service, take_lengths=False)
 
 
 def test_each_run_has_a_row_and_the_fitted_one_does_not_count(run_dir: Path, tmp_path: Path) -> None:
