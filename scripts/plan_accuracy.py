@@ -1,6 +1,6 @@
-"""How far off `fundus-ray plan` is: fit on one run, predict others that it has not seen.
+"""How far off `fundus-ray plan` is: fit on one run, or on several together, predict others that it has not seen.
 
-    python scripts/plan_accuracy.py RUN_DIR OTHER_RUN_DIR [OTHER_RUN_DIR ...] [--take-lengths]
+    python scripts/plan_accuracy.py RUN_DIR OTHER_RUN_DIR [OTHER_RUN_DIR ...] [--with RUN_DIR ...] [--take-lengths]
 
 Of each other run its workers, ratio, window, groups a step and number of steps are taken, and nothing that was
 measured, or with --take-lengths its response lengths alone. Whole runs are compared, first steps and last ones
@@ -14,10 +14,11 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from fundus_ray.errors import FundusRayError
+from fundus_ray.errors import ConfigError, FundusRayError
 from fundus_ray.obs.report_table import aligned
 from fundus_ray.obs.run_record import RunRecord, lag_counts, read_run, time_weighted
 from fundus_ray.plan.fit import fit
@@ -33,27 +34,34 @@ def main() -> int:
     """Print one row a run. Returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("fitted", type=Path, metavar="RUN_DIR", help="the run to fit on")
+    parser.add_argument(
+        "--with", dest="more", type=Path, action="append", default=[], metavar="RUN_DIR", help="fit on this run as well"
+    )
     parser.add_argument("others", type=Path, nargs="+", metavar="OTHER_RUN_DIR", help="runs to predict")
     parser.add_argument("--take-lengths", action="store_true", help="take each run's own response lengths")
     args = parser.parse_args()
     try:
-        print(report(args.fitted, args.others, take_lengths=args.take_lengths))
+        print(report([args.fitted, *args.more], args.others, take_lengths=args.take_lengths))
     except FundusRayError as err:
         print(f"plan_accuracy: error: {err}", file=sys.stderr)
         return err.exit_code
     return 0
 
 
-def report(fitted: Path, others: list[Path], *, take_lengths: bool) -> str:
-    """The table: the fitted run, marked with *, then the others, then the mean and largest error over the others."""
-    service = fit(read_timed_run(fitted)).service
+def report(fitted: Sequence[Path], others: Sequence[Path], *, take_lengths: bool) -> str:
+    """The table: the fitted runs, marked with *, then the others, then the mean and largest error over the others.
+    Raises ConfigError where a run is in both lists."""
+    both = [path for path in others if path.resolve() in {own.resolve() for own in fitted}]
+    if both:
+        raise ConfigError(f"{both[0]} is fitted on; leave it out of the runs to predict")
+    service = fit([read_timed_run(path) for path in fitted]).service
     rows: list[tuple[str, ...]] = [COLUMNS]
     errors: list[float] = []
-    for path in (fitted, *others):
+    for path in (*fitted, *others):
         cells, error = compare(path, service, take_lengths=take_lengths)
-        rows.append((f"{path.name}{'*' if path == fitted else ''}", *cells))
-        if path != fitted:
-            errors.append(abs(error))
+        rows.append((f"{path.name}{'*' if path in fitted else ''}", *cells))
+        errors.append(abs(error))
+    errors = errors[len(fitted) :]
     lines = [aligned(rows)]
     lines.append(f"* fitted on; of the others: mean |error| {statistics.mean(errors):.1%}, largest {max(errors):.1%}")
     lines.append("idle shares and lag: measured / predicted")

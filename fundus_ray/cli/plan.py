@@ -30,7 +30,14 @@ def register(commands: Any) -> None:
         commands, "plan", _plan, "predict throughput, idle shares and lag for other numbers of workers and ratios"
     )
     command.add_argument(
-        "--run", dest="run_dir", type=Path, metavar="RUN_DIR", help="a run that has ended, to take all times from"
+        "--run",
+        dest="run_dirs",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="RUN_DIR",
+        help="a run that has ended, to take all times from; given several times: fitted together, best at ratio 0 and "
+        "above, the first one's settings are planned with",
     )
     times = command.add_argument_group(
         "times", "in place of a run's; M or M:S, a mean and a standard deviation (log-normal)"
@@ -90,7 +97,7 @@ def _system(args: argparse.Namespace, *, ratios: Sequence[float]) -> tuple[Confi
     from fundus_ray.plan.timed_run import SOME_RATIO, read_timed_run
 
     _check_overrides(args.overrides, ratios=ratios)
-    if args.run_dir is None:
+    if not args.run_dirs:
         absent = [f"--{name}" for name in ("tokens", "tokens-per-s", "update-s") if _stated(args, name) is None]
         if absent:
             raise ConfigError(f"without --run RUN_DIR, plan needs {', '.join(absent)}; see `fundus-ray plan --help`")
@@ -99,10 +106,10 @@ def _system(args: argparse.Namespace, *, ratios: Sequence[float]) -> tuple[Confi
 
     from fundus_ray.plan.fit import fit
 
-    run = read_timed_run(args.run_dir)
-    config = load(None, [*run.settings, *args.overrides, SOME_RATIO])
-    _check_changes(args, run.config, config)
-    fitted = fit(run)
+    runs = [read_timed_run(run_dir) for run_dir in args.run_dirs]
+    config = load(None, [*runs[0].settings, *args.overrides, SOME_RATIO])
+    _check_changes(args, runs[0].config, config)
+    fitted = fit(runs)
     return config, fitted, _with_stated(args, config, fitted.service)
 
 
@@ -116,7 +123,7 @@ def _check_changes(args: argparse.Namespace, ran: Config, planned: Config) -> No
         ("learner.gpus", ran.learner.gpus, planned.learner.gpus, "update-s", update),
     ):
         if before != now and _stated(args, option) is None:
-            raise ConfigError(f"{key}={now:g}: {args.run_dir} had {before:g}; {remedy}")
+            raise ConfigError(f"{key}={now:g}: {args.run_dirs[0]} had {before:g}; {remedy}")
 
 
 def _check_overrides(overrides: Sequence[str], *, ratios: Sequence[float]) -> None:
@@ -177,7 +184,8 @@ def _with_stated(args: argparse.Namespace, config: Config, service: Service) -> 
         service = replace(service, score_s=spread(args.score_s, option="--score-s"), score_least_s=0.0)
     if args.update_s is not None:
         update = spread(args.update_s, option="--update-s")
-        service = replace(service, update_s=tuple(value / config.loop.groups_per_step for value in update))
+        a_group = tuple(value / config.loop.groups_per_step for value in update)
+        service = replace(service, update_s=a_group, first_update_s=0.0)
     if args.sync_s is not None:
         sync = spread(args.sync_s, option="--sync-s")
         service = replace(service, publish_s=(0.0,), deliver_idle_s=sync, deliver_busy_s=sync)
@@ -230,4 +238,11 @@ def _said_of(service: Service, fitted: Fit | None) -> str:
             f"fitted to {fitted.groups} groups of {fitted.steps} steps; the engine model ends a group "
             f"{fitted.group_error_s:.3g} s off on average, where a group takes {fitted.group_s:.3g} s"
         )
+        if not fitted.drag_is_seen:
+            lines.append(
+                f"assumed: how much engines and learner slow each other (engine_drag {service.engine_drag:.2g}, "
+                f"learner_drag {service.learner_drag:.2g}); engines worked in {fitted.busy_share:.0%} of the updates' "
+                "time, and only a difference in that shows it: take short runs at ratio 0 and above, and give --run "
+                "for each"
+            )
     return "\n".join(lines)

@@ -37,6 +37,8 @@ class Service:
     drop_share: float = 0.0  # of groups, dropped after scoring
     engine_drag: float = 0.0
     learner_drag: float = 0.0
+    first_update_s: float = 0.0  # that the first update of a run takes longer than others
+    engine_warm_up_s: float = 0.0  # that the first groups of a run take longer
 
     @property
     def tokens_a_group(self) -> float:
@@ -61,8 +63,11 @@ class Service:
             "engine_iteration_s": self.engine.iteration_s,
             "engine_sequence_s": self.engine.sequence_s,
             "engine_prompt_s": self.engine.prompt_s,
+            "engine_prompts_at_once": float(self.engine.prompts_at_once),
             "score_s_a_group": mean(self.score_s),
             "update_s_a_group": mean(self.update_s),
+            "first_update_s": self.first_update_s,
+            "engine_warm_up_s": self.engine_warm_up_s,
             "publish_s": mean(self.publish_s),
             "deliver_idle_s": mean(self.deliver_idle_s),
             "deliver_busy_s": mean(self.deliver_busy_s),

@@ -185,7 +185,9 @@ class _Engine:
     def __init__(self, config: Config, service: Service, name: str) -> None:
         self.name = name
         self._loop = asyncio.get_running_loop()
-        self._server = EngineServer(service.engine, max_seqs=config.rollout.max_seqs)
+        self._server = EngineServer(
+            service.engine, max_seqs=config.rollout.max_seqs, warm_up_s=service.engine_warm_up_s
+        )
         self._awaited: dict[int, asyncio.Future[None]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._timer_is_due = False  # to be set again, once for all that changes at one moment
@@ -271,7 +273,7 @@ class _Learner:
         self._step = 0
 
     async def update(self, batch: TrainBatch) -> StepResult:
-        alone = self._update.draw() * len(batch.images)
+        alone = self._update.draw() * len(batch.images) + (0.0 if self._step else self._service.first_update_s)
         if self._service.engine_drag:
             self._engines.set_pace(1 / (1 + self._service.engine_drag))
         for _ in range(SLICES if self._service.learner_drag else 1):

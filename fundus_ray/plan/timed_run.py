@@ -16,6 +16,7 @@ import yaml
 
 from fundus_ray.config import Config, load
 from fundus_ray.errors import DataError
+from fundus_ray.obs.step_times import mean_busy
 from fundus_ray.obs.strict_json import read_json, read_lines
 from fundus_ray.obs.trace import Span
 
@@ -55,6 +56,7 @@ class TimedRun:
     deliver: Sequence[Span]  # [step]
     lengths: dict[int, tuple[int, ...]]  # by group id: response tokens of each rollout
     dropped: int  # of these groups
+    has_start: bool  # the first of these steps is the first of the run, or after a resume
 
     @property
     def start_s(self) -> float:
@@ -65,6 +67,16 @@ class TimedRun:
     def end_s(self) -> float:
         """When the last step's version was live."""
         return self.deliver[-1].end_s
+
+    def busy_share(self, span: Span) -> float:
+        """Mean over the engines of the share of the span in which one had work."""
+        inside = [
+            Span(s.name, max(s.start_s, span.start_s), min(s.end_s, span.end_s), s.ids)
+            for s in self.generate
+            if s.end_s > span.start_s and s.start_s < span.end_s
+        ]
+        length = span.end_s - span.start_s
+        return mean_busy(inside, workers=self.config.rollout.workers) / length if length > 0 else 0.0
 
 
 def read_timed_run(run_dir: Path, *, most_steps: int | None = MOST_STEPS) -> TimedRun:
@@ -96,6 +108,7 @@ def read_timed_run(run_dir: Path, *, most_steps: int | None = MOST_STEPS) -> Tim
         deliver=delivers,
         lengths=lengths,
         dropped=dropped,
+        has_start=len(updates) == len(spans["update"]),
         **per_step,
     )
 

@@ -48,3 +48,14 @@ def test_a_wider_window_is_planned_with(capsys: pytest.CaptureFixture[str], run_
     _, strict, _ = plan(capsys, run_dir, "loop.window=0")
     rates = [json.loads(out)["cells"][0]["groups_per_s"] for out in (own, strict)]
     assert rates[0] > rates[1]
+
+
+def test_a_plan_says_where_it_assumes_how_much_the_halves_slow_each_other(
+    capsys: pytest.CaptureFixture[str], run_dir: Path
+) -> None:
+    # In the made-up run every update runs beside the engines for about as long.
+    assert main(["plan", "--run", str(run_dir), "--run", str(run_dir), "--workers", "2", "--ratios", "0"]) == 0
+    out = capsys.readouterr().out
+    assert "fitted to 64 groups of 16 steps" in out
+    assert "assumed: how much engines and learner slow each other" in out
+    assert "take short runs at ratio 0 and above" in out

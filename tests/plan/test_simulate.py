@@ -62,6 +62,21 @@ def test_a_whole_run_also_counts_the_steps_in_which_it_fills() -> None:
     assert out.lags == pytest.approx({0: 1 / 3, 1: 2 / 3})
 
 
+def test_the_first_update_of_a_run_takes_longer_and_a_run_under_way_has_none() -> None:
+    warming = replace(SERVICE, first_update_s=8.0)
+    for settings in (config("loop.async_ratio=0"), config("loop.async_ratio=1")):
+        whole, cold = (simulate(settings, service, seed=0).seconds for service in (SERVICE, warming))
+        assert cold == pytest.approx(whole + 8.0)
+    middle = (simulate_middle(config("loop.async_ratio=0"), service, seed=0, steps=3) for service in (SERVICE, warming))
+    assert len({out.seconds for out in middle}) == 1
+
+
+def test_an_engines_warming_up_delays_the_first_groups_alone() -> None:
+    settings = config("loop.async_ratio=0")
+    cold = simulate(settings, replace(SERVICE, engine_warm_up_s=6.0), seed=0)
+    assert cold.seconds == pytest.approx(simulate(settings, SERVICE, seed=0).seconds + 6.0)
+
+
 def test_a_delivery_is_one_draw_however_many_engines_there_are() -> None:
     # What is drawn is the time until the last engine has the version: 0.5 s on average, not the largest of 50 draws.
     spread = replace(SERVICE, deliver_idle_s=(0.0, 1.0), overhead_s=(0.0,))
