@@ -21,17 +21,7 @@ from fundus_ray.config import Config
 USUAL_DRAG = 0.1
 SPREAD = 0.05
 # Those that are tried.
-DRAGS = (
-    *(hundredths / 100 for hundredths in range(0, 50, 2)),
-    0.5,
-    0.6,
-    0.8,
-    1.0,
-    1.5,
-    2.0,
-    3.0,
-    4.0,
-)
+DRAGS = (*(hundredths / 100 for hundredths in range(0, 50, 2)), 0.5, 0.6, 0.8, 1.0, 1.5, 2.0, 3.0, 4.0)
 LEAST_ERROR = 1e-3  # share of a time that no model can be trusted to: else a perfect fit would believe any drag
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 from fundus_ray.errors import ConfigError
-from fundus_ray.plan.engine import EngineSpeed
+from fundus_ray.plan.engine import ALL_AT_ONCE, EngineSpeed
 
 Values = tuple[float, ...]
 QUANTILES = 64  # values that stand for a stated distribution
@@ -57,13 +57,15 @@ class Service:
 
     def summary(self) -> dict[str, float]:
         """Means, for a reader."""
+        at_once = self.engine.prompts_at_once
+        limit = {} if at_once == ALL_AT_ONCE else {"engine_prompts_at_once": float(at_once)}
         return {
             "tokens_a_rollout": self.tokens_a_group / mean(tuple(float(len(group)) for group in self.lengths)),
             "longest_tokens": float(max(max(group) for group in self.lengths)),
             "engine_iteration_s": self.engine.iteration_s,
             "engine_sequence_s": self.engine.sequence_s,
             "engine_prompt_s": self.engine.prompt_s,
-            "engine_prompts_at_once": float(self.engine.prompts_at_once),
+            **limit,
             "score_s_a_group": mean(self.score_s),
             "update_s_a_group": mean(self.update_s),
             "first_update_s": self.first_update_s,
