@@ -1,14 +1,16 @@
 """How much engines and learner slow each other: what is believed before a run has been looked at.
 
 Drag d: a part takes 1 + d times as long while the other works. It shows only where some updates run beside working
-engines and others do not: a run at ratio 0 has none of the first kind, one at ratio 1 hardly any of the second. So a
+engines and others do not: a run at ratio 0 has none of the first kind, one at ratio 1 hardly any of the second. A
 drag is estimated as the mode of its posterior, own choice: errors Laplace-distributed with a scale of their own and
 independent from step to step, the prior a Cauchy distribution around the usual drag, whose wide tails let a run that
 speaks clearly have its way. That is the least of
 
     mean absolute error x (1 + ((drag - usual) / SPREAD)^2) ^ (1 / steps)
 
-Where a run says nothing the usual drag stays; runs at two ratios, fitted together, say something.
+Runs at two ratios, fitted together, say something. Where busy shares hardly differ the usual drag is taken as it is: in
+one run the longer update has the smaller busy share, because the engines are done sooner than it is, and would seem to
+be hindered by their rest.
 """
 
 from __future__ import annotations

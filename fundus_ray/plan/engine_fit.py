@@ -16,7 +16,7 @@ from scipy.optimize import OptimizeResult, minimize
 
 from fundus_ray.obs.step_times import mean_busy
 from fundus_ray.obs.trace import Span
-from fundus_ray.plan.drag import DRAGS, doubtful, usual_drag
+from fundus_ray.plan.drag import doubtful, usual_drag
 from fundus_ray.plan.engine import ALL_AT_ONCE, EngineServer, EngineSpeed
 from fundus_ray.plan.service import mean
 from fundus_ray.plan.timed_run import TimedRun
@@ -39,8 +39,8 @@ class EngineFit:
     group_s: float
 
 
-def fit_engine(runs: Sequence[TimedRun]) -> EngineFit:
-    """What replays the runs best."""
+def fit_engine(runs: Sequence[TimedRun], *, drags: Sequence[float]) -> EngineFit:
+    """What replays the runs best, with one of these drags."""
     usual, steps = usual_drag(runs[0].config), sum(len(run.update) for run in runs)
     prompts, busy, beside = _work(runs)
     group_s = math.fsum(span.end_s - span.start_s for run in runs for span in run.generate) / prompts
@@ -67,7 +67,7 @@ def fit_engine(runs: Sequence[TimedRun]) -> EngineFit:
     tried = [(search(first, n, usual, evaluations=FIRST_EVALUATIONS), n) for n in PROMPTS_AT_ONCE]
     best, at_once = min(tried, key=lambda found: float(found[0].fun))
     best = search(best.x, at_once, usual, evaluations=EVALUATIONS)
-    drag = min(DRAGS, key=lambda d: doubtful(error(best.x, at_once, d), of=group_s, drag=d, usual=usual, steps=steps))
+    drag = min(drags, key=lambda d: doubtful(error(best.x, at_once, d), of=group_s, drag=d, usual=usual, steps=steps))
     best = search(best.x, at_once, drag, evaluations=EVALUATIONS)
     found = speed(best.x, at_once, drag)
     warm_up_s, longer = _left_over([(run, own, replay(run, own, speed=found, drag=drag)) for run, own in spans])

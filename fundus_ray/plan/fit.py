@@ -32,20 +32,22 @@ class Fit:
     group_error_s: float  # mean |end of a group, replayed - measured|
     group_s: float  # mean time of a group, for comparison
     busy_share: float  # mean over the updates: the share of it in which an engine had work
-    drag_is_seen: bool  # else it is near USUAL_DRAG because nothing speaks against it
+    drag_is_seen: bool  # else it is the usual one, because nothing speaks against it
 
 
 def fit(runs: Sequence[TimedRun]) -> Fit:
     """Service times of the runs' parts. Raises ConfigError where the runs are of different systems."""
     _check_one_system(runs)
     lengths = tuple(group for run in runs for group in run.lengths.values())
-    engine = fit_engine(runs)
     updates = [update for run in runs for update in _updates(run)]
-    usual, steps = usual_drag(runs[0].config), len(updates)
-    learner_drag = _learner_drag([u for u in updates if not u.is_first], usual=usual, steps=steps)
-    deliveries, overheads = [_deliveries(run) for run in runs], [_overheads(run) for run in runs]
     shares = [update.busy for update in updates]
     mean_share = mean(tuple(shares))
+    drag_is_seen = mean(tuple((share - mean_share) ** 2 for share in shares)) ** 0.5 >= ENOUGH_SPREAD
+    usual = usual_drag(runs[0].config)
+    drags = DRAGS if drag_is_seen else (usual,)
+    engine = fit_engine(runs, drags=drags)
+    learner_drag = _learner_drag([u for u in updates if not u.is_first], drags=drags, usual=usual)
+    deliveries, overheads = [_deliveries(run) for run in runs], [_overheads(run) for run in runs]
     alone = tuple(u.group_s / (1 + learner_drag * u.busy) for u in updates if not u.is_first)
     idle, busy = (tuple(value for pair in deliveries for value in pair[i]) for i in (0, 1))
     return Fit(
@@ -67,11 +69,11 @@ def fit(runs: Sequence[TimedRun]) -> Fit:
             learner_drag=learner_drag,
         ),
         groups=len(lengths),
-        steps=steps,
+        steps=len(updates),
         group_error_s=engine.error_s,
         group_s=engine.group_s,
         busy_share=mean_share,
-        drag_is_seen=mean(tuple((share - mean_share) ** 2 for share in shares)) ** 0.5 >= ENOUGH_SPREAD,
+        drag_is_seen=drag_is_seen,
     )
 
 
@@ -143,16 +145,16 @@ def _updates(run: TimedRun) -> list[_Update]:
     ]
 
 
-def _learner_drag(updates: Sequence[_Update], *, usual: float, steps: int) -> float:
-    """Of `DRAGS` that under which the seconds a group, without it, are nearest to their median."""
+def _learner_drag(updates: Sequence[_Update], *, drags: Sequence[float], usual: float) -> float:
+    """Of `drags` that under which the seconds a group, without it, are nearest to their median."""
 
     def error(drag: float) -> float:
         alone = [u.group_s / (1 + drag * u.busy) for u in updates]
         middle = median(alone)
         off = mean(tuple(abs(u.group_s - middle * (1 + drag * u.busy)) for u in updates))
-        return doubtful(off, of=middle, drag=drag, usual=usual, steps=steps)
+        return doubtful(off, of=middle, drag=drag, usual=usual, steps=len(updates))
 
-    return min(DRAGS, key=error)
+    return min(drags, key=error)
 
 
 def _first_more(updates: Sequence[_Update], *, learner_drag: float, usual_s: float) -> float:

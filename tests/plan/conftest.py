@@ -17,14 +17,14 @@ STEPS, GROUPS, SIZE = 8, 4, 4
 SETTINGS: dict[str, dict[str, object]] = {
     "rollout": {
         "workers": 2,
-        "gpus": 0.0,
+        "gpus": 1.0,
         "group_size": SIZE,
         "max_tokens": 64,
         "max_model_len": 512,
         "max_seqs": 12,
     },
     "reward": {"workers": 1},
-    "learner": {"gpus": 0.0, "a_setting_of_another_version": 1},
+    "learner": {"gpus": 1.0, "a_setting_of_another_version": 1},
     "loop": {"groups_per_step": GROUPS, "async_ratio": 1.0, "window": 3, "checkpoint_every": 0},
 }
 

@@ -77,7 +77,11 @@ def made_run(run: TimedRun, *, together: bool, drag: float) -> TimedRun:
     assert all(max(ends[group + i] for i in range(4)) > begun[group] + update_s for group in range(0, 80, 4))
     return replace(
         run,
-        config=replace(run.config, rollout=replace(run.config.rollout, workers=1)),
+        config=replace(
+            run.config,
+            rollout=replace(run.config.rollout, workers=1, gpus=0.0),
+            learner=replace(run.config.learner, gpus=0.0),
+        ),
         generate=[Span("generate", begun[g], ends[g], {"worker": "rollout-0", "group": g}) for g in sorted(ends)],
         score=[Span("score", ends[g], ends[g] + 0.1, {"worker": "reward-0", "group": g}) for g in sorted(ends)],
         wait_group=[Span("wait_group", t, t, {}) for t in updates],
@@ -97,6 +101,10 @@ def test_a_run_that_cannot_show_how_engine_and_learner_slow_each_other_leaves_wh
     assert in_turn.service.learner_drag == USUAL_DRAG
     assert in_turn.service.engine_drag == USUAL_DRAG
     assert in_turn.service.update_s == pytest.approx([0.25] * 20)
+    at_once = fit([made_run(read_timed_run(run_dir), together=True, drag=0.3)])
+    assert not at_once.drag_is_seen
+    assert at_once.busy_share == pytest.approx(1.0)
+    assert (at_once.service.learner_drag, at_once.service.engine_drag) == (USUAL_DRAG, USUAL_DRAG)
 
 
 def test_a_busy_share_is_of_the_spans_time_and_of_all_workers(run_dir: Path) -> None:

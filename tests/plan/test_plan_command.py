@@ -22,7 +22,7 @@ def plan(capsys: pytest.CaptureFixture[str], run_dir: Path, *words: str) -> tupl
 @pytest.mark.parametrize(
     ("change", "had", "option", "value"),
     [
-        ("learner.gpus=4", "0", "--update-s", "4"),
+        ("learner.gpus=4", "1", "--update-s", "4"),
         ("rollout.max_tokens=32", "64", "--tokens", "20:5"),
         ("rollout.group_size=8", "4", "--tokens", "20:5"),
     ],
@@ -38,7 +38,7 @@ def test_a_change_that_the_runs_times_do_not_hold_for_needs_times_of_its_own(
 
 
 def test_what_changes_nothing_is_no_change(capsys: pytest.CaptureFixture[str], run_dir: Path) -> None:
-    same = plan(capsys, run_dir, "learner.gpus=0", "rollout.max_tokens=64", "rollout.group_size=4")
+    same = plan(capsys, run_dir, "learner.gpus=1", "rollout.max_tokens=64", "rollout.group_size=4")
     assert same == plan(capsys, run_dir)
 
 
