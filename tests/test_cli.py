@@ -101,6 +101,7 @@ def test_help_lists_the_commands_in_pipeline_order() -> None:
         (["plan", *TIMES, "--devices", "1"], "--devices=1 is not allowed: must be >= 2"),
         (["plan", *TIMES, "loop.async_ratio=1"], "loop.async_ratio is what plan varies: give --ratios instead"),
         (["plan", *TIMES, "learner.learning_rate=1"], "learner.learning_rate has no effect on a plan; it reads"),
+        (["plan", *TIMES, "--ratios", "0", "loop.window=4"], "loop.window=4 has no effect at ratio 0"),
         (["plan", *TIMES, "--prompt-s", "-1"], "--prompt-s=-1 is not allowed: must be >= 0"),
         (["plan", *TIMES, "--sync-s", "1:x"], "--sync-s 1:x must be M or M:S"),
         (["train", "--resume", "no/such/run"], "no/such/run is not a run folder"),

@@ -30,7 +30,14 @@ def register(commands: Any) -> None:
         commands, "plan", _plan, "predict throughput, idle shares and lag for other numbers of workers and ratios"
     )
     command.add_argument(
-        "--run", dest="run_dir", type=Path, metavar="RUN_DIR", help="a run that has ended, to take all times from"
+        "--run",
+        dest="run_dirs",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="RUN_DIR",
+        help="a run that has ended, to take all times from; given several times: fitted together, best at ratio 0 and "
+        "above, the first one's settings are planned with",
     )
     times = command.add_argument_group(
         "times", "in place of a run's; M or M:S, a mean and a standard deviation (log-normal)"
@@ -64,7 +71,7 @@ def _plan(args: argparse.Namespace) -> None:
 
     ratios = _numbers(args.ratios, option="--ratios", low=0, high=MOST_RATIO, kind=float)
     counts = _worker_counts(args)
-    config, fitted, service = _system(args)
+    config, fitted, service = _system(args, ratios=ratios)
     grid = _grid(args, config, counts=counts)
     points = cells(config, service, grid=grid, ratios=ratios, seed=args.seed)
     found = list(tqdm(points, total=len(grid) * len(ratios), desc="simulating", delay=2, leave=False))
@@ -84,34 +91,42 @@ def _plan(args: argparse.Namespace) -> None:
     print("\n".join(f"  - {reason}" for reason in choice.reasons))
 
 
-def _system(args: argparse.Namespace) -> tuple[Config, Fit | None, Service]:
+def _system(args: argparse.Namespace, *, ratios: Sequence[float]) -> tuple[Config, Fit | None, Service]:
     """The configuration, what a run gave, and the times to plan with."""
     from fundus_ray.config import load
+    from fundus_ray.plan.timed_run import SOME_RATIO, read_timed_run
 
-    _check_overrides(args.overrides)
-    if args.run_dir is None:
+    _check_overrides(args.overrides, ratios=ratios)
+    if not args.run_dirs:
         absent = [f"--{name}" for name in ("tokens", "tokens-per-s", "update-s") if _stated(args, name) is None]
         if absent:
             raise ConfigError(f"without --run RUN_DIR, plan needs {', '.join(absent)}; see `fundus-ray plan --help`")
-        config = load(None, args.overrides)
+        config = load(None, [*args.overrides, SOME_RATIO])
         return config, None, _with_stated(args, config, _nothing())
 
     from fundus_ray.plan.fit import fit
-    from fundus_ray.plan.timed_run import read_timed_run
 
-    run = read_timed_run(args.run_dir)
-    config = load(None, [*run.settings, *args.overrides])
-    size, planned = run.config.rollout.group_size, config.rollout.group_size
-    if size != planned and args.tokens is None:
-        raise ConfigError(
-            f"rollout.group_size={planned}: the groups of {args.run_dir} have {size} rollouts; state "
-            "--tokens to plan with other groups"
-        )
-    fitted = fit(run)
+    runs = [read_timed_run(run_dir) for run_dir in args.run_dirs]
+    config = load(None, [*runs[0].settings, *args.overrides, SOME_RATIO])
+    _check_changes(args, runs[0].config, config)
+    fitted = fit(runs)
     return config, fitted, _with_stated(args, config, fitted.service)
 
 
-def _check_overrides(overrides: Sequence[str]) -> None:
+def _check_changes(args: argparse.Namespace, ran: Config, planned: Config) -> None:
+    """A run's times hold for its own groups and its own learner. Raises ConfigError."""
+    tokens = "its responses are taken as they are; state --tokens to plan with others"
+    update = "its updates are taken as they are; state --update-s to plan with another learner"
+    for key, before, now, option, remedy in (
+        ("rollout.group_size", ran.rollout.group_size, planned.rollout.group_size, "tokens", tokens),
+        ("rollout.max_tokens", ran.rollout.max_tokens, planned.rollout.max_tokens, "tokens", tokens),
+        ("learner.gpus", ran.learner.gpus, planned.learner.gpus, "update-s", update),
+    ):
+        if before != now and _stated(args, option) is None:
+            raise ConfigError(f"{key}={now:g}: {args.run_dirs[0]} had {before:g}; {remedy}")
+
+
+def _check_overrides(overrides: Sequence[str], *, ratios: Sequence[float]) -> None:
     """Only what changes a plan. Raises ConfigError."""
     from fundus_ray.plan.timed_run import PLANNED
 
@@ -121,6 +136,8 @@ def _check_overrides(overrides: Sequence[str]) -> None:
             raise ConfigError(f"{key} is what plan varies: give {OPTION_OF[key]} instead")
         if key not in PLANNED:
             raise ConfigError(f"{key} has no effect on a plan; it reads {', '.join(PLANNED)}")
+        if key == "loop.window" and not any(ratios):
+            raise ConfigError(f"{item} has no effect at ratio 0; give a larger ratio by --ratios, or leave it out")
 
 
 def _stated(args: argparse.Namespace, option: str) -> str | None:
@@ -167,7 +184,8 @@ def _with_stated(args: argparse.Namespace, config: Config, service: Service) -> 
         service = replace(service, score_s=spread(args.score_s, option="--score-s"), score_least_s=0.0)
     if args.update_s is not None:
         update = spread(args.update_s, option="--update-s")
-        service = replace(service, update_s=tuple(value / config.loop.groups_per_step for value in update))
+        a_group = tuple(value / config.loop.groups_per_step for value in update)
+        service = replace(service, update_s=a_group, first_update_s=0.0)
     if args.sync_s is not None:
         sync = spread(args.sync_s, option="--sync-s")
         service = replace(service, publish_s=(0.0,), deliver_idle_s=sync, deliver_busy_s=sync)
@@ -220,4 +238,11 @@ def _said_of(service: Service, fitted: Fit | None) -> str:
             f"fitted to {fitted.groups} groups of {fitted.steps} steps; the engine model ends a group "
             f"{fitted.group_error_s:.3g} s off on average, where a group takes {fitted.group_s:.3g} s"
         )
+        if not fitted.drag_is_seen:
+            lines.append(
+                f"assumed: how much engines and learner slow each other (engine_drag {service.engine_drag:.2g}, "
+                f"learner_drag {service.learner_drag:.2g}); engines worked in {fitted.busy_share:.0%} of the updates' "
+                "time, and only a difference in that shows it: take short runs at ratio 0 and above, and give --run "
+                "for each"
+            )
     return "\n".join(lines)

@@ -1,6 +1,6 @@
 """Who waited for whom: named spans of wall time, from any thread or asyncio task.
 
-In: `with trace.span("update", step=3)` around work or a wait. Out: spans, totals, and a Chrome trace to open in
+In: `with trace.span("update", step=3)` around work or a wait. Out: spans, and a Chrome trace to open in
 https://ui.perfetto.dev. Times are seconds since the epoch (`time.time()`), so that spans of several machines can lie on
 one axis; they are as exact as the machines' clocks agree. Under simulated time the clock is the event loop's own.
 
@@ -82,15 +82,6 @@ class Trace:
             for s in spans
             if s.start_s <= end_s
         ]
-
-    def totals(self, since_s: float = 0.0) -> dict[str, float]:
-        """Seconds by name after `since_s`, finished spans only. Spans that overlap in time are counted once each."""
-        totals: dict[str, float] = {}
-        with self._lock:
-            spans = self._closed[bisect.bisect_right(self._closed, since_s, key=_end) :]
-        for span in spans:
-            totals[span.name] = totals.get(span.name, 0.0) + span.end_s - max(span.start_s, since_s)
-        return totals
 
     def write(self, path: Path) -> None:
         """Chrome trace JSON: a process for each name and worker, a thread for each of its concurrent spans."""

@@ -5,6 +5,7 @@ In: a configuration, service times, the grid. Out: `Cell`s, a `Choice`, and both
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -34,8 +35,9 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One point of the grid. `speed_up`: over ratio 0 with the same split; `ceiling`: the largest that overlap alone
-    could give there, from the stages' times at ratio 0."""
+    """One point of the grid. `speed_up`: over ratio 0 with the same split; `ceiling`: of the stages' times at ratio 0,
+    over the same work done one stage after the other. As ratio 0 already overlaps scoring with generation, not all of
+    it is left to gain there (obs/step_times.py)."""
 
     split: Split
     ratio: float
@@ -108,16 +110,22 @@ def _reasons(cell: Cell, *, best: Cell, found: Sequence[Cell], split_is_given: b
         both = in_turn if out.learner_idle >= BOUND else "are busy"
         yield f"neither side alone is the bottleneck ({idle}): both {both}"
     yield from _reasons_of_ratio(cell, found=found)
+    if cell.split.learners > 1:
+        yield (
+            f"{cell.split.learners} devices for the learner are a calculation: `fundus-ray train` has one learner "
+            "process on one device today"
+        )
 
 
 def _reasons_of_ratio(cell: Cell, *, found: Sequence[Cell]) -> Iterator[str]:
     same = sorted((c for c in found if c.split == cell.split), key=lambda c: c.ratio)
     if cell.ratio > 0:
-        rest = " (stragglers that hold up no batch give the rest)" if cell.speed_up > cell.ceiling else ""
+        rest = ", and stragglers that hold up no batch give the rest" if cell.speed_up > cell.ceiling else ""
+        bound = math.ceil(cell.ratio)
         yield (
-            f"ratio {cell.ratio:g} is {cell.speed_up:.2f}x as fast as ratio 0 with the same workers; overlap alone "
-            f"could give {cell.ceiling:.2f}x{rest}; samples are up to "
-            f"{max(cell.outcome.lags)} version{'s' if max(cell.outcome.lags) != 1 else ''} old"
+            f"ratio {cell.ratio:g} is {cell.speed_up:.2f}x as fast as ratio 0 with the same workers, where scoring "
+            f"already overlaps generation; full overlap is {cell.ceiling:.2f}x as fast as no overlap at all{rest}; "
+            f"samples are at most {bound} version{'s' if bound != 1 else ''} old"
         )
     elif len(same) > 1:
         yield "every sample is on-policy"

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 from fundus_ray.errors import ConfigError
-from fundus_ray.plan.engine import EngineSpeed
+from fundus_ray.plan.engine import ALL_AT_ONCE, EngineSpeed
 
 Values = tuple[float, ...]
 QUANTILES = 64  # values that stand for a stated distribution
@@ -30,12 +30,15 @@ class Service:
     score_least_s: float  # from a group's arrival at a reward worker to its score
     update_s: Values  # for each trained group of a batch
     publish_s: Values
-    deliver_idle_s: Values  # to an engine without work
-    deliver_busy_s: Values  # to an engine with work: it takes a version between two iterations
+    deliver_idle_s: Values  # to all engines, none of which has work
+    deliver_busy_s: Values  # to all, one at least with work: it takes a version between two iterations
     overhead_s: Values  # the driver's own work a step, in which it answers nobody
+    checkpoint_s: Values = (0.0,)  # of each, every loop.checkpoint_every steps, in which the driver does answer
     drop_share: float = 0.0  # of groups, dropped after scoring
     engine_drag: float = 0.0
     learner_drag: float = 0.0
+    first_update_s: float = 0.0  # that the first update of a run takes longer than others
+    engine_warm_up_s: float = 0.0  # that the first groups of a run take longer
 
     @property
     def tokens_a_group(self) -> float:
@@ -54,18 +57,24 @@ class Service:
 
     def summary(self) -> dict[str, float]:
         """Means, for a reader."""
+        at_once = self.engine.prompts_at_once
+        limit = {} if at_once == ALL_AT_ONCE else {"engine_prompts_at_once": float(at_once)}
         return {
             "tokens_a_rollout": self.tokens_a_group / mean(tuple(float(len(group)) for group in self.lengths)),
             "longest_tokens": float(max(max(group) for group in self.lengths)),
             "engine_iteration_s": self.engine.iteration_s,
             "engine_sequence_s": self.engine.sequence_s,
             "engine_prompt_s": self.engine.prompt_s,
+            **limit,
             "score_s_a_group": mean(self.score_s),
             "update_s_a_group": mean(self.update_s),
+            "first_update_s": self.first_update_s,
+            "engine_warm_up_s": self.engine_warm_up_s,
             "publish_s": mean(self.publish_s),
             "deliver_idle_s": mean(self.deliver_idle_s),
             "deliver_busy_s": mean(self.deliver_busy_s),
             "overhead_s": mean(self.overhead_s),
+            "checkpoint_s": mean(self.checkpoint_s),
             "drop_share": self.drop_share,
             "engine_drag": self.engine_drag,
             "learner_drag": self.learner_drag,

@@ -77,7 +77,8 @@ def simulate(config: Config, service: Service, *, seed: int) -> Outcome:
 
 
 def simulate_middle(config: Config, service: Service, *, seed: int, steps: int) -> Outcome:
-    """`steps` steps out of an endless run, after the pipeline has filled."""
+    """`steps` steps out of an endless run, after ceil(ratio) + 1 others, by which the buffer is full. Where the two
+    sides are nearly as fast as each other, lags and idle shares settle more slowly than that."""
     fill = math.ceil(config.loop.async_ratio) + 1
     endless = replace(config, loop=replace(config.loop, steps=ENDLESS))
     book = _run(endless, service, seed=seed, stop_after=fill + steps)
@@ -85,7 +86,7 @@ def simulate_middle(config: Config, service: Service, *, seed: int, steps: int) 
 
 
 def _run(config: Config, service: Service, *, seed: int, stop_after: int) -> _Book:
-    quiet = replace(config, loop=replace(config.loop, stall_s=STALL_S, checkpoint_every=0))
+    quiet = replace(config, loop=replace(config.loop, stall_s=STALL_S))
     return run_virtual(lambda: _train(quiet, service, random.Random(seed), stop_after=stop_after))
 
 
@@ -95,13 +96,18 @@ async def _train(config: Config, service: Service, chance: random.Random, *, sto
     trace, book = Trace(clock=loop.time), _Book(loop, _EvenDraws(service.overhead_s, chance), stop, stop_after)
     engines = _Engines(config, service, chance, trace)
     learner = _Learner(service, chance, engines)
+
+    async def checkpoint(position: Position) -> None:
+        """The learner's side waits for it; engines and reward go on."""
+        await asyncio.sleep(chance.choice(service.checkpoint_s))
+
     await train(
         config,
         parts=Parts(rollouts=engines, reward=_Reward(config, service, chance, trace), learner=learner),
         prompt_at=lambda group_id: Prompt(sample=_SAMPLE, system="", user="", group_id=group_id, seed=0),
         trace=trace,
         observer=book,
-        checkpoint=_no_checkpoint,
+        checkpoint=checkpoint,
         stop=stop,
         start=Position(),
     )
@@ -155,14 +161,12 @@ class _Engines:
         )
 
     async def set_policy(self, published: Published) -> list[DeliveryProof]:
-        """All engines at once: it takes as long as the slowest of them."""
-        busy = sum(engine.busy for engine in self._engines)
-        idle = len(self._engines) - busy
-        taken = self._chance.choices(self._service.deliver_busy_s, k=busy)
-        taken += self._chance.choices(self._service.deliver_idle_s, k=idle)
-        await asyncio.sleep(max(taken))
+        """One draw: what was measured, or stated, is the time until the last of all engines has the version."""
+        any_busy = any(engine.busy for engine in self._engines)
+        taken = self._chance.choice(self._service.deliver_busy_s if any_busy else self._service.deliver_idle_s)
+        await asyncio.sleep(taken)
         self._version = published.version
-        return [replace(_PROOF, version=published.version, seconds=max(taken))]
+        return [replace(_PROOF, version=published.version, seconds=taken)]
 
     @property
     def busy_share(self) -> float:
@@ -181,7 +185,9 @@ class _Engine:
     def __init__(self, config: Config, service: Service, name: str) -> None:
         self.name = name
         self._loop = asyncio.get_running_loop()
-        self._server = EngineServer(service.engine, max_seqs=config.rollout.max_seqs)
+        self._server = EngineServer(
+            service.engine, max_seqs=config.rollout.max_seqs, warm_up_s=service.engine_warm_up_s
+        )
         self._awaited: dict[int, asyncio.Future[None]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._timer_is_due = False  # to be set again, once for all that changes at one moment
@@ -267,7 +273,7 @@ class _Learner:
         self._step = 0
 
     async def update(self, batch: TrainBatch) -> StepResult:
-        alone = self._update.draw() * len(batch.images)
+        alone = self._update.draw() * len(batch.images) + (0.0 if self._step else self._service.first_update_s)
         if self._service.engine_drag:
             self._engines.set_pace(1 / (1 + self._service.engine_drag))
         for _ in range(SLICES if self._service.learner_drag else 1):
@@ -303,10 +309,6 @@ class _Book:
 
     def log_scored(self, step: int, groups: Sequence[ScoredGroup]) -> None:
         """Nothing is kept of these."""
-
-
-async def _no_checkpoint(position: Position) -> None:
-    """Its time is part of the overhead."""
 
 
 _SAMPLE = Sample(

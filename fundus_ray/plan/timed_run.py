@@ -1,14 +1,14 @@
 """The times of a run, read from its folder.
 
-In: trace.json (obs/trace.py), rollouts/ and config.yaml (obs/sinks.py). Out: `TimedRun`, at most the last `MOST_STEPS`
-steps. Of a run that was resumed the longest stretch is read; evaluations before and after are left out.
+In: trace.json (obs/trace.py), rollouts/ and config.yaml (obs/sinks.py). Out: `TimedRun`, of the last steps or of all.
+Of a run that was resumed the longest stretch is read; evaluations before and after are left out.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import yaml
 
 from fundus_ray.config import Config, load
 from fundus_ray.errors import DataError
+from fundus_ray.obs.step_times import mean_busy
 from fundus_ray.obs.strict_json import read_json, read_lines
 from fundus_ray.obs.trace import Span
 
@@ -23,6 +24,7 @@ MOST_STEPS = 60
 LEAST_STEPS = 4
 PLANNED = (  # settings that a plan takes from a run, or from the command line
     "loop.groups_per_step",
+    "loop.window",
     "rollout.group_size",
     "rollout.max_tokens",
     "rollout.max_model_len",
@@ -32,7 +34,9 @@ PLANNED = (  # settings that a plan takes from a run, or from the command line
     "learner.gpus",
 )
 # Only these, so that a folder written by another version of this package can be read.
-KEYS = (*PLANNED, "rollout.workers", "loop.steps", "loop.async_ratio")
+KEYS = (*PLANNED, "rollout.workers", "loop.steps", "loop.checkpoint_every")
+# A plan varies the ratio. Settings are loaded with this one, as a run at ratio 0 may state a window all the same.
+SOME_RATIO = "loop.async_ratio=1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,7 @@ class TimedRun:
     """
 
     config: Config
-    settings: tuple[str, ...]  # what the configuration was made of: section.key=value
+    settings: tuple[str, ...]  # what the configuration was made of, but for the ratio: section.key=value
     generate: Sequence[Span]
     score: Sequence[Span]
     wait_group: Sequence[Span]  # [step]
@@ -52,6 +56,7 @@ class TimedRun:
     deliver: Sequence[Span]  # [step]
     lengths: dict[int, tuple[int, ...]]  # by group id: response tokens of each rollout
     dropped: int  # of these groups
+    has_start: bool  # the first of these steps is the first of the run, or after a resume
 
     @property
     def start_s(self) -> float:
@@ -63,16 +68,27 @@ class TimedRun:
         """When the last step's version was live."""
         return self.deliver[-1].end_s
 
+    def busy_share(self, span: Span) -> float:
+        """Mean over the engines of the share of the span in which one had work."""
+        inside = [
+            Span(s.name, max(s.start_s, span.start_s), min(s.end_s, span.end_s), s.ids)
+            for s in self.generate
+            if s.end_s > span.start_s and s.start_s < span.end_s
+        ]
+        length = span.end_s - span.start_s
+        return mean_busy(inside, workers=self.config.rollout.workers) / length if length > 0 else 0.0
 
-def read_timed_run(run_dir: Path) -> TimedRun:
-    """Read the folder. Raises DataError naming what is missing or too little."""
+
+def read_timed_run(run_dir: Path, *, most_steps: int | None = MOST_STEPS) -> TimedRun:
+    """Read the last `most_steps` steps, or all, of the run in this folder. Raises DataError naming what is missing or
+    too little."""
     traces = sorted(run_dir.glob("trace*.json"))
     if not traces or not (run_dir / "config.yaml").is_file():
         missing = "config.yaml" if traces else "trace.json; it is written when `fundus-ray train` ends"
         raise DataError(f"{run_dir} is not the folder of a run that has ended: it has no {missing}")
     stretches = [_spans(path) for path in traces]
     spans = max(stretches, key=lambda by_name: len(by_name["update"]))
-    updates = spans["update"][-MOST_STEPS:]
+    updates = spans["update"] if most_steps is None else spans["update"][-most_steps:]
     if len(updates) < LEAST_STEPS:
         raise DataError(f"{run_dir} has {len(updates)} timed learner steps; at least {LEAST_STEPS} are needed")
     steps = [int(span.ids["step"]) for span in updates]
@@ -81,9 +97,10 @@ def read_timed_run(run_dir: Path) -> TimedRun:
     publishes = [next((p for p in reversed(spans["publish"]) if p.end_s <= d.start_s), None) for d in delivers]
     start, end = per_step["wait_group"][0].start_s, delivers[-1].end_s
     lengths, dropped = _lengths(run_dir, [step + 1 for step in steps])
-    settings = _settings(run_dir / "config.yaml")
+    settings, ratio = _settings(run_dir / "config.yaml")
+    config = load(None, [*settings, SOME_RATIO])
     return TimedRun(
-        config=load(None, settings),
+        config=replace(config, loop=replace(config.loop, async_ratio=ratio)),
         settings=settings,
         generate=[s for s in spans["generate"] if s.start_s < end and s.end_s > start],
         score=[s for s in spans["score"] if s.start_s < end and s.end_s > start],
@@ -91,6 +108,7 @@ def read_timed_run(run_dir: Path) -> TimedRun:
         deliver=delivers,
         lengths=lengths,
         dropped=dropped,
+        has_start=len(updates) == len(spans["update"]),
         **per_step,
     )
 
@@ -136,9 +154,11 @@ def _lengths(run_dir: Path, versions: Sequence[int]) -> tuple[dict[int, tuple[in
     return {group: tuple(tokens) for group, tokens in lengths.items()}, len(dropped)
 
 
-def _settings(path: Path) -> tuple[str, ...]:
+def _settings(path: Path) -> tuple[tuple[str, ...], float]:
+    """(section.key=value of each of KEYS, the asynchronous ratio)."""
     try:
         tree: dict[str, dict[str, Any]] = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return tuple(f"{key}={tree[key.split('.')[0]][key.split('.')[1]]}" for key in KEYS)
-    except (OSError, yaml.YAMLError, KeyError, TypeError) as err:
+        settings = tuple(f"{key}={tree[key.split('.')[0]][key.split('.')[1]]}" for key in KEYS)
+        return settings, float(tree["loop"]["async_ratio"])
+    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as err:
         raise DataError(f"{path} cannot be read as a run's configuration: {' '.join(str(err).split())}") from None

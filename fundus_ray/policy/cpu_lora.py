@@ -8,7 +8,9 @@ only r numbers wide:
 
     [T, in] x [in, S r] -> [T, S r], all but the own r zero, x [S r, out] -> [T, out]
 
-Adding zeros is exact, and S = ceil(async_ratio) + 2 is small. vLLM calls `install` in every process of an engine, by
+Adding zeros is exact, and S = ceil(async_ratio) + 2 is small. But the last product needs all slots' B in one matrix;
+putting them there is a copy in each layer of each step: where it is more than LARGE bytes it costs more than the calls
+that are saved, and the tokens of each slot are multiplied apart. vLLM calls `install` in every process of an engine, by
 its plug-in mechanism (entry point `vllm.general_plugins` in pyproject.toml), and makes the class by its name.
 """
 
@@ -21,6 +23,8 @@ import torch
 from torch import Tensor
 from vllm.lora.punica_wrapper import punica_cpu
 
+LARGE = 1 << 20  # bytes of B of all slots; well above a small policy's, well below those of an adapter of 10 MB
+
 
 class WholeSlots(punica_cpu.PunicaWrapperCPU):  # type: ignore[misc]  # vLLM is not typed here
     """vLLM's wrapper with its own product for linear layers. T tokens, S slots, r the adapters' padded rank."""
@@ -30,6 +34,7 @@ class WholeSlots(punica_cpu.PunicaWrapperCPU):  # type: ignore[misc]  # vLLM is 
         super().update_metadata(*args, **kwargs)
         self._slots_here: list[int] = torch.unique(self.token_lora_indices).tolist()
         self._masks: dict[tuple[int, int, torch.dtype], Tensor] = {}
+        self._rows: list[tuple[int, Tensor]] = []
 
     def add_lora_linear(
         self,
@@ -49,9 +54,21 @@ class WholeSlots(punica_cpu.PunicaWrapperCPU):  # type: ignore[misc]  # vLLM is 
             return
         tokens, out, start = x.view(-1, x.shape[-1]), y.view(-1, y.shape[-1]), 0
         for a, b, width in zip(lora_a_stacked, lora_b_stacked, output_slices, strict=True):
-            down, up = self._factors(tokens, a, b)
-            out[:, start : start + width].addmm_(down, up, alpha=scale)
+            own = out[:, start : start + width]
+            if len(self._slots_here) > 1 and b.nbytes > LARGE:
+                for slot, rows in self._rows_by_slot():
+                    own.index_add_(0, rows, tokens[rows] @ a[slot, 0].t() @ b[slot, 0].t(), alpha=scale)
+            else:
+                down, up = self._factors(tokens, a, b)
+                own.addmm_(down, up, alpha=scale)
             start += width
+
+    def _rows_by_slot(self) -> list[tuple[int, Tensor]]:
+        """The tokens of each slot that has some."""
+        if not self._rows:
+            here = [slot for slot in self._slots_here if slot >= 0]
+            self._rows = [(slot, (self.token_lora_indices == slot).nonzero()[:, 0]) for slot in here]
+        return self._rows
 
     def _factors(self, x: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
         """What is multiplied last: ([T, r], [r, width]) for one slot, ([T, S r], [S r, width]) for several."""

@@ -27,16 +27,6 @@ def test_the_body_can_complete_the_ids() -> None:
     assert span.ids == {"group": 7, "worker": "rollout-1"}
 
 
-def test_totals_add_overlapping_spans_and_cut_those_before_the_start() -> None:
-    trace = Trace()
-    trace.add(Span("generate", 10, 14))
-    trace.add(Span("generate", 12, 15))
-    trace.add(Span("update", 14, 16))
-    trace.add(Span("update", 1, 2))
-    assert trace.totals() == {"generate": 7, "update": 3}
-    assert trace.totals(since_s=13) == {"generate": 1 + 2, "update": 2}
-
-
 def test_a_window_cuts_spans_and_holds_the_ones_still_open() -> None:
     trace = Trace()
     trace.add(Span("update", 10, 20))
@@ -114,4 +104,3 @@ def test_a_window_finds_what_was_timed_elsewhere_and_arrived_late() -> None:
     trace.add(Span("score", 1, 12))  # told of after a span that ended later
     trace.add(Span("generate", 5, 25))
     assert [s.name for s in trace.window(start_s=10, end_s=20)] == ["score", "generate"]
-    assert trace.totals(since_s=12) == {"generate": 13, "update": 10}

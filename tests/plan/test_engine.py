@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
-from fundus_ray.plan.engine import EngineServer, EngineSpeed
+from fundus_ray.plan.engine import ALL_AT_ONCE, EngineServer, EngineSpeed
 
 SPEED = EngineSpeed(iteration_s=0.1, sequence_s=0.01, prompt_s=0.5)
 NO_PROMPT = EngineSpeed(iteration_s=0.1, sequence_s=0.01, prompt_s=0.0)
@@ -31,6 +32,29 @@ def test_an_iteration_is_cheaper_once_a_sequence_has_ended() -> None:
 def test_a_prompt_that_arrives_holds_up_what_runs() -> None:
     # At 1.05 s five of ten tokens are out; 0.5 s of reading; then five iterations of two sequences.
     assert ends([(0.0, [10]), (1.05, [5])], speed=SPEED) == pytest.approx({0: 2.15, 1: 2.15})
+
+
+def test_of_prompts_that_come_together_the_first_answer_while_the_last_wait() -> None:
+    one = EngineSpeed(iteration_s=0.1, sequence_s=0.0, prompt_s=0.5, prompts_at_once=1)
+    # 0.5 + 0.1, then the other prompt, then both run: ends at 1.2 s and, a token later, at 1.3 s.
+    assert ends([(0.0, [2]), (0.0, [2])], speed=one) == pytest.approx({0: 1.2, 1: 1.3})
+    assert ends([(0.0, [2]), (0.0, [2])], speed=replace(one, prompts_at_once=2)) == pytest.approx({0: 1.2, 1: 1.2})
+    # What ran before gets its token between two prompts.
+    busy = [(0.0, [3]), (0.65, [1]), (0.65, [1])]
+    assert ends(busy, speed=one) == pytest.approx({0: 0.7 + 0.6 + 0.5, 1: 1.25, 2: 1.85})
+
+
+def test_a_cold_engine_warms_up_before_its_first_prompt_and_once() -> None:
+    engine = EngineServer(SPEED, max_seqs=4, warm_up_s=3.0)
+    engine.arrive(0, [10], at_s=1.0)
+    assert engine.next_s() == pytest.approx(1.0 + 3.0 + 0.5 + 10 * 0.11)
+    engine.arrive(1, [10], at_s=20.0)
+    assert dict(engine.advance(to_s=100.0)) == pytest.approx({0: 5.6, 1: 20.0 + 0.5 + 10 * 0.11})
+
+
+def test_another_pace_of_all_its_times() -> None:
+    speed = EngineSpeed(iteration_s=0.1, sequence_s=0.01, prompt_s=0.5, prompts_at_once=2)
+    assert speed.times(2.0) == EngineSpeed(iteration_s=0.2, sequence_s=0.02, prompt_s=1.0, prompts_at_once=2)
 
 
 def test_sequences_beyond_max_seqs_wait_in_order_of_arrival() -> None:
@@ -72,21 +96,29 @@ def in_small_steps(arrivals: Arrivals, *, speed: EngineSpeed, max_seqs: int, dt:
     unread: set[int] = set()
     left = {i: len(lengths) for i, (_, lengths) in enumerate(arrivals)}
     done: dict[int, float] = {}
+    iteration, read, read_again = 0.0, 0, 0.0
     now, reading, pending = 0.0, 0.0, list(enumerate(arrivals))
     while len(done) < len(arrivals):
         while pending and pending[0][1][0] <= now:
             request, (_, lengths) = pending.pop(0)
             waiting += [[request, float(length)] for length in lengths]
             unread.add(request)
+        if iteration >= read_again:
+            read = 0
         while waiting and len(running) < max_seqs:
-            running.append(waiting.pop(0))
-            if running[-1][0] in unread:
-                unread.discard(int(running[-1][0]))
+            if waiting[0][0] in unread:
+                if read == speed.prompts_at_once:
+                    break
+                read_again = read_again if read else iteration + 1
+                read += 1
+                unread.discard(int(waiting[0][0]))
                 reading += speed.prompt_s
+            running.append(waiting.pop(0))
         now += dt
         if reading > 0:
             reading -= dt
             continue
+        iteration += dt / (speed.iteration_s + speed.sequence_s * len(running))
         for sequence in running:
             sequence[1] -= dt / (speed.iteration_s + speed.sequence_s * len(running))
         for sequence in [s for s in running if s[1] <= 0]:
@@ -97,11 +129,13 @@ def in_small_steps(arrivals: Arrivals, *, speed: EngineSpeed, max_seqs: int, dt:
     return done
 
 
+@pytest.mark.parametrize("at_once", [1, 2, ALL_AT_ONCE])
 @pytest.mark.parametrize("seed", range(4))
-def test_any_load_ends_when_small_steps_of_the_same_model_say(seed: int) -> None:
+def test_any_load_ends_when_small_steps_of_the_same_model_say(seed: int, at_once: int) -> None:
     chance = random.Random(seed)
     starts = sorted(chance.uniform(0.0, 6.0) for _ in range(8))
     arrivals = [(at, [chance.randint(1, 15) for _ in range(chance.randint(1, 4))]) for at in starts]
     max_seqs = chance.choice([2, 5, 50])
-    expected = in_small_steps(arrivals, speed=SPEED, max_seqs=max_seqs, dt=2e-4)
-    assert ends(arrivals, speed=SPEED, max_seqs=max_seqs) == pytest.approx(expected, abs=0.03)
+    speed = replace(SPEED, prompts_at_once=at_once)
+    expected = in_small_steps(arrivals, speed=speed, max_seqs=max_seqs, dt=2e-4)
+    assert ends(arrivals, speed=speed, max_seqs=max_seqs) == pytest.approx(expected, abs=0.03)

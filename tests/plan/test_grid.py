@@ -62,8 +62,8 @@ def test_the_fewest_workers_then_the_freshest_samples_within_five_percent_are_ch
     assert choice.cell is found[3]
     assert "96% of the grid's highest (10 with 4 workers, ratio 2)" in choice.reasons[0]
     assert "the learner is the bottleneck" in choice.reasons[1]
-    assert "1.50x" in choice.reasons[2]
-    assert "1.80x" in choice.reasons[2]
+    assert "1.50x as fast as ratio 0" in choice.reasons[2]
+    assert "full overlap is 1.80x as fast as no overlap at all" in choice.reasons[2]
     assert choice.reasons[3] == "a larger ratio would add 2% and make samples staler"
 
 
@@ -71,6 +71,18 @@ def test_engines_that_hold_the_learner_up_at_the_grids_end_ask_for_more() -> Non
     choice = choose([cell(1, 0, 2.0, idle=(0.6, 0.0)), cell(2, 0, 4.0, idle=(0.4, 0.01))])
     assert choice.cell.split.workers == 2
     assert any("the largest number of workers asked for: try more" in reason for reason in choice.reasons)
+
+
+def test_the_age_that_is_named_is_the_bound_and_not_the_oldest_seen() -> None:
+    choice = choose([cell(2, 1.5, 10.0)])  # of which all samples seen were 2 - round(1.5) - versions old
+    assert "samples are at most 2 versions old" in choice.reasons[2]
+    assert "samples are at most 1 version old" in choose([cell(2, 0.25, 10.0)]).reasons[2]  # none seen was
+
+
+def test_more_than_one_learner_device_is_said_to_be_a_calculation() -> None:
+    several, one = choose([cell(3, 1, 10.0, learners=2)]), choose([cell(3, 1, 10.0)])
+    assert several.reasons[-1].startswith("2 devices for the learner are a calculation: `fundus-ray train` has one")
+    assert not any("calculation" in reason for reason in one.reasons)
 
 
 def test_among_splits_of_the_same_devices_freshness_comes_before_workers() -> None:

@@ -62,6 +62,48 @@ def test_a_whole_run_also_counts_the_steps_in_which_it_fills() -> None:
     assert out.lags == pytest.approx({0: 1 / 3, 1: 2 / 3})
 
 
+def test_the_first_update_of_a_run_takes_longer_and_a_run_under_way_has_none() -> None:
+    warming = replace(SERVICE, first_update_s=8.0)
+    for settings in (config("loop.async_ratio=0"), config("loop.async_ratio=1")):
+        whole, cold = (simulate(settings, service, seed=0).seconds for service in (SERVICE, warming))
+        assert cold == pytest.approx(whole + 8.0)
+    middle = (simulate_middle(config("loop.async_ratio=0"), service, seed=0, steps=3) for service in (SERVICE, warming))
+    assert len({out.seconds for out in middle}) == 1
+
+
+def test_an_engines_warming_up_delays_the_first_groups_alone() -> None:
+    settings = config("loop.async_ratio=0")
+    cold = simulate(settings, replace(SERVICE, engine_warm_up_s=6.0), seed=0)
+    assert cold.seconds == pytest.approx(simulate(settings, SERVICE, seed=0).seconds + 6.0)
+
+
+def test_a_delivery_is_one_draw_however_many_engines_there_are() -> None:
+    # What is drawn is the time until the last engine has the version: 0.5 s on average, not the largest of 50 draws.
+    spread = replace(SERVICE, deliver_idle_s=(0.0, 1.0), overhead_s=(0.0,))
+    settings = ("loop.async_ratio=0", "loop.steps=100")
+    one, many = (simulate(config(*settings, f"rollout.workers={n}"), spread, seed=0) for n in (1, 50))
+    for out in (one, many):
+        assert out.stage_s["deliver"] == pytest.approx(0.5, abs=0.15)
+
+
+def test_a_delivery_counts_as_to_busy_engines_where_one_has_work() -> None:
+    # Four workers, of which one writes 1,250 s while the others are done.
+    times = replace(SERVICE, lengths=((8, 8), (8, 8), (8, 8), (8, 10_000)), deliver_busy_s=(40.0,))
+    out = simulate(config("loop.async_ratio=4", "rollout.workers=4", "loop.steps=3"), times, seed=1)
+    assert out.stage_s["deliver"] >= 40.0 / 3
+
+
+def test_engines_and_reward_go_on_while_a_checkpoint_is_written() -> None:
+    # 100 s of checkpoint at every step, and 10 s of writing, which is done by then.
+    times = replace(SERVICE, lengths=((80,),), overhead_s=(0.0,), checkpoint_s=(100.0,))
+    settings = ("loop.groups_per_step=1", "loop.async_ratio=1", "loop.checkpoint_every=1")
+    out = simulate_middle(config(*settings), times, seed=0, steps=3)
+    # 100 s, 0.5 s updated, 0.125 s published, 0.125 s delivered to an idle engine.
+    assert out.seconds == pytest.approx(3 * 100.75)
+    seldom = simulate_middle(config(*settings[:2], "loop.checkpoint_every=3"), times, seed=0, steps=3)
+    assert 100.0 < seldom.seconds < 200.0
+
+
 def test_workers_share_the_prompts() -> None:
     one_at_a_time = ("rollout.max_seqs=2", "loop.groups_per_step=4", "loop.async_ratio=0")
     alone = simulate(config(*one_at_a_time), SERVICE, seed=0)

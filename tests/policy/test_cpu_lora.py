@@ -10,6 +10,7 @@ from vllm.lora.layers import LoRAMapping
 from vllm.lora.punica_wrapper import punica_cpu
 from vllm.lora.punica_wrapper.punica_selector import get_punica_wrapper
 
+from fundus_ray.policy import cpu_lora
 from fundus_ray.policy.cpu_lora import WholeSlots, install
 
 SLOTS, RANK, IN, WIDTHS = 3, 4, 10, (12, 7)
@@ -45,6 +46,15 @@ def added(wrapper: Any, x: Tensor, *, scale: float = 1.0) -> Tensor:
     before = y.clone()
     wrapper.add_lora_linear(y, x, A, B, scale, WIDTHS)
     return y - before
+
+
+@pytest.fixture(params=[0, 1 << 20], ids=["slots apart", "slots at once"])
+def _large(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways through steps of several slots."""
+    monkeypatch.setattr(cpu_lora, "LARGE", request.param)
+
+
+pytestmark = pytest.mark.usefixtures("_large")
 
 
 @pytest.mark.parametrize("slots", [MIXED, ONE, NONE, (1,), (-1, -1, 1, 1)])
