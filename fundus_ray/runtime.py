@@ -228,9 +228,12 @@ def _check_reachable(address: str) -> None:
         ) from None
 
 
-def spawn(ask: Ask, worker: type, *args: Any, threads: int, calls: int = 1000, log_path: Path | None = None) -> Actor:
+def spawn(
+    ask: Ask, worker: type, *args: Any, threads: int, calls: int | None = None, log_path: Path | None = None
+) -> Actor:
     """One actor of a plain class; it may still be starting. `threads`: OpenMP threads; `calls`: that it may have under
-    way at once, of asynchronous methods."""
+    way at once, of asynchronous methods; None = Ray's own number, which is 1 where the methods are plain ones (a number
+    would have each call run in another thread)."""
     env = {**WORKER_ENV, "OMP_NUM_THREADS": str(threads)}
     handle = (
         ray.remote(worker)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import socket
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -122,6 +125,26 @@ async def test_actor_gets_its_threads_and_an_environment_without_network(private
         "VLLM_NO_USAGE_STATS": "1",
     }
     assert {name: environment.get(name) for name in expected} == expected
+
+
+async def test_calls_of_a_worker_with_plain_methods_run_one_after_the_other_in_one_thread(private_ray: None) -> None:
+    class Slow:
+        """Says in which thread it ran and how many calls were inside with it."""
+
+        def __init__(self) -> None:
+            self._inside = 0
+
+        def seen(self) -> tuple[int, int]:
+            self._inside += 1
+            time.sleep(0.05)
+            inside = self._inside
+            self._inside -= 1
+            return threading.get_ident(), inside
+
+    actor = spawn(Ask("learner", 0.0, 0.0), Slow, threads=1)
+    seen = await asyncio.gather(*(actor.call("seen", doing="telling", limit_s=60.0) for _ in range(6)))
+    assert len({thread for thread, _ in seen}) == 1
+    assert {inside for _, inside in seen} == {1}
 
 
 async def test_a_reward_actor_opens_the_store_that_was_built_and_names_one_that_was_not(

@@ -226,13 +226,21 @@ def test_a_correction_that_leaves_nothing_is_said_once(
     assert record.getMessage().startswith("learner.correction=geometric left out 100.0 % of the tokens of update 1: ")
 
 
+def saved_after_an_update(
+    policy: Path, samples: tuple[Sample, ...], config: Config, folder: Path
+) -> tuple[LearnerWorker, TrainBatch]:
+    """A learner that has updated once and saved to the folder, and its batch."""
+    learner = LearnerWorker(config, str(policy), "")
+    batch = batch_of(policy, samples, learner=learner)
+    learner.update(batch)
+    learner.save(str(folder))
+    return learner, batch
+
+
 def test_a_checkpoint_brings_back_adapter_optimizer_and_step(
     tiny_policy: Path, samples: tuple[Sample, ...], config: Config, tmp_path: Path
 ) -> None:
-    first = LearnerWorker(config, str(tiny_policy), "")
-    batch = batch_of(tiny_policy, samples, learner=first)
-    first.update(batch)
-    first.save(str(tmp_path))
+    first, batch = saved_after_an_update(tiny_policy, samples, config, tmp_path)
     second = LearnerWorker(config, str(tiny_policy), "")
     assert second.publish()[0] != first.publish()[0]
     second.load(str(tmp_path))
@@ -246,10 +254,7 @@ def test_a_checkpoint_brings_back_adapter_optimizer_and_step(
 def test_a_resumed_run_steps_at_the_rate_that_it_is_given(
     tiny_policy: Path, samples: tuple[Sample, ...], config: Config, tmp_path: Path
 ) -> None:
-    first = LearnerWorker(config, str(tiny_policy), "")
-    batch = batch_of(tiny_policy, samples, learner=first)
-    first.update(batch)
-    first.save(str(tmp_path))
+    _, batch = saved_after_an_update(tiny_policy, samples, config, tmp_path)
     steps = []
     for rate in (0.01, 0.0001):
         changed = load(None, ["policy.lora_rank=4", f"learner.learning_rate={rate}"])
