@@ -5,7 +5,7 @@
 
 Parts, all of them by default:
 
-    split      ratio 0 beside 1, three times each, without evaluation: how much of the possible speed-up is reached
+    split      ratio 0 beside 1, five times each, without evaluation: how much of the possible speed-up is reached
     ratios     0, 0.25, 0.5, 1, 2, 4, each with and without correction
     accuracy   0, 1, 4, each with and without correction, over three seeds: what staleness costs
 
@@ -93,7 +93,7 @@ class Plan:
 
 
 PARTS = {
-    "split": Plan((0, 1), ("tis",), seeds=(0,), repeats=3, updates=24, checkpoint_every=0),
+    "split": Plan((0, 1), ("tis",), seeds=(0,), repeats=5, updates=24, checkpoint_every=0),
     "ratios": Plan((0, 0.25, 0.5, 1, 2, 4), ("none", "tis"), seeds=(0,), repeats=1, updates=30, checkpoint_every=10),
     "accuracy": Plan((0, 1, 4), ("none", "tis"), seeds=(0, 1, 2), repeats=1, updates=30, checkpoint_every=10),
 }

@@ -38,7 +38,7 @@ def sequence_mean(terms: Tensor, mask: Tensor, totals: BatchTotals) -> Tensor:
 
 
 def sequence_sum(terms: Tensor, mask: Tensor, totals: BatchTotals) -> Tensor:
-    """Mean over sequences of each one's sum: the gradient of log pi(sequence). RLOO (arXiv 2402.14740, equation 6)."""
+    """Mean over sequences of each one's sum: the gradient of log pi(sequence). RLOO (arXiv 2402.14740)."""
     return (terms * mask).sum() / totals.sequences
 
 

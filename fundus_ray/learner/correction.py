@@ -66,7 +66,7 @@ def geometric_mask(log_w: Tensor, mask: Tensor, low: float, high: float) -> Weig
 
 
 def decoupled(log_w: Tensor, mask: Tensor, low: float, high: float) -> Weights:
-    """w_t, or 0 where w_t > high: decoupled PPO (AReaL, arXiv 2505.24298, equation 5). The paper's w has no bound; its
+    """w_t, or 0 where w_t > high: decoupled PPO (AReaL, arXiv 2505.24298). The paper's w has no bound; its
     released code leaves out tokens beyond a cap, which stands here for the few that would outweigh all others."""
     w = log_w.exp()
     return Weights(value=w.masked_fill(w > high, 0.0), truncated=torch.zeros_like(mask), masked=w > high)

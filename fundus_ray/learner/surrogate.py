@@ -49,7 +49,7 @@ def token_clip(logprobs: Tensor, log_ratio: Tensor, mask: Tensor, advantages: Te
 
 
 def unclipped(logprobs: Tensor, log_ratio: Tensor, mask: Tensor, advantages: Tensor, clip: Clip) -> Gain:
-    """rho_t A: REINFORCE, as RLOO has it (arXiv 2402.14740, equation 6), whose gradient it is at rho = 1. In later
+    """rho_t A: REINFORCE, as RLOO has it (arXiv 2402.14740), whose gradient it is at rho = 1. In later
     mini-batches of a batch rho is the token's importance weight. Nothing is clipped."""
     return Gain(value=log_ratio.exp() * advantages, clipped=torch.zeros_like(mask))
 
