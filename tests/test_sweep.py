@@ -248,7 +248,7 @@ def test_ratio_0_is_made_once_and_repeats_go_round() -> None:
 
 def test_the_sweep_is_of_the_promised_size() -> None:
     sizes = {name: len(plan.settings()) * len(plan.seeds) * plan.repeats for name, plan in PARTS.items()}
-    assert sizes == {"split": 6, "ratios": 11, "accuracy": 15}
+    assert sizes == {"split": 10, "ratios": 11, "accuracy": 15}
 
 
 @pytest.mark.parametrize("correction", sweep_async.CORRECTIONS)
