@@ -30,13 +30,18 @@ class Labelled:
     eye: str = ""  # "L", "R", "" = unknown
     official_split: str = ""  # "train", "val", "test", "" = the set has none
     diagnoses: tuple[str, ...] | None = None  # names of the set, mapped to those of knowledge/records; () = normal
+    absent: tuple[str, ...] = ()  # diseases that the set says are not there, where it says nothing of others
     dr_grade: int | None = None
     dme_grade: int | None = None  # 0 none, 1 not, 2 involving the centre (IDRiD); 0 or 1 elsewhere
     amd_stage: str | None = None  # "none", "early", "intermediate", "late"
     findings: tuple[str, ...] | None = None  # ids of knowledge/findings.yaml
-    masks: Mapping[str, Path] = field(default_factory=dict)  # finding id -> mask, lesion where > 0
+    masks: Mapping[str, Path] = field(default_factory=dict)  # finding id -> mask, lesion where > mask_above
     disc: tuple[float, float] | None = None
     fovea: tuple[float, float] | None = None
+    gradable: bool | None = None  # False: the set says that the image is too poor to be graded
+    annotated: tuple[str, ...] = ()  # finding ids that the set looked for: such a one outside `findings` is absent
+    mask_values: Mapping[str, int] = field(default_factory=dict)  # ids whose mask marks them by exactly this grey value
+    mask_above: int = 0  # grey value; a mask may hold a darker one for what its authors took out again
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,7 @@ class BadRow:
     source: str
     where: str
     why: str
+    kind: str = "unusable row"  # what the import counts it under: "missing file", "unknown code", ...
 
 
 Reader = Callable[[Path], Iterator[Labelled | BadRow]]
@@ -63,3 +69,4 @@ class PublicSet:
     patient_key: str  # which column or part of the name tells patients apart; "" = none
     citation: str
     read: Reader
+    same_people_as: str = ""  # name of the set whose images it labels again and whose patient ids it keeps
