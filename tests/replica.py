@@ -1,9 +1,8 @@
-"""Small copies of public data sets: files that a test writes in a set's own layout."""
+"""Small copies of public sets on the disk: the layout is exact, the images are a few pixels."""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,48 +11,51 @@ from PIL import Image
 
 from fundus_ray.data.labelled import BadRow, Labelled
 
+WIDTH, HEIGHT = 12, 8
 
-def picture(path: Path, *, value: int = 90) -> Path:
-    """An even RGB image of 8 x 8 px."""
+
+def photo(path: Path, *, value: int = 90) -> Path:
+    """An image of one colour."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.full((8, 8, 3), value, dtype=np.uint8)).save(path, format="PNG")
+    Image.fromarray(np.full((HEIGHT, WIDTH, 3), value, dtype=np.uint8)).save(path)
     return path
 
 
-def mask(path: Path, *, lesion: int, background: int) -> Path:
-    """A grey image of 8 x 8 px with a square of 2 x 2 px."""
+def mask(path: Path, *greys: int, mode: str = "L") -> Path:
+    """A black mask whose first pixels have these grey values; in mode RGBA they are red and all of it is opaque."""
+    grey = np.zeros((HEIGHT, WIDTH), dtype=np.uint8)
+    grey[0, : len(greys)] = greys
+    zero, opaque = np.zeros_like(grey), np.full_like(grey, 255)
+    pixels = np.stack([grey, zero, zero, opaque], axis=2) if mode == "RGBA" else grey
     path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.full((8, 8), background, dtype=np.uint8)
-    pixels[2:4, 2:4] = lesion
     Image.fromarray(pixels).save(path)
     return path
 
 
-def table(path: Path, rows: Sequence[Mapping[str, object]]) -> Path:
-    """A CSV file with the columns of the first row, after a byte order mark, as Excel saves it."""
+def text(path: Path, *lines: str, encoding: str = "utf-8") -> Path:
+    """A text file of these lines."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8-sig") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    path.write_bytes("\n".join([*lines, ""]).encode(encoding))
     return path
 
 
-def sheet(path: Path, rows: Iterable[Sequence[object]]) -> Path:
-    """An Excel file of these cells."""
+def workbook(path: Path, rows: Iterable[Sequence[object]]) -> Path:
+    """An XLSX file with these rows in its first sheet."""
     path.parent.mkdir(parents=True, exist_ok=True)
     book = Workbook()
     for row in rows:
-        book.active.append(list(row))
+        book.worksheets[0].append(list(row))
     book.save(path)
     return path
 
 
 def good(items: Iterable[Labelled | BadRow]) -> dict[str, Labelled]:
-    """The labelled images by key."""
-    return {item.key: item for item in items if isinstance(item, Labelled)}
+    """The rows by key; a bad one fails the test."""
+    rows = list(items)
+    assert [item for item in rows if isinstance(item, BadRow)] == []
+    return {item.key: item for item in rows if isinstance(item, Labelled)}
 
 
-def bad(items: Iterable[Labelled | BadRow]) -> list[tuple[str, str, str]]:
-    """(place, kind, why) of each row that was left out."""
-    return [(item.where, item.kind, item.why) for item in items if isinstance(item, BadRow)]
+def bad(items: Iterable[Labelled | BadRow]) -> list[tuple[str, str]]:
+    """(where, kind) of the bad rows."""
+    return [(item.where, item.kind) for item in items if isinstance(item, BadRow)]

@@ -59,7 +59,7 @@ def _eye_rows(sheet: Path, side: str) -> Iterator[tuple[str, EyeRow]]:
         if cells[0].startswith("#"):
             if column is None:
                 break
-            yield where, EyeRow(cells[0], side, cells[column])
+            yield where, EyeRow(cells[0], side, cells[column] if column < len(cells) else "")
         elif column is None and "Diagnosis" in cells:
             column = cells.index("Diagnosis")
     if column is None:

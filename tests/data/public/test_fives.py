@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from replica import bad, good, picture
+from labelled_rows import kept, left_out
+from replica import photo
 
 from fundus_ray.data.public import fives
 from fundus_ray.errors import DataError
@@ -13,10 +14,10 @@ from fundus_ray.errors import DataError
 
 def test_the_letter_tells_the_disease(tmp_path: Path) -> None:
     for name in ("1_A.png", "2_D.png", "3_G.png", "4_N.png"):
-        picture(tmp_path / "train" / "Original" / name)
-    picture(tmp_path / "test" / "Original" / "1_A.png")
+        photo(tmp_path / "train" / "Original" / name)
+    photo(tmp_path / "test" / "Original" / "1_A.png")
     (tmp_path / "train" / "Original" / "Thumbs.db").write_text("no image")
-    images = good(fives.read(tmp_path))
+    images = kept(fives.read(tmp_path))
     assert {key: image.diagnoses for key, image in images.items()} == {
         "train/Original/1_A.png": ("age-related macular degeneration",),
         "train/Original/2_D.png": ("diabetic retinopathy",),
@@ -28,9 +29,9 @@ def test_the_letter_tells_the_disease(tmp_path: Path) -> None:
 
 
 def test_another_letter_is_left_out(tmp_path: Path) -> None:
-    picture(tmp_path / "train" / "Original" / "5_X.png")
+    photo(tmp_path / "train" / "Original" / "5_X.png")
     (tmp_path / "test" / "Original").mkdir(parents=True)
-    assert bad(fives.read(tmp_path)) == [
+    assert left_out(fives.read(tmp_path)) == [
         ("train/Original/5_X.png", "unknown code", "image '5_X.png' ends in none of _A, _D, _G, _N")
     ]
 

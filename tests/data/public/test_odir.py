@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from replica import bad, good, picture, sheet, table
+from labelled_rows import kept, left_out, table
+from replica import photo, workbook
 
 from fundus_ray.data.public import odir_5k, oia_odir
 from fundus_ray.data.public.odir import read_keywords
@@ -27,16 +28,16 @@ def patient(number: int, left: str, right: str, codes: str) -> list[object]:
 
 
 def odir_root(root: Path, rows: Sequence[Sequence[object]]) -> Path:
-    sheet(root / LABELS, [HEADER, *rows])
+    workbook(root / LABELS, [HEADER, *rows])
     for row in rows:
         for name in row[3:5]:
-            picture(root / IMAGES / str(name))
+            photo(root / IMAGES / str(name))
     return root
 
 
 def test_an_eye_takes_no_label_from_the_patients_codes(tmp_path: Path) -> None:
     root = odir_root(tmp_path, [patient(0, "cataract", "normal fundus", "00010000")])
-    eyes = good(odir_5k.read(root))
+    eyes = kept(odir_5k.read(root))
     left, right = eyes["0_left.jpg"], eyes["0_right.jpg"]
     assert (left.eye, left.diagnoses, left.patient_id, left.image) == ("L", ("cataract",), "0", root / IMAGES / "0_left.jpg")
     assert (right.eye, right.diagnoses, right.patient_id) == ("R", (), "0")
@@ -46,14 +47,14 @@ def test_the_full_width_comma_separates_keywords(tmp_path: Path) -> None:
     root = odir_root(
         tmp_path, [patient(2, "laser spot，moderate non proliferative retinopathy", "drusen", "01000001")]
     )
-    left = good(odir_5k.read(root))["2_left.jpg"]
+    left = kept(odir_5k.read(root))["2_left.jpg"]
     assert left.diagnoses == ("laser scars", "diabetic retinopathy")
     assert left.dr_grade == 2
 
 
 def test_pictures_that_show_no_fundus_are_left_out_by_name(tmp_path: Path) -> None:
     root = odir_root(tmp_path, [patient(7, "anterior segment image", "no fundus image，lens dust", "10000000")])
-    assert bad(odir_5k.read(root)) == [
+    assert left_out(odir_5k.read(root)) == [
         (f"{LABELS}:2, left eye", "no fundus", "keywords are 'anterior segment image': anterior segment image shows no fundus"),
         (f"{LABELS}:2, right eye", "no fundus", "keywords are 'no fundus image，lens dust': no fundus image shows no fundus"),
     ]
@@ -63,8 +64,8 @@ def test_a_missing_image_leaves_out_its_eye_alone(tmp_path: Path) -> None:
     root = odir_root(tmp_path, [patient(3, "glaucoma", "glaucoma", "00100000")])
     (root / IMAGES / "3_left.jpg").unlink()
     items = list(odir_5k.read(root))
-    assert list(good(items)) == ["3_right.jpg"]
-    (where, kind, why), = bad(items)
+    assert list(kept(items)) == ["3_right.jpg"]
+    (where, kind, why), = left_out(items)
     assert (where, kind) == (f"{LABELS}:2, left eye", "missing file")
     assert "3_left.jpg does not exist" in why
 
@@ -73,9 +74,9 @@ def test_kaggles_table_which_repeats_a_patient_gives_each_eye_once(tmp_path: Pat
     row = dict(zip(HEADER, patient(1, "normal fundus", "cataract", "00010000"), strict=True))
     table(tmp_path / "full_df.csv", [row | {"filename": "1_right.jpg"}, row | {"filename": "1_left.jpg"}])
     for side in ("left", "right"):
-        picture(tmp_path / "preprocessed_images" / f"1_{side}.jpg")
+        photo(tmp_path / "preprocessed_images" / f"1_{side}.jpg")
     items = list(odir_5k.read(tmp_path))
-    assert [(item.key, item.diagnoses) for item in good(items).values()] == [("1_left.jpg", ()), ("1_right.jpg", ("cataract",))]
+    assert [(item.key, item.diagnoses) for item in kept(items).values()] == [("1_left.jpg", ()), ("1_right.jpg", ("cataract",))]
     assert len(items) == 2
 
 
@@ -104,11 +105,11 @@ def test_keywords_that_label_no_eye_are_refused(text: str) -> None:
 def test_oia_odir_reads_each_part_that_is_there(tmp_path: Path) -> None:
     for part, name, number in (("Training Set", "training", 1), ("On-site Test Set", "on-site test", 4833)):
         rows = [HEADER, patient(number, "glaucoma", "normal fundus", "00100000")]
-        sheet(tmp_path / part / "Annotation" / f"{name} annotation (English).xlsx", rows)
-        sheet(tmp_path / part / "Annotation" / f"{name} annotation.xlsx", [["编号"]])
+        workbook(tmp_path / part / "Annotation" / f"{name} annotation (English).xlsx", rows)
+        workbook(tmp_path / part / "Annotation" / f"{name} annotation.xlsx", [["编号"]])
         for side in ("left", "right"):
-            picture(tmp_path / part / "Images" / f"{number}_{side}.jpg")
-    eyes = good(oia_odir.read(tmp_path))
+            photo(tmp_path / part / "Images" / f"{number}_{side}.jpg")
+    eyes = kept(oia_odir.read(tmp_path))
     assert eyes["On-site Test Set/Images/4833_left.jpg"].official_split == "test"
     assert eyes["Training Set/Images/1_right.jpg"].official_split == "train"
     assert len(eyes) == 4
@@ -119,7 +120,7 @@ def test_a_set_without_its_table_or_a_column_cannot_be_used(tmp_path: Path) -> N
         list(odir_5k.read(tmp_path))
     with pytest.raises(DataError, match="part of the set not found"):
         list(oia_odir.read(tmp_path))
-    sheet(tmp_path / LABELS, [[name for name in HEADER if name != "Left-Fundus"]])
+    workbook(tmp_path / LABELS, [[name for name in HEADER if name != "Left-Fundus"]])
     (tmp_path / IMAGES).mkdir(parents=True)
     with pytest.raises(DataError, match="lacks the column Left-Fundus"):
         list(odir_5k.read(tmp_path))

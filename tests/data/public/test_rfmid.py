@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from replica import bad, good, picture, table
+from labelled_rows import kept, left_out, table
+from replica import photo
 
 from fundus_ray.data.public import rfmid
 from fundus_ray.errors import DataError
@@ -23,12 +24,12 @@ def rfmid_root(root: Path, rows: list[dict[str, object]]) -> Path:
     for part, letter in PARTS.items():
         table(root / "2. Groundtruths" / f"{letter}. RFMiD_{part}_Labels.csv", rows)
         for cells in rows:
-            picture(root / "1. Original Images" / f"{letter}. {part} Set" / f"{cells['ID']}.png")
+            photo(root / "1. Original Images" / f"{letter}. {part} Set" / f"{cells['ID']}.png")
     return root
 
 
 def test_mh_is_media_haze_and_mhl_macular_hole(tmp_path: Path) -> None:
-    images = good(rfmid.read(rfmid_root(tmp_path, [row(1, "MH"), row(2, "MHL"), row(3, "EDN", "ODE")])))
+    images = kept(rfmid.read(rfmid_root(tmp_path, [row(1, "MH"), row(2, "MHL"), row(3, "EDN", "ODE")])))
     test = "1. Original Images/c. Testing Set"
     assert images[f"{test}/1.png"].diagnoses == ("media haze",)
     assert images[f"{test}/2.png"].diagnoses == ("macular hole",)
@@ -36,7 +37,7 @@ def test_mh_is_media_haze_and_mhl_macular_hole(tmp_path: Path) -> None:
 
 
 def test_images_of_one_number_in_three_parts_are_three_images(tmp_path: Path) -> None:
-    images = good(rfmid.read(rfmid_root(tmp_path, [row(1)])))
+    images = kept(rfmid.read(rfmid_root(tmp_path, [row(1)])))
     assert {image.official_split: image.diagnoses for image in images.values()} == {"train": (), "val": (), "test": ()}
     assert len({image.patient_id for image in images.values()}) == 3
 
@@ -44,8 +45,8 @@ def test_images_of_one_number_in_three_parts_are_three_images(tmp_path: Path) ->
 def test_rows_that_contradict_themselves_or_hold_other_codes_are_left_out(tmp_path: Path) -> None:
     rows = [row(1, Disease_Risk=1), row(2, "DR", Disease_Risk=0), row(3, "DR", BRVO=2), row(4, "DR", CL="")]
     items = list(rfmid.read(rfmid_root(tmp_path, rows)))
-    assert good(items) == {}
-    assert bad(items)[:4] == [
+    assert kept(items) == {}
+    assert left_out(items)[:4] == [
         ("a. RFMiD_Training_Labels.csv:2", "contradiction", "Disease_Risk is 1 but the other columns say no disease"),
         ("a. RFMiD_Training_Labels.csv:3", "contradiction", "Disease_Risk is 0 but the other columns say diabetic retinopathy"),
         ("a. RFMiD_Training_Labels.csv:4", "unknown code", "BRVO is '2'; allowed are 0, 1"),
@@ -60,8 +61,8 @@ def test_kaggles_layout_gives_the_same_keys(tmp_path: Path) -> None:
         ("Test_Set", "Testing", "Test"),
     ):
         table(tmp_path / folder / folder / f"RFMiD_{name}_Labels.csv", [row(5, "RP")])
-        picture(tmp_path / folder / folder / images / "5.png")
-    assert list(good(rfmid.read(tmp_path))) == [
+        photo(tmp_path / folder / folder / images / "5.png")
+    assert list(kept(rfmid.read(tmp_path))) == [
         f"1. Original Images/{letter}. {part} Set/5.png" for part, letter in PARTS.items()
     ]
 
