@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from fundus_ray.data.labelled import BadRow, Labelled, PublicSet
@@ -66,12 +67,12 @@ def read(root: Path) -> Iterator[Labelled | BadRow]:
     """Every training image. Raises DataError where the class folders are missing, or the fovea table cannot be read."""
     folder = class_folder(root, "Training400", "Training400/Training400", ".", classes=CLASSES)
     table = folder / "Fovea_location.xlsx"
-    columns = ("imgName", "Fovea_X", "Fovea_Y")
-    fovea = {row.cells["imgName"].lower(): row.cells for row in read_table(table, columns=columns)} if table.exists() else {}
+    rows = read_table(table, columns=("imgName", "Fovea_X", "Fovea_Y")) if table.exists() else ()
+    fovea = {row.cells["imgName"].lower(): row.cells for row in rows}
     masks = next((choice for choice in MASKS if (root / choice).is_dir()), None)
     beside = Beside(Files(root), fovea, masks)
     images = images_by_class(folder, CLASSES, beside=("Disc_Masks", "Lesion_Masks"))
-    yield from foldered_rows(NAME, images, lambda found: row_of(found, beside=beside))
+    yield from foldered_rows(NAME, images, partial(row_of, beside=beside))
 
 
 SET = PublicSet(
@@ -81,6 +82,6 @@ SET = PublicSet(
     licence="see its page",
     url="https://amd.grand-challenge.org/",
     patient_key="",
-    citation="Fang et al., ADAM Challenge: Detecting Age-Related Macular Degeneration from Fundus Images, IEEE TMI 2022",
+    citation="Fang et al., ADAM Challenge: Detecting Age-Related Macular Degeneration, IEEE TMI 2022",
     read=read,
 )

@@ -43,7 +43,7 @@ def read(root: Path) -> Iterator[Labelled | BadRow]:
     folders = (".", *(folder.name for folder in folders_in(root)))
     one = partial(row_of, files=Files(root), folders=folders)
     for row in read_table(table, columns=("challenge_id", "class")):
-        yield attempt(NAME, row.where, lambda cells=row.cells: one(cells))
+        yield attempt(NAME, row.where, partial(one, row.cells))
 
 
 SET = PublicSet(

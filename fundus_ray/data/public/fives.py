@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from fundus_ray.data.labelled import BadRow, Labelled, PublicSet
@@ -42,7 +43,7 @@ def read(root: Path) -> Iterator[Labelled | BadRow]:
     for split in SPLITS:
         folder = root / first_of(root, f"{split}/Original", what=f"images of {split}")
         for image in images_in(folder):
-            yield attempt(NAME, f"{split}/Original/{image.name}", lambda image=image, split=split: row_of(image, split=split))
+            yield attempt(NAME, f"{split}/Original/{image.name}", partial(row_of, image, split=split))
 
 
 SET = PublicSet(

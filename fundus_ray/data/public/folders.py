@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -47,7 +48,8 @@ def class_of(found: InFolder, classes: Mapping[str, Meaning]) -> tuple[Path, str
     by_case = {name.casefold(): name for name in classes}
     name = by_case.get(found.folder.strip().casefold())
     if found.image is None or name is None:
-        raise RowError("unknown code", f"folder {found.folder!r} is no class of the set; allowed are {', '.join(classes)}")
+        allowed = ", ".join(classes)
+        raise RowError("unknown code", f"folder {found.folder!r} is no class of the set; allowed are {allowed}")
     return found.image, name, classes[name]
 
 
@@ -56,7 +58,7 @@ def foldered_rows(
 ) -> Iterator[Labelled | BadRow]:
     """Each (place, image) through `row_of`; what goes wrong becomes a BadRow."""
     for where, found in rows:
-        yield attempt(source, where, lambda found=found: row_of(found))
+        yield attempt(source, where, partial(row_of, found))
 
 
 def class_folder(root: Path, *choices: str, classes: Collection[str]) -> Path:

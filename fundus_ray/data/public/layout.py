@@ -1,13 +1,14 @@
 """Where the files of a public set lie: the layouts in which it is shipped.
 
-In: the folder that the user names. Out: paths below it; a DataError that lists what was looked for. `located_rows` is for
-sets whose key (FunBench's name of the image) is not where a release lays the image.
+In: the folder that the user names. Out: paths below it; a DataError that lists what was looked for. `located_rows` is
+for sets whose key (FunBench's name of the image) is not where every release lays the image.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -56,8 +57,9 @@ def located_rows(
 ) -> Iterator[Labelled | BadRow]:
     """Each (place, row) through `row_of`, which gives the image's path below the root; what goes wrong is a BadRow."""
     for where, row in rows:
-        yield attempt(source, where, lambda row=row: _located(row_of(row), files))
+        yield attempt(source, where, partial(_located, row, row_of, files))
 
 
-def _located(row: Labelled, files: Files) -> Labelled:
-    return replace(row, image=files.find(row.image.as_posix()))
+def _located(row: Row, row_of: Callable[[Row], Labelled], files: Files) -> Labelled:
+    labelled = row_of(row)
+    return replace(labelled, image=files.find(labelled.image.as_posix()))

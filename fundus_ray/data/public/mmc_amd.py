@@ -46,7 +46,7 @@ KINDS = (
 
 
 def row_of(image_id: str, *, kind: Kind, folder: str, split: str) -> Labelled:
-    """One image. The patient is the id without class, eye and slice: one person's two eyes can be of different classes."""
+    """One image. The patient is the id without class, eye and slice: a person's eyes can be of two classes."""
     named = IMAGE_ID.fullmatch(image_id)
     if named is None:
         raise RowError("unknown name", f"image {image_id!r} is not named f or o - {' or '.join(DISEASES)} - patient")
@@ -73,7 +73,8 @@ def read(root: Path) -> Iterator[Labelled | BadRow]:
         folder = first_of(root, *choices, what=f"{kind.modality.value} images")
         for split in ("train", "val", "test") if prefix else ("",):
             listed = root / f"{prefix}-{split}" / "ImageSets" / kind.ids
-            rows = read_lines(listed) if prefix else ((f"{folder}/{path.name}", path.stem) for path in images_in(root / folder))
+            on_disk = ((f"{folder}/{path.name}", path.stem) for path in images_in(root / folder))
+            rows = read_lines(listed) if prefix else on_disk
             one = partial(row_of, kind=kind, folder=folder, split=split)
             yield from located_rows(NAME, rows, one, files=files)
 

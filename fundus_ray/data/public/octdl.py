@@ -70,6 +70,6 @@ SET = PublicSet(
     licence="see its page",
     url="https://data.mendeley.com/datasets/sncdhf53xc/1",
     patient_key="patient_id",
-    citation="Kulyabin et al., OCTDL: Optical Coherence Tomography Dataset for Image-Based Deep Learning, Scientific Data 2024",
+    citation="Kulyabin et al., OCTDL: Optical Coherence Tomography Dataset, Scientific Data 2024",
     read=read,
 )

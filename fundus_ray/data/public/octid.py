@@ -1,4 +1,4 @@
-"""OCTID: OCT B-scans in five class folders. MH is macular hole; the folders' names differ from one source to another."""
+"""OCTID: OCT B-scans in five class folders, whose names differ between sources. MH is macular hole."""
 
 from __future__ import annotations
 
@@ -60,6 +60,6 @@ SET = PublicSet(
     licence="see its page",
     url="https://dataverse.scholarsportal.info/dataverse/OCTID",
     patient_key="",
-    citation="Gholami et al., OCTID: Optical Coherence Tomography Image Database, Computers and Electrical Engineering 2020",
+    citation="Gholami et al., OCTID, Computers and Electrical Engineering 2020",
     read=read,
 )

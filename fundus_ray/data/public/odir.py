@@ -1,7 +1,7 @@
 """ODIR's annotation table, which ODIR-5K and OIA-ODIR share: labels of one eye out of its diagnostic keywords.
 
-In: a row about a patient. Out: `Labelled` of each eye. The columns N to O (normal, diabetes, ...) are the patient's, one
-value for two eyes, so no eye is ever labelled by them. Keywords are separated by the full-width comma.
+In: a row about a patient. Out: `Labelled` of each eye. The columns N to O (normal, diabetes, ...) are the patient's,
+one value for two eyes, so no eye is ever labelled by them. Keywords are separated by the full-width comma.
 """
 
 from __future__ import annotations

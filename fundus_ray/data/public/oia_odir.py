@@ -1,4 +1,4 @@
-"""OIA-ODIR: ODIR's training, off-site and on-site images with the annotation of each. FunBench takes the on-site set."""
+"""OIA-ODIR: ODIR's training, off-site and on-site images with their annotation. FunBench takes the on-site set."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def row_of(row: odir.EyeRow, *, part: str) -> Labelled:
 
 
 def read(root: Path) -> Iterator[Labelled | BadRow]:
-    """Both eyes of every patient of the parts that are there. Raises DataError where none is, or one lacks its table."""
+    """Both eyes of every patient of the parts that are there. Raises DataError where none is or one lacks its table."""
     first_of(root, *SPLITS, what="part of the set")
     files = Files(root)
     for part in SPLITS:

@@ -17,7 +17,7 @@ GLAUCOMA = ("glaucoma",)
 
 
 def row_of(row: Mapping[str, str], *, folder: str) -> Labelled:
-    """One image. 0 says that there is no glaucoma, not that the fundus is normal. `Eye` is read where the table has it."""
+    """One image. 0 says that there is no glaucoma, not that the fundus is normal. The column `Eye` may be missing."""
     glaucoma = code(row, "Glaucoma", NO_OR_YES)
     key = f"Images/{row['Filename']}"
     return Labelled(

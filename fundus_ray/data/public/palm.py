@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 from fundus_ray.data.labelled import BadRow, Labelled, PublicSet
@@ -15,10 +16,22 @@ from fundus_ray.types import Modality
 NAME = "palm"
 MYOPIA = ("pathologic myopia",)
 # First letter of a training image -> (diagnoses, absent). High myopia alone is not pathologic, and not normal either.
-LETTERS: dict[str, tuple[tuple[str, ...] | None, tuple[str, ...]]] = {"P": (MYOPIA, ()), "H": (None, MYOPIA), "N": ((), ())}
+LETTERS: dict[str, tuple[tuple[str, ...] | None, tuple[str, ...]]] = {
+    "P": (MYOPIA, ()),
+    "H": (None, MYOPIA),
+    "N": ((), ()),
+}
 LESIONS = {"Atrophy": "chorioretinal_atrophy", "Detachment": "detached_retina"}
-TRAINING = ("PALM-Training400/PALM-Training400", "PALM-Training400/PALM-Training400/PALM-Training400", "PALM-Training400")
-MASKS = ("PALM-Training400/PALM-Training400-Annotation-Lession/Lesion_Masks", "PALM-Training400/Lesion_Masks", "Lesion_Masks")
+TRAINING = (
+    "PALM-Training400/PALM-Training400",
+    "PALM-Training400/PALM-Training400/PALM-Training400",
+    "PALM-Training400",
+)
+MASKS = (
+    "PALM-Training400/PALM-Training400-Annotation-Lession/Lesion_Masks",
+    "PALM-Training400/Lesion_Masks",
+    "Lesion_Masks",
+)
 VALIDATION = ("PALM-Validation400", "PALM-Validation400/PALM-Validation400", "Validation400")
 VALIDATION_TABLES = tuple(
     f"{folder}PM_Label_and_Fovea_Location.xlsx" for folder in ("PALM-Validation-GT/", "PALM-Validation400/", "")
@@ -50,7 +63,7 @@ def training_row_of(image: Path, *, masks_folder: str | None, files: Files) -> L
 
 
 def row_of(row: Mapping[str, str], *, folder: str) -> Labelled:
-    """One validation image, of the table. Label 0 says that there is no pathologic myopia, not that the eye is normal."""
+    """One validation image. Label 0 says that there is no pathologic myopia, not that the eye is normal."""
     myopia = code(row, "Label", NO_OR_YES)
     key = f"PALM-Validation400/{row['imgName']}"
     return Labelled(
@@ -73,14 +86,14 @@ def read(root: Path) -> Iterator[Labelled | BadRow]:
     masks = next((choice for choice in MASKS if (root / choice).is_dir()), None)
     for image in images_in(image_folder(root, *TRAINING, what="training images")):
         place = f"PALM-Training400/{image.name}"
-        yield attempt(NAME, place, lambda image=image: training_row_of(image, masks_folder=masks, files=files))
+        yield attempt(NAME, place, partial(training_row_of, image, masks_folder=masks, files=files))
     table = next((root / choice for choice in VALIDATION_TABLES if (root / choice).exists()), None)
     if table is None:
         return
     folder = image_folder(root, *VALIDATION, what="validation images").relative_to(root).as_posix()
     rows = read_table(table, columns=("imgName", "Label"), optional=("Fovea_X", "Fovea_Y"))
     places = ((row.where, row.cells) for row in rows)
-    yield from located_rows(NAME, places, lambda cells: row_of(cells, folder=folder), files=files)
+    yield from located_rows(NAME, places, partial(row_of, folder=folder), files=files)
 
 
 SET = PublicSet(

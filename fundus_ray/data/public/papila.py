@@ -1,4 +1,4 @@
-"""PAPILA: 488 colour photographs of both eyes of 244 patients: healthy, glaucoma or suspect, in a sheet for each eye."""
+"""PAPILA: colour photographs of both eyes of 244 patients: healthy, glaucoma or suspect, in a sheet for each eye."""
 
 from __future__ import annotations
 

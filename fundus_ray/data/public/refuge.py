@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def row_of(image: Path, *, split: str, cells: Mapping[str, str]) -> Labelled:
     or n, any other by `Label`. No glaucoma does not say that the fundus is normal. No patient is named."""
     glaucoma = LETTERS.get(image.name[0].lower())
     if glaucoma is None and not cells.get(LABEL):
-        raise RowError("no label", f"image {image.name!r} starts with neither g nor n and no label file tells its {LABEL}")
+        raise RowError("no label", f"image {image.name!r} starts with neither g nor n, and has no {LABEL}")
     if glaucoma is None:
         glaucoma = code(cells, LABEL, NO_OR_YES)
     key = f"{split}/Images/{image.name}"
@@ -81,7 +82,7 @@ def read(root: Path) -> Iterator[Labelled | BadRow]:
         for image in images_in(folder, deep=True):
             cells = said.pop(image.name.lower(), {})
             place = f"{split}/{image.name}"
-            yield attempt(NAME, place, lambda image=image, split=split, cells=cells: row_of(image, split=split, cells=cells))
+            yield attempt(NAME, place, partial(row_of, image, split=split, cells=cells))
         for name in said:
             yield BadRow(NAME, f"{split}/{name}", f"{name} does not exist in {folder}", "missing file")
 

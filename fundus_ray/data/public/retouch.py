@@ -54,7 +54,7 @@ def read(root: Path) -> Iterator[Labelled | BadRow]:
     folder = image_folder(root, IMAGES, what="slices that FunBench's process_retouch.py cuts out of the volumes")
     one = partial(row_of, files=Files(root))
     for image in images_in(folder):
-        yield attempt(NAME, f"{IMAGES}/{image.name}", lambda image=image: one(image))
+        yield attempt(NAME, f"{IMAGES}/{image.name}", partial(one, image))
 
 
 SET = PublicSet(

@@ -27,8 +27,8 @@ DISEASES = {
 
 
 def row_of(row: Mapping[str, str], *, folder: str) -> Labelled:
-    """One image. The patient is in column `ID`; a copy of the table without it leaves only the number that the file name
-    starts with, which several people can share and one person can have two of."""
+    """One image. The patient is in column `ID`; a copy of the table without it leaves only the number that the file
+    name starts with, which several people can share and of which one person can have two."""
     name = row["filename"]
     return Labelled(
         source=NAME,
@@ -43,8 +43,8 @@ def row_of(row: Mapping[str, str], *, folder: str) -> Labelled:
 
 def read(root: Path) -> Iterator[Labelled | BadRow]:
     """Every row of the table. Raises DataError where the table, a column or the image folder is missing."""
-    tables = (path.relative_to(root).as_posix() for path in (*sorted(root.glob("*.csv")), *sorted(root.glob("TOP/*.csv"))))
-    table = root / first_of(root, "data.csv", "TOP/data.csv", *tables, what="label file")
+    others = [path.relative_to(root).as_posix() for path in sorted(root.glob("*.csv"))]
+    table = root / first_of(root, "data.csv", "TOP/data.csv", *others, what="label file")
     folder = first_of(root, "img", "TOP/img", "TOP", "images", ".", what="image folder")
     columns = ("filename", "LR", *DISEASES)
     rows = ((row.where, row.cells) for row in read_table(table, columns=columns, optional=("ID",)))
