@@ -81,7 +81,9 @@ def _positions(
     missing = [column for column in columns if _plain(column) not in names]
     if missing:
         shown = ", ".join(filter(None, header)) or "nothing"
-        raise DataError(f"{path} lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}; it has {shown}")
+        raise DataError(
+            f"{path} lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}; it has {shown}"
+        )
     wanted = [column for column in (*columns, *optional) if _plain(column) in names]
     twice = [column for column in wanted if names.count(_plain(column)) > 1]
     if twice:

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from fundus_ray.data.labelled import BadRow, Labelled, PublicSet
-from fundus_ray.data.public.layout import first_of, folders_in
+from fundus_ray.data.public.layout import file_name, first_of, folders_in
 from fundus_ray.data.public.reading import Files, RowError, attempt, code
 from fundus_ray.data.tables import read_table
 from fundus_ray.types import Modality
@@ -20,7 +20,7 @@ CLASSES = {"RG": True, "NRG": False}
 def row_of(row: Mapping[str, str], *, files: Files, folders: tuple[str, ...]) -> Labelled:
     """One image, which lies in any of `folders` (the training images come in six archives)."""
     glaucoma = code(row, "class", CLASSES)
-    name = f"{row['challenge_id']}.jpg"
+    name = f"{file_name(row, 'challenge_id')}.jpg"
     found = (files.find_any(f"{folder}/{name}") for folder in folders)
     image = next((path for path in found if path is not None), None)
     if image is None:

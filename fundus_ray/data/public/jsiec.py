@@ -58,9 +58,7 @@ def row_of(found: InFolder) -> Labelled:
     """One image; file names end in `..JPG`. The set names no patients, so each image counts as its own."""
     image, folder, diagnoses = class_of(found, CLASSES)
     key = f"{folder}/{image.name}"
-    return Labelled(
-        source=NAME, key=key, image=image, modality=Modality.CFP, patient_id=key, diagnoses=diagnoses
-    )
+    return Labelled(source=NAME, key=key, image=image, modality=Modality.CFP, patient_id=key, diagnoses=diagnoses)
 
 
 def read(root: Path) -> Iterator[Labelled | BadRow]:

@@ -6,14 +6,14 @@ for sets whose key (FunBench's name of the image) is not where every release lay
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from fundus_ray.data.labelled import BadRow, Labelled
-from fundus_ray.data.public.reading import Files, attempt
+from fundus_ray.data.public.reading import Files, RowError, attempt
 from fundus_ray.errors import DataError
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff"}
@@ -52,14 +52,26 @@ def images_in(folder: Path, *, deep: bool = False) -> Iterator[Path]:
             yield entry
 
 
+def file_name(row: Mapping[str, str], column: str) -> str:
+    """The name of a file in a cell. Raises RowError where it is empty."""
+    if not row[column]:
+        raise RowError("missing value", f"{column} is empty; a file name is expected")
+    return row[column]
+
+
 def located_rows(
     source: str, rows: Iterable[tuple[str, Row]], row_of: Callable[[Row], Labelled], *, files: Files
 ) -> Iterator[Labelled | BadRow]:
-    """Each (place, row) through `row_of`, which gives the image's path below the root; what goes wrong is a BadRow."""
+    """Each (place, row) through `row_of`, which gives the image's path below the root; what goes wrong is a BadRow, and
+    so is a row without a patient."""
     for where, row in rows:
         yield attempt(source, where, partial(_located, row, row_of, files))
 
 
 def _located(row: Row, row_of: Callable[[Row], Labelled], files: Files) -> Labelled:
     labelled = row_of(row)
+    if not labelled.patient_id:
+        raise RowError(
+            "missing value", "the patient's id is empty; without it one person could be on both sides of a split"
+        )
     return replace(labelled, image=files.find(labelled.image.as_posix()))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fundus_ray.data.labelled import BadRow, Labelled, PublicSet
 from fundus_ray.data.public.folders import class_folder
-from fundus_ray.data.public.layout import first_of, located_rows
+from fundus_ray.data.public.layout import file_name, first_of, located_rows
 from fundus_ray.data.public.reading import Files, code
 from fundus_ray.data.tables import read_table
 from fundus_ray.types import Modality
@@ -41,7 +41,7 @@ def row_of(row: Mapping[str, str], *, folder: str) -> Labelled:
         stage = code(row, "subcategory", AMD_STAGES)
     if row.get("subcategory") and disease == "VID":
         diagnoses = (*diagnoses, code(row, "subcategory", INTERFACE_KINDS))
-    name = row["file_name"].removesuffix(".jpg") + ".jpg"
+    name = file_name(row, "file_name").removesuffix(".jpg") + ".jpg"
     return Labelled(
         source=NAME,
         key=f"OCTDL/{disease}/{name}",

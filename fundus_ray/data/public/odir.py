@@ -18,7 +18,7 @@ from fundus_ray.types import Modality
 
 COLUMNS = ("ID", "Left-Fundus", "Right-Fundus", "Left-Diagnostic Keywords", "Right-Diagnostic Keywords")
 SIDES = {"Left": "L", "Right": "R"}
-SEPARATOR = re.compile("[，,]")
+SEPARATOR = re.compile("[,\N{FULLWIDTH COMMA}]")
 NORMAL = "normal fundus"
 NO_FUNDUS = {"anterior segment image", "no fundus image"}
 ON_THE_PHOTOGRAPH = {"lens dust", "image offset", "low image quality", "optic disk photographically invisible"}

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from fundus_ray.data.labelled import BadRow, Labelled, PublicSet
-from fundus_ray.data.public.layout import first_of, located_rows
+from fundus_ray.data.public.layout import file_name, first_of, located_rows
 from fundus_ray.data.public.reading import NO_OR_YES, Files, code
 from fundus_ray.data.tables import read_table
 from fundus_ray.types import Modality
@@ -19,11 +19,12 @@ GLAUCOMA = ("glaucoma",)
 def row_of(row: Mapping[str, str], *, folder: str) -> Labelled:
     """One image. 0 says that there is no glaucoma, not that the fundus is normal. The column `Eye` may be missing."""
     glaucoma = code(row, "Glaucoma", NO_OR_YES)
-    key = f"Images/{row['Filename']}"
+    name = file_name(row, "Filename")
+    key = f"Images/{name}"
     return Labelled(
         source=NAME,
         key=key,
-        image=Path(folder, row["Filename"]),
+        image=Path(folder, name),
         modality=Modality.CFP,
         patient_id=key,
         eye=code(row, "Eye", {"OD": "R", "OS": "L"}) if row.get("Eye") else "",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fundus_ray.data.labelled import BadRow, Labelled, PublicSet
 from fundus_ray.data.public.ichallenge import LESION_VALUE, fovea_of, masks_of
-from fundus_ray.data.public.layout import image_folder, images_in, located_rows
+from fundus_ray.data.public.layout import file_name, image_folder, images_in, located_rows
 from fundus_ray.data.public.reading import NO_OR_YES, Files, RowError, attempt, code
 from fundus_ray.data.tables import read_table
 from fundus_ray.types import Modality
@@ -65,11 +65,12 @@ def training_row_of(image: Path, *, masks_folder: str | None, files: Files) -> L
 def row_of(row: Mapping[str, str], *, folder: str) -> Labelled:
     """One validation image. Label 0 says that there is no pathologic myopia, not that the eye is normal."""
     myopia = code(row, "Label", NO_OR_YES)
-    key = f"PALM-Validation400/{row['imgName']}"
+    name = file_name(row, "imgName")
+    key = f"PALM-Validation400/{name}"
     return Labelled(
         source=NAME,
         key=key,
-        image=Path(folder, row["imgName"]),
+        image=Path(folder, name),
         modality=Modality.CFP,
         patient_id=key,
         official_split="val",

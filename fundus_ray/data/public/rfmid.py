@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from fundus_ray.data.labelled import BadRow, Labelled, PublicSet
-from fundus_ray.data.public.layout import first_of, located_rows
+from fundus_ray.data.public.layout import file_name, first_of, located_rows
 from fundus_ray.data.public.reading import NO_OR_YES, Files, RowError, code
 from fundus_ray.data.tables import read_table
 from fundus_ray.types import Modality
@@ -83,7 +83,8 @@ SPLITS = {
 def row_of(row: Mapping[str, str], *, part: str, official_split: str, folder: str) -> Labelled:
     """One image. IDs start from 1 in each part, so the key names the part. Raises RowError where `Disease_Risk` and the
     45 columns do not agree."""
-    key = f"1. Original Images/{part}/{row['ID']}.png"
+    name = f"{file_name(row, 'ID')}.png"
+    key = f"1. Original Images/{part}/{name}"
     at_risk = code(row, "Disease_Risk", NO_OR_YES)
     diagnoses = tuple(disease for column, disease in DISEASES.items() if code(row, column, NO_OR_YES))
     if at_risk != bool(diagnoses):
@@ -92,7 +93,7 @@ def row_of(row: Mapping[str, str], *, part: str, official_split: str, folder: st
     return Labelled(
         source=NAME,
         key=key,
-        image=Path(folder, f"{row['ID']}.png"),
+        image=Path(folder, name),
         modality=Modality.CFP,
         patient_id=key,
         official_split=official_split,

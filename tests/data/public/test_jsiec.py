@@ -36,7 +36,7 @@ def test_an_unknown_folder_is_named_once_and_other_files_are_passed_over(tmp_pat
     (tmp_path / "7.ERM" / "._a..JPG").write_text("resource fork")
     items = list(jsiec.read(tmp_path))
     assert list(kept(items)) == ["7.ERM/a..JPG"]
-    (where, kind, why), = left_out(items)
+    ((where, kind, why),) = left_out(items)
     assert (where, kind) == ("40.New", "unknown code")
     assert why.startswith("folder '40.New' is no class of the set; allowed are 0.0.Normal, ")
 

@@ -61,5 +61,5 @@ def test_octids_folders_go_by_several_names(
 @pytest.mark.parametrize("read", [oct2017.read, octid.read])
 def test_a_folder_of_something_else_cannot_be_used(read: object, tmp_path: Path) -> None:
     (tmp_path / "papers").mkdir()
-    with pytest.raises(DataError, match="no (class )?folder"):
+    with pytest.raises(DataError, match=r"no (class )?folder"):
         list(read(tmp_path))  # type: ignore[operator]

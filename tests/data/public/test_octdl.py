@@ -62,7 +62,11 @@ def test_a_kind_of_interface_disease_is_in_the_subcategory(tmp_path: Path) -> No
 
 
 def test_unknown_codes_and_missing_images_are_left_out(tmp_path: Path) -> None:
-    rows = [row("amd_1_1", "AMD", "wet", "MNV"), row("xyz_1_1", "XYZ", "none", "none"), row("dme_1_1", "DME", "none", "ME")]
+    rows = [
+        row("amd_1_1", "AMD", "wet", "MNV"),
+        row("xyz_1_1", "XYZ", "none", "none"),
+        row("dme_1_1", "DME", "none", "ME"),
+    ]
     root = octdl_root(tmp_path, rows)
     (root / "OCTDL" / "DME" / "dme_1_1.jpg").unlink()
     assert [(where, kind) for where, kind, _ in left_out(octdl.read(root))] == [

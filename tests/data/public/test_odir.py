@@ -14,12 +14,18 @@ from fundus_ray.data.public.odir import read_keywords
 from fundus_ray.data.public.reading import RowError
 from fundus_ray.errors import DataError
 
-HEADER = (
-    "ID,Patient Age,Patient Sex,Left-Fundus,Right-Fundus,Left-Diagnostic Keywords,Right-Diagnostic Keywords,"
-    "N,D,G,C,A,H,M,O"
-).split(",")
+HEADER = [
+    *("ID", "Patient Age", "Patient Sex", "Left-Fundus", "Right-Fundus"),
+    *("Left-Diagnostic Keywords", "Right-Diagnostic Keywords"),
+    *"NDGCAHMO",
+]
 LABELS = "ODIR-5K_Training_Annotations(Updated)_V2.xlsx"
 IMAGES = "ODIR-5K_Training_Images/ODIR-5K_Training_Dataset"
+
+
+def wide(*keywords: str) -> str:
+    """Keywords as the table joins them."""
+    return "\N{FULLWIDTH COMMA}".join(keywords)
 
 
 def patient(number: int, left: str, right: str, codes: str) -> list[object]:
@@ -39,13 +45,18 @@ def test_an_eye_takes_no_label_from_the_patients_codes(tmp_path: Path) -> None:
     root = odir_root(tmp_path, [patient(0, "cataract", "normal fundus", "00010000")])
     eyes = kept(odir_5k.read(root))
     left, right = eyes["0_left.jpg"], eyes["0_right.jpg"]
-    assert (left.eye, left.diagnoses, left.patient_id, left.image) == ("L", ("cataract",), "0", root / IMAGES / "0_left.jpg")
+    assert (left.eye, left.diagnoses, left.patient_id, left.image) == (
+        "L",
+        ("cataract",),
+        "0",
+        root / IMAGES / "0_left.jpg",
+    )
     assert (right.eye, right.diagnoses, right.patient_id) == ("R", (), "0")
 
 
 def test_the_full_width_comma_separates_keywords(tmp_path: Path) -> None:
     root = odir_root(
-        tmp_path, [patient(2, "laser spot，moderate non proliferative retinopathy", "drusen", "01000001")]
+        tmp_path, [patient(2, wide("laser spot", "moderate non proliferative retinopathy"), "drusen", "01000001")]
     )
     left = kept(odir_5k.read(root))["2_left.jpg"]
     assert left.diagnoses == ("laser scars", "diabetic retinopathy")
@@ -53,10 +64,19 @@ def test_the_full_width_comma_separates_keywords(tmp_path: Path) -> None:
 
 
 def test_pictures_that_show_no_fundus_are_left_out_by_name(tmp_path: Path) -> None:
-    root = odir_root(tmp_path, [patient(7, "anterior segment image", "no fundus image，lens dust", "10000000")])
+    keywords = wide("no fundus image", "lens dust")
+    root = odir_root(tmp_path, [patient(7, "anterior segment image", keywords, "10000000")])
     assert left_out(odir_5k.read(root)) == [
-        (f"{LABELS}:2, left eye", "no fundus", "keywords are 'anterior segment image': anterior segment image shows no fundus"),
-        (f"{LABELS}:2, right eye", "no fundus", "keywords are 'no fundus image，lens dust': no fundus image shows no fundus"),
+        (
+            f"{LABELS}:2, left eye",
+            "no fundus",
+            "keywords are 'anterior segment image': anterior segment image shows no fundus",
+        ),
+        (
+            f"{LABELS}:2, right eye",
+            "no fundus",
+            f"keywords are {keywords!r}: no fundus image shows no fundus",
+        ),
     ]
 
 
@@ -65,7 +85,7 @@ def test_a_missing_image_leaves_out_its_eye_alone(tmp_path: Path) -> None:
     (root / IMAGES / "3_left.jpg").unlink()
     items = list(odir_5k.read(root))
     assert list(kept(items)) == ["3_right.jpg"]
-    (where, kind, why), = left_out(items)
+    ((where, kind, why),) = left_out(items)
     assert (where, kind) == (f"{LABELS}:2, left eye", "missing file")
     assert "3_left.jpg does not exist" in why
 
@@ -76,17 +96,24 @@ def test_kaggles_table_which_repeats_a_patient_gives_each_eye_once(tmp_path: Pat
     for side in ("left", "right"):
         photo(tmp_path / "preprocessed_images" / f"1_{side}.jpg")
     items = list(odir_5k.read(tmp_path))
-    assert [(item.key, item.diagnoses) for item in kept(items).values()] == [("1_left.jpg", ()), ("1_right.jpg", ("cataract",))]
+    assert [(item.key, item.diagnoses) for item in kept(items).values()] == [
+        ("1_left.jpg", ()),
+        ("1_right.jpg", ("cataract",)),
+    ]
     assert len(items) == 2
 
 
 @pytest.mark.parametrize(
     ("text", "diagnoses", "grade"),
     [
-        ("normal fundus，lens dust", (), 0),
+        (wide("normal fundus", "lens dust"), (), 0),
         ("abnormal pigment ", ("abnormal pigment",), None),
-        ("Dry age-related macular degeneration", ("age-related macular degeneration", "dry age-related macular degeneration"), None),
-        ("drusen，drusen，epiretinal membrane over the macula", ("drusen", "epiretinal membrane"), None),
+        (
+            "Dry age-related macular degeneration",
+            ("age-related macular degeneration", "dry age-related macular degeneration"),
+            None,
+        ),
+        (wide("drusen", "drusen", "epiretinal membrane over the macula"), ("drusen", "epiretinal membrane"), None),
         ("severe proliferative diabetic retinopathy", ("diabetic retinopathy",), 4),
         ("suspected diabetic retinopathy", ("suspected diabetic retinopathy",), None),
         ("hypertensive retinopathy,diabetic retinopathy", ("hypertensive retinopathy", "diabetic retinopathy"), None),
@@ -96,7 +123,9 @@ def test_keywords_become_diagnoses(text: str, diagnoses: tuple[str, ...], grade:
     assert read_keywords(text) == (diagnoses, grade)
 
 
-@pytest.mark.parametrize("text", ["lens dust", "", "low image quality，image offset", "normal fundus，drusen"])
+@pytest.mark.parametrize(
+    "text", ["lens dust", "", wide("low image quality", "image offset"), wide("normal fundus", "drusen")]
+)
 def test_keywords_that_label_no_eye_are_refused(text: str) -> None:
     with pytest.raises(RowError):
         read_keywords(text)

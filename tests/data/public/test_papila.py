@@ -11,7 +11,11 @@ from replica import photo, workbook
 from fundus_ray.data.public import papila
 from fundus_ray.errors import DataError
 
-HEADERS = [[None, "Age", "Gender", "Diagnosis", "Refractive Defect", None], [None] * 4 + ["dioptre_1", "dioptre_2"], ["ID"]]
+HEADERS: list[list[object]] = [
+    [None, "Age", "Gender", "Diagnosis", "Refractive Defect", None],
+    [None] * 4 + ["dioptre_1", "dioptre_2"],
+    ["ID"],
+]
 
 
 def papila_root(root: Path, od: list[list[object]], os: list[list[object]]) -> Path:

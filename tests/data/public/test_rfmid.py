@@ -48,7 +48,11 @@ def test_rows_that_contradict_themselves_or_hold_other_codes_are_left_out(tmp_pa
     assert kept(items) == {}
     assert left_out(items)[:4] == [
         ("a. RFMiD_Training_Labels.csv:2", "contradiction", "Disease_Risk is 1 but the other columns say no disease"),
-        ("a. RFMiD_Training_Labels.csv:3", "contradiction", "Disease_Risk is 0 but the other columns say diabetic retinopathy"),
+        (
+            "a. RFMiD_Training_Labels.csv:3",
+            "contradiction",
+            "Disease_Risk is 0 but the other columns say diabetic retinopathy",
+        ),
         ("a. RFMiD_Training_Labels.csv:4", "unknown code", "BRVO is '2'; allowed are 0, 1"),
         ("a. RFMiD_Training_Labels.csv:5", "missing value", "CL is empty; allowed are 0, 1"),
     ]

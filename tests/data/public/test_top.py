@@ -47,6 +47,25 @@ def test_funbenchs_layout_and_a_table_without_ids_are_read_too(tmp_path: Path) -
     assert (image.diagnoses, image.patient_id) == (("macular hole",), "001805")
 
 
+def test_a_table_without_ids_is_told_of_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rows = [row("000000_00.jpg", "", "L"), row("000000_01.jpg", "", "R")]
+    for cells in rows:
+        del cells["ID"]
+    kept(top.read(top_root(tmp_path, rows)))
+    assert [record.message for record in caplog.records] == [
+        f"{tmp_path}/data.csv lacks the column ID; patients are told apart by file names alone, and not well"
+    ]
+
+
+def test_empty_cells_of_patient_or_file_are_left_out(tmp_path: Path) -> None:
+    root = top_root(tmp_path, [row("000000_00.jpg", "", "L")])
+    ((where, kind, why),) = left_out(top.read(root))
+    assert (where, kind) == ("data.csv:2", "missing value")
+    assert why.startswith("the patient's id is empty")
+    table(root / "data.csv", [row("", "1", "L")])
+    assert left_out(top.read(root)) == [("data.csv:2", "missing value", "filename is empty; a file name is expected")]
+
+
 def test_other_codes_are_left_out(tmp_path: Path) -> None:
     rows = [row("000000_00.jpg", "1", "B"), row("000000_01.jpg", "1", "L", RP=9)]
     assert left_out(top.read(top_root(tmp_path, rows))) == [
