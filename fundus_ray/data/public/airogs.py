@@ -40,7 +40,9 @@ def row_of(row: Mapping[str, str], *, files: Files, folders: tuple[str, ...]) ->
 def read(root: Path) -> Iterator[Labelled | BadRow]:
     """Every row of the table. Raises DataError where the table or a column is missing."""
     table = root / first_of(root, "train_labels.csv", what="label file")
-    folders = (".", *(folder.name for folder in folders_in(root)))
+    inside = folders_in(root)
+    deeper = [folder for parent in inside for folder in folders_in(parent)]
+    folders = (".", *(folder.relative_to(root).as_posix() for folder in (*inside, *deeper)))
     one = partial(row_of, files=Files(root), folders=folders)
     for row in read_table(table, columns=("challenge_id", "class")):
         yield attempt(NAME, row.where, partial(one, row.cells))

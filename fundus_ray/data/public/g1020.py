@@ -35,7 +35,7 @@ def row_of(row: Mapping[str, str], *, folder: str) -> Labelled:
 def read(root: Path) -> Iterator[Labelled | BadRow]:
     """Every row of the table. Raises DataError where the table, a column or the image folder is missing."""
     table = root / first_of(root, "G1020.csv", "G1020/G1020.csv", what="label file")
-    folder = first_of(root, "Images", "images", "G1020/Images", what="image folder")
+    folder = first_of(root, "Images", "images", "G1020/Images", ".", what="image folder")
     rows = ((row.where, row.cells) for row in read_table(table, columns=("imageID", "binaryLabels")))
     yield from located_rows(NAME, rows, partial(row_of, folder=folder), files=Files(root))
 

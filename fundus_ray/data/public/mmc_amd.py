@@ -65,8 +65,9 @@ def row_of(image_id: str, *, kind: Kind, folder: str, split: str) -> Labelled:
 
 def read(root: Path) -> Iterator[Labelled | BadRow]:
     """The images that the splits list, or all where there is no list. Raises DataError where the images are missing."""
-    data = first_of(root, "ImageData", "mmc-amd/ImageData", what="image folder")
     prefix = next((prefix for prefix in SPLITS if (root / f"{prefix}-train" / "ImageSets").is_dir()), None)
+    linked = [f"{prefix}-train/ImageData"] if prefix else []  # the authors link the images into each split
+    data = first_of(root, "ImageData", "mmc-amd/ImageData", *linked, what="image folder")
     files = Files(root)
     for kind in KINDS:
         choices = (f"{data}/{folder}" for folder in kind.folders)

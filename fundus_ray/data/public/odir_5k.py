@@ -28,6 +28,8 @@ IMAGES = (
     "ODIR-5K/Training Images",
     "Training Images",
     "preprocessed_images",
+    "Images",
+    ".",
 )
 
 

@@ -36,7 +36,7 @@ def row_of(row: Mapping[str, str], *, folder: str) -> Labelled:
 def read(root: Path) -> Iterator[Labelled | BadRow]:
     """Every row of the list. Raises DataError where the list, a column or the image folder is missing."""
     table = root / first_of(root, "OrigaList.csv", "ORIGA/OrigaList.csv", what="label file")
-    folder = first_of(root, "Images", "ORIGA/Images", what="image folder")
+    folder = first_of(root, "Images", "images", "ORIGA/Images", ".", what="image folder")
     rows = ((row.where, row.cells) for row in read_table(table, columns=("Filename", "Glaucoma"), optional=("Eye",)))
     yield from located_rows(NAME, rows, partial(row_of, folder=folder), files=Files(root))
 

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from fundus_ray.data.labelled import BadRow, Labelled, PublicSet
-from fundus_ray.data.public.layout import file_name, first_of, located_rows
+from fundus_ray.data.public.layout import file_name, first_of, folders_in, image_folder, located_rows
 from fundus_ray.data.public.reading import NO_OR_YES, Files, code
 from fundus_ray.data.tables import read_table
 from fundus_ray.types import Modality
@@ -48,7 +48,8 @@ def read(root: Path) -> Iterator[Labelled | BadRow]:
     """Every row of the table. Raises DataError where the table, a column or the image folder is missing."""
     others = [path.relative_to(root).as_posix() for path in sorted(root.glob("*.csv"))]
     table = root / first_of(root, "data.csv", "TOP/data.csv", *others, what="label file")
-    folder = first_of(root, "img", "TOP/img", "TOP", "images", ".", what="image folder")
+    inside = [folder.name for folder in folders_in(root)]
+    folder = image_folder(root, "img", "TOP/img", "TOP", ".", *inside, what="image folder").relative_to(root).as_posix()
     yield from located_rows(NAME, _rows(table), partial(row_of, folder=folder), files=Files(root))
 
 
