@@ -34,9 +34,12 @@ class Labelled:
     dme_grade: int | None = None  # 0 none, 1 not, 2 involving the centre (IDRiD); 0 or 1 elsewhere
     amd_stage: str | None = None  # "none", "early", "intermediate", "late"
     findings: tuple[str, ...] | None = None  # ids of knowledge/findings.yaml
-    masks: Mapping[str, Path] = field(default_factory=dict)  # finding id -> mask, lesion where > 0
+    masks: Mapping[str, Path] = field(default_factory=dict)  # finding id -> mask, lesion where > mask_above
     disc: tuple[float, float] | None = None
     fovea: tuple[float, float] | None = None
+    gradable: bool | None = None  # False: the set says that the image is too poor to be graded
+    annotated: tuple[str, ...] = ()  # finding ids that the set looked for: such a one outside `findings` is absent
+    mask_above: int = 0  # grey value; a mask may hold a darker one for what its authors took out again
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,7 @@ class BadRow:
     source: str
     where: str
     why: str
+    kind: str = "unusable row"  # what the import counts it under: "missing file", "unknown code", ...
 
 
 Reader = Callable[[Path], Iterator[Labelled | BadRow]]
@@ -63,3 +67,4 @@ class PublicSet:
     patient_key: str  # which column or part of the name tells patients apart; "" = none
     citation: str
     read: Reader
+    same_people_as: str = ""  # name of the set whose images it labels again and whose patient ids it keeps
