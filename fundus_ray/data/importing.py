@@ -12,7 +12,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, Field, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,10 @@ def import_set(public: PublicSet, *, root: Path, out: Path, strict: bool, thread
     if not root.is_dir():
         raise DataError(f"--root {root} is not a folder; give the top folder of {public.title}")
     root = root.resolve()
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as err:
+        raise DataError(f"--out {out} cannot be made a folder: {err.strerror or err}") from None
     files = [out / f"{public.name}.jsonl", out / f"{public.name}.left_out.jsonl"]
     parts = [path.with_name(f".{path.name}.part") for path in files]
     left_out: Counter[str] = Counter()
@@ -177,20 +180,15 @@ def _once(
 
 def _record(row: Labelled, ref: ImageRef) -> dict[str, Any]:
     """One line of the JSONL; fields that are as by default are left out."""
-    record = {
-        field.name: value
-        for field in fields(Labelled)
-        if (value := getattr(row, field.name)) is not None and value not in ("", {})
-    }
-    return {
-        **record,
-        "image": str(row.image),
-        "sha256": ref.sha256,
-        "width_px": ref.width_px,
-        "height_px": ref.height_px,
-        "modality": row.modality.value,
-        "masks": {name: str(path) for name, path in row.masks.items()},
-    }
+    said = {field.name: value for field in fields(Labelled) if (value := getattr(row, field.name)) != _default(field)}
+    written: dict[str, Any] = {"image": str(row.image), "modality": row.modality.value}
+    if row.masks:
+        written["masks"] = {name: str(path) for name, path in row.masks.items()}
+    return {**said, **written, "sha256": ref.sha256, "width_px": ref.width_px, "height_px": ref.height_px}
+
+
+def _default(field: Field[Any]) -> Any:
+    return field.default if field.default_factory is MISSING else field.default_factory()
 
 
 def _labelled(record: Mapping[str, Any]) -> Labelled:

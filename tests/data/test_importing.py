@@ -68,6 +68,14 @@ def made_of(*rows: Labelled | BadRow) -> PublicSet:
     return replace(SETS["aptos2019"], name="made", read=read)
 
 
+def test_what_a_set_does_not_say_is_not_written(tmp_path: Path) -> None:
+    report = import_set(SETS["aptos2019"], root=aptos(tmp_path / "in"), out=tmp_path / "out", strict=True)
+    assert list(lines(report.file)[0]) == [
+        *("source", "key", "image", "modality", "patient_id", "official_split", "dr_grade"),
+        *("sha256", "width_px", "height_px"),
+    ]
+
+
 def test_bad_rows_are_named_counted_and_the_rest_is_imported(tmp_path: Path) -> None:
     report = import_set(SETS["aptos2019"], root=spoilt(tmp_path / "in"), out=tmp_path / "out", strict=False)
     counts = {"missing file": 1, "unknown code": 1, "unreadable image": 1, "second row of an image": 1}
@@ -123,6 +131,12 @@ def test_a_set_of_which_nothing_is_left_is_an_error(tmp_path: Path) -> None:
 def test_a_root_that_is_no_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"--root .*nowhere is not a folder; give the top folder of APTOS"):
         import_set(SETS["aptos2019"], root=tmp_path / "nowhere", out=tmp_path / "out", strict=False)
+
+
+def test_an_out_that_is_a_file_is_named(tmp_path: Path) -> None:
+    out = text(tmp_path / "out", "x")
+    with pytest.raises(DataError, match=r"--out .*out cannot be made a folder: File exists"):
+        import_set(SETS["aptos2019"], root=aptos(tmp_path / "in"), out=out, strict=False)
 
 
 def test_a_file_that_is_no_import_is_named_by_line(tmp_path: Path) -> None:
