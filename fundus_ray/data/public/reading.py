@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
@@ -93,7 +94,7 @@ def rows_of(
 ) -> Iterator[Labelled | BadRow]:
     """Each table row through `row_of`, with its image as it lies on the disk; what goes wrong becomes a BadRow."""
     for row in rows:
-        yield attempt(source, row.where, lambda row=row: _with_file(row_of(row.cells), files))
+        yield attempt(source, row.where, partial(_with_file, row_of, row.cells, files))
 
 
 def attempt(source: str, where: str, make: Callable[[], Labelled]) -> Labelled | BadRow:
@@ -104,5 +105,6 @@ def attempt(source: str, where: str, make: Callable[[], Labelled]) -> Labelled |
         return BadRow(source, where, err.why, err.kind)
 
 
-def _with_file(row: Labelled, files: Files) -> Labelled:
+def _with_file(row_of: Callable[[Mapping[str, str]], Labelled], cells: Mapping[str, str], files: Files) -> Labelled:
+    row = row_of(cells)
     return replace(row, image=files.find(row.key))
