@@ -117,6 +117,11 @@ def test_help_lists_the_commands_in_pipeline_order() -> None:
         ),
         (["reward", "score", "--modality", "cfp", "--question", "Q", "--truth", "A"], "no chain on standard input"),
         (["data", "sheet", "--columns", "0", "--out", "x.png"], "at least 1 column"),
+        (
+            ["data", "import", "idrd", "--root", ".", "--out", "x"],
+            "no public data set is called 'idrd'; did you mean idrid?",
+        ),
+        (["data", "import", "idrid", "--root", "no/such", "--out", "x"], "--root no/such is not a folder"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(words: list[str], said: str) -> None:

@@ -1,0 +1,36 @@
+"""The registry says of each set what a user must know, in words that the rest of the project knows."""
+
+from __future__ import annotations
+
+import pytest
+
+from fundus_ray.data.public import brset, ddr, idrid, retinal_lesions
+from fundus_ray.data.registry import SETS, public_set
+from fundus_ray.errors import DataError
+from fundus_ray.knowledge.vocabulary import load_vocabulary
+
+
+def test_every_set_says_where_it_comes_from() -> None:
+    for name, public in SETS.items():
+        assert name == public.name
+        assert public.url.startswith("https://")
+        assert all((public.title, public.licence, public.citation))
+
+
+def test_a_set_that_labels_another_s_images_again_names_it() -> None:
+    assert SETS["retinal_lesions"].same_people_as in SETS
+
+
+def test_findings_and_diseases_are_those_of_the_vocabulary() -> None:
+    vocabulary = load_vocabulary()
+    findings = [*idrid.LESIONS, *ddr.LESIONS, *retinal_lesions.LESIONS, *brset.FINDINGS.values()]
+    assert [name for name in findings if vocabulary.finding_id(name) != name] == []
+    own = {"scar", "vascular occlusion", "myopic fundus", "other"}  # of BRSET, without a record
+    assert {name for name in brset.DIAGNOSES.values() if vocabulary.label(name) != name} == own
+
+
+def test_a_misspelt_name_is_answered_with_the_nearest() -> None:
+    with pytest.raises(DataError, match="did you mean idrid"):
+        public_set("IDRID2")
+    with pytest.raises(DataError, match="known are eyepacs"):
+        public_set("x")
