@@ -30,6 +30,7 @@ class Labelled:
     eye: str = ""  # "L", "R", "" = unknown
     official_split: str = ""  # "train", "val", "test", "" = the set has none
     diagnoses: tuple[str, ...] | None = None  # names of the set, mapped to those of knowledge/records; () = normal
+    absent: tuple[str, ...] = ()  # diseases that the set says are not there, where it says nothing of others
     dr_grade: int | None = None
     dme_grade: int | None = None  # 0 none, 1 not, 2 involving the centre (IDRiD); 0 or 1 elsewhere
     amd_stage: str | None = None  # "none", "early", "intermediate", "late"
@@ -39,6 +40,7 @@ class Labelled:
     fovea: tuple[float, float] | None = None
     gradable: bool | None = None  # False: the set says that the image is too poor to be graded
     annotated: tuple[str, ...] = ()  # finding ids that the set looked for: such a one outside `findings` is absent
+    mask_values: Mapping[str, int] = field(default_factory=dict)  # ids whose mask marks them by exactly this grey value
     mask_above: int = 0  # grey value; a mask may hold a darker one for what its authors took out again
 
 

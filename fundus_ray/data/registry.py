@@ -8,7 +8,33 @@ from __future__ import annotations
 import difflib
 
 from fundus_ray.data.labelled import PublicSet
-from fundus_ray.data.public import brset, ddr, deepdrid, idrid, kaggle_dr, messidor2, retinal_lesions
+from fundus_ray.data.public import (
+    adam,
+    airogs,
+    brset,
+    ddr,
+    deepdrid,
+    fives,
+    g1020,
+    idrid,
+    jsiec,
+    kaggle_dr,
+    messidor2,
+    mmc_amd,
+    oct2017,
+    octdl,
+    octid,
+    odir_5k,
+    oia_odir,
+    origa,
+    palm,
+    papila,
+    refuge,
+    retinal_lesions,
+    retouch,
+    rfmid,
+    top,
+)
 from fundus_ray.errors import DataError
 
 SETS: dict[str, PublicSet] = {
@@ -22,6 +48,24 @@ SETS: dict[str, PublicSet] = {
         *deepdrid.SETS,
         retinal_lesions.SET,
         brset.SET,
+        odir_5k.SET,
+        oia_odir.SET,
+        rfmid.SET,
+        jsiec.SET,
+        fives.SET,
+        refuge.SET,
+        origa.SET,
+        g1020.SET,
+        airogs.SET,
+        papila.SET,
+        adam.SET,
+        palm.SET,
+        top.SET,
+        oct2017.SET,
+        octdl.SET,
+        octid.SET,
+        mmc_amd.SET,
+        retouch.SET,
     )
 }
 

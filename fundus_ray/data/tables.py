@@ -51,6 +51,14 @@ def read_table(
             )
 
 
+def read_cells(path: Path) -> Iterator[tuple[str, list[str]]]:
+    """(file name and row from 1, cells) of the first sheet of an .xlsx whose header is no single row, blank rows left
+    out. Raises DataError where the file is missing or unreadable."""
+    for number, cells in _xlsx_rows(path):
+        if any(cells):
+            yield f"{path.name}:{number}", cells
+
+
 def read_lines(path: Path) -> Iterator[tuple[str, str]]:
     """(file name and line from 1, stripped text) of the lines that are not blank. Raises DataError as read_table."""
     try:
