@@ -133,7 +133,7 @@ def test_import_says_what_it_took_and_what_it_left_out(tmp_path: Path) -> None:
         (["data", "sheet", "--columns", "0", "--out", "x.png"], "at least 1 column"),
         (
             ["data", "import", "idrd", "--root", ".", "--out", "x"],
-            "no public data set is called 'idrd'; did you mean idrid?",
+            "called 'idrd'; did you mean idrid?",
         ),
         (["data", "import", "idrid", "--root", "no/such", "--out", "x"], "--root no/such is not a folder"),
     ],

@@ -54,9 +54,9 @@ def test_every_field_survives(tmp_path: Path) -> None:
     key, path = "a.png", photo(tmp_path / "a.png")
     row = Labelled(
         "made", key, path, Modality.UWF, "p", eye="L", official_split="val", diagnoses=(), absent=("glaucoma",),
-        dr_grade=0, dme_grade=1, amd_stage="late", findings=("drusen",), masks={"drusen": mask(tmp_path / "m.png", 255)}, disc=(1.5, 2.0),
-        fovea=(3.0, 4.0), gradable=True, annotated=("drusen", "microaneurysm"),
-        mask_values={"drusen": 255}, mask_above=127,
+        dr_grade=0, dme_grade=1, amd_stage="late", findings=("drusen",),
+        masks={"drusen": mask(tmp_path / "m.png", 255)}, disc=(1.5, 2.0), fovea=(3.0, 4.0), gradable=True,
+        annotated=("drusen", "microaneurysm"), mask_values={"drusen": 255}, mask_above=127,
     )  # fmt: skip
     plain = Labelled("", "", Path(), Modality.CFP, "")
     assert [field.name for field in fields(Labelled) if getattr(row, field.name) == getattr(plain, field.name)] == []
