@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -53,10 +53,13 @@ def test_rows_come_back_as_the_reader_gave_them_in_its_order(tmp_path: Path) -> 
 def test_every_field_survives(tmp_path: Path) -> None:
     key, path = "a.png", photo(tmp_path / "a.png")
     row = Labelled(
-        "made", key, path, Modality.UWF, "p", eye="L", official_split="val", diagnoses=(), dr_grade=0, dme_grade=1,
-        amd_stage="late", findings=("drusen",), masks={"drusen": mask(tmp_path / "m.png", 255)}, disc=(1.5, 2.0),
-        fovea=(3.0, 4.0), gradable=True, annotated=("drusen", "microaneurysm"), mask_above=127,
+        "made", key, path, Modality.UWF, "p", eye="L", official_split="val", diagnoses=(), absent=("glaucoma",),
+        dr_grade=0, dme_grade=1, amd_stage="late", findings=("drusen",),
+        masks={"drusen": mask(tmp_path / "m.png", 255)}, disc=(1.5, 2.0), fovea=(3.0, 4.0), gradable=True,
+        annotated=("drusen", "microaneurysm"), mask_values={"drusen": 255}, mask_above=127,
     )  # fmt: skip
+    plain = Labelled("", "", Path(), Modality.CFP, "")
+    assert [field.name for field in fields(Labelled) if getattr(row, field.name) == getattr(plain, field.name)] == []
     report = import_set(made_of(row), root=tmp_path, out=tmp_path / "out", strict=True)
     assert [row for row, _ in read_imported(report.file)] == [row]
 

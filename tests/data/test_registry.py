@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from fundus_ray.data import public as public_readers
 from fundus_ray.data.public import brset, ddr, idrid, retinal_lesions
 from fundus_ray.data.registry import SETS, public_set
 from fundus_ray.errors import DataError
@@ -17,8 +20,16 @@ def test_every_set_says_where_it_comes_from() -> None:
         assert all((public.title, public.licence, public.citation))
 
 
+def test_every_reader_is_in_the_registry() -> None:
+    folder = Path(public_readers.__path__[0])
+    modules = {file.stem for file in folder.glob("*.py") if "PublicSet(" in file.read_text()}
+    assert modules == {public.read.__module__.rpartition(".")[2] for public in SETS.values()}
+
+
 def test_a_set_that_labels_another_s_images_again_names_it() -> None:
-    assert SETS["retinal_lesions"].same_people_as in SETS
+    named = {name: public.same_people_as for name, public in SETS.items() if public.same_people_as}
+    assert named == {"retinal_lesions": "eyepacs", "odir_5k": "oia_odir"}
+    assert set(named.values()) <= set(SETS)
 
 
 def test_findings_and_diseases_are_those_of_the_vocabulary() -> None:
