@@ -54,6 +54,8 @@ def _evaluate(args: argparse.Namespace) -> None:
         raise ConfigError(f"--compat is for funbench, not {args.benchmark}")
     if args.out.exists() and not args.out.is_dir():
         raise ConfigError(f"--out {args.out} is a file; give a folder")
+    if args.against is not None and args.against.resolve() == args.out.resolve():
+        raise ConfigError(f"--against {args.against} is --out, which would replace what is compared with; give another")
     theirs = None if args.against is None else read_outcomes(args.against)
     benchmark = _read(args)
     answers = read_predictions(args.predictions, benchmark)

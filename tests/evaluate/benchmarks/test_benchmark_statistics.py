@@ -51,7 +51,7 @@ def test_mcnemar_without_a_difference_says_nothing() -> None:
 
 
 def test_quadratic_kappa_by_hand() -> None:
-    # n = 4; observed: one off by one, one off by two: 1 + 4 = 5. Expected: rows (2, 1, 1), columns (1, 2, 1):
+    # n = 4; observed: three off by one: 3. Expected: rows (2, 1, 1), columns (1, 2, 1):
     # row 0: 2 * (0 + 2 + 4) = 12; row 1: 1 + 0 + 1 = 2; row 2: 4 + 2 + 0 = 6; 20 / 4 = 5.
     table = np.array([[1.0, 1, 0], [0, 0, 1], [0, 1, 0]])
     assert quadratic_kappa(table) == pytest.approx(1 - 3 / 5)
