@@ -26,9 +26,9 @@ def register(commands: Any) -> None:
         type=Path,
         required=True,
         metavar="DIR",
-        help="stored answers: a tree that mirrors the benchmark's, each file {image path, question_id or index: answer}",
+        help="stored answers: a tree that mirrors the benchmark's, each file {image path, question_id, index: answer}",
     )
-    command.add_argument("--out", type=Path, required=True, metavar="DIR", help="scores.json, scores.md, questions.jsonl")
+    command.add_argument("--out", type=Path, required=True, metavar="DIR", help="for scores.json and the tables")
     command.add_argument("--compat", action="store_true", help="funbench: as the published scorer where that differs")
     command.add_argument(
         "--sentence-model",

@@ -80,8 +80,8 @@ def label_rates(label: str, verdicts: Sequence[Verdict]) -> LabelRates:
 
 
 def auroc(scores: Sequence[float], positive: Sequence[bool]) -> float | None:
-    """Share of (positive, negative) pairs that the scores put in the right order, ties as half (Mann and Whitney, 1947);
-    None without a pair."""
+    """Share of (positive, negative) pairs that the scores put in the right order, ties as half (Mann and Whitney,
+    1947); None without a pair."""
     right = np.array(positive, dtype=bool)
     pairs = int(right.sum()) * int((~right).sum())
     if not pairs:

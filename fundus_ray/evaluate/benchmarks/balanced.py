@@ -1,9 +1,9 @@
 """FunBench's score of one task file: sensitivity and specificity of each label, and their harmonic mean.
 
-The labels are the texts that are right for some question of the file: sorted, but Yes before No. A question counts for a
-label only where the label is among its options. One label: its sensitivity is the score. Two: the harmonic mean
-2 * sens * spec / (sens + spec) of the first. More: the plain mean of all labels' harmonic means. FunBench calls it F1; it
-is not the F1 of precision and recall.
+The labels are the texts that are right for some question of the file: sorted, but Yes before No. A question counts for
+a label only where the label is among its options. One label: its sensitivity is the score. Two: the harmonic mean
+2 * sens * spec / (sens + spec) of the first. More: the plain mean of all labels' harmonic means. FunBench calls it F1;
+it is not the F1 of precision and recall.
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ def rates(counts: NDArray[np.float64], *, guard: bool) -> tuple[NDArray[np.float
 def file_score(counts: NDArray[np.float64], *, task: str, guard: bool) -> NDArray[np.float64]:
     """[...] the file's score of counts [..., labels, 4]; NaN where it has none.
 
-    With `guard` a label without a defined harmonic mean is left out of the mean; without, it makes the mean NaN, and one
-    label has a score in the task of coarse modality only.
+    With `guard` a label without a defined harmonic mean is left out of the mean; without, it makes the mean NaN, and
+    one label has a score in the task of coarse modality only.
     """
     sensitivity, _, harmonic = rates(counts, guard=guard)
     if not guard and task == COARSE_MODALITY:

@@ -1,4 +1,4 @@
-"""FunBench's task files as they lie on disk: four level folders, twelve tasks, some of them folders of one file a lesion.
+"""FunBench's task files as they lie on disk: four level folders, twelve tasks, some of them folders, a file a lesion.
 
     {"info": {...}, "data": {IMAGE PATH: {"E-mode2": text or null, "E-mode3": text, "gt": "A,D",
                                           "raw_data": {"options": [...], "question": ..., "gt": text or [texts]}}}}

@@ -1,8 +1,8 @@
 """GMAI-MMBench's TSV files: a question a row, its image in base64.
 
 Columns: index, image, question, A ... E, answer (a letter), category, clinical VQA task, department, perceptual
-granularity, modality, original task. As in VLMEvalKit's tables an image of at most 64 characters is the index of the row
-that holds it. The TEST split is published without answers and so cannot be scored.
+granularity, modality, original task. As in VLMEvalKit's tables an image of at most 64 characters is the index of the
+row that holds it. The TEST split is published without answers and so cannot be scored.
 """
 
 from __future__ import annotations
@@ -50,7 +50,10 @@ def read_gmai_root(root: Path, *, modalities: Sequence[str] = ()) -> Benchmark:
 
 
 def images(path: Path) -> Iterator[tuple[str, bytes]]:
-    """(index, bytes of the image file) of each row that holds one, in the file's order. Raises DataError on bad base64."""
+    """(index, bytes of the image file) of each row that holds one, in the file's order.
+
+    Raises DataError on bad base64.
+    """
     for row in _rows(path):
         if len(row["image"]) > _REFERENCE:
             try:

@@ -1,8 +1,8 @@
 """An answer's text in, the options that it chooses out, by the rules of FunBench's published scorer.
 
 The rules, in their order: newlines and every "and" become ", "; brackets at both ends go; where several options may be
-right the text is split at commas. Then an item is a bare letter; or a letter with "." behind it; or an option's exact
-text; or it holds the text of exactly one option, letter case aside. Where no item is any of these, the option nearest by
+right the text is split at commas. Then an item is a bare letter; or a letter and "."; or an option's exact text; or
+it holds the text of exactly one option, letter case aside. Where no item is any of these, the option nearest by
 sentence similarity is taken, if there is a sentence model; without one the answer is unmatched and never guessed.
 """
 

@@ -1,4 +1,4 @@
-"""The option most like an answer: cosine of sentence embeddings, as all-MiniLM-L6-v2 gives them to FunBench's scorer."""
+"""The option most like an answer: cosine of sentence embeddings, in FunBench's scorer those of all-MiniLM-L6-v2."""
 
 from __future__ import annotations
 

@@ -33,7 +33,8 @@ def read_published(path: Path, names: Collection[str]) -> list[PublishedRow]:
             reader = csv.DictReader(file)
             columns = list(reader.fieldnames or ())
             if unknown := [name for name in columns if name not in (*_ABOUT, *names)]:
-                raise DataError(f"{path}: unknown column {unknown[0]!r}; allowed: {', '.join((*_ABOUT, *sorted(names)))}")
+                allowed = ", ".join((*_ABOUT, *sorted(names)))
+                raise DataError(f"{path}: unknown column {unknown[0]!r}; allowed: {allowed}")
             if missing := [name for name in _ABOUT if name not in columns]:
                 raise DataError(f"{path}: no column {missing[0]!r}")
             return [_row(path, reader.line_num, row) for row in reader]
