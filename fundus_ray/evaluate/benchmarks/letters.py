@@ -93,6 +93,6 @@ def _likest(
     same = [place for place, option in enumerate(options) if option.casefold() == text.strip().casefold()]
     if same:
         return Reading((same[0],), "nearest: the option itself")
-    if nearest is None or not text.strip():
+    if nearest is None:
         return Reading((), UNMATCHED)
     return Reading((nearest(compared, meanings),), "nearest by similarity")

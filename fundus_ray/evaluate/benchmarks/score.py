@@ -113,6 +113,8 @@ def _verdict(question: Question, answer: Answer | None, nearest: Nearest | None,
     if answer is None:
         return Verdict(question, None, "", UNANSWERED, (), stops_published=name == funbench.NAME)
     text = answer.text if compat else unwrap(answer.text)
+    if not compat and not text.strip():
+        nearest = None  # nothing was said that could be like an option
     if name == funbench.NAME:
         meanings = funbench.meanings(question)
         reading = read_funbench(
