@@ -1,7 +1,7 @@
 """OmniMedVQA's JSON files as they lie on disk: QA_information/{Open-access,Restricted-access}/DATASET.json, lists of
 
-    {"dataset", "question_id", "question_type", "question", "gt_answer": text, "image_path", "option_A", "option_B",
-     ["option_C", "option_D"], "modality_type"}
+{"dataset", "question_id", "question_type", "question", "gt_answer": text, "image_path", "option_A", "option_B",
+ ["option_C", "option_D"], "modality_type"}
 """
 
 from __future__ import annotations

@@ -117,9 +117,7 @@ def _verdict(question: Question, answer: Answer | None, nearest: Nearest | None,
         nearest = None  # nothing was said that could be like an option
     if name == funbench.NAME:
         meanings = funbench.meanings(question)
-        reading = read_funbench(
-            text, question.options, several=question.several, nearest=nearest, meanings=meanings
-        )
+        reading = read_funbench(text, question.options, several=question.several, nearest=nearest, meanings=meanings)
     else:
         reading = read_choice(text, question.options, nearest=nearest)
     chosen = tuple(question.options[place] for place in reading.chosen)

@@ -36,7 +36,7 @@ def funbench_statistic(files: Mapping[str, Sequence[Verdict]], place: dict[str, 
         scores: dict[Name, NDArray[np.float64]] = {}
         tasks: dict[tuple[str, str], list[NDArray[np.float64]]] = defaultdict(list)
         for file, own in counted.items():
-            counts = np.tensordot(weights[:, own.patients], own.counts, axes=1)
+            counts = np.asarray(np.tensordot(weights[:, own.patients], own.counts, axes=1), np.float64)
             score = file_score(counts, task=task_of(file), guard=guard)
             if subtask := subtask_of(file):
                 scores["subtasks", subtask] = score
@@ -53,9 +53,7 @@ def funbench_statistic(files: Mapping[str, Sequence[Verdict]], place: dict[str, 
     return statistic
 
 
-def accuracy_statistic(
-    verdicts: Sequence[Verdict], place: dict[str, int], *, kinds: Mapping[str, str]
-) -> Statistic:
+def accuracy_statistic(verdicts: Sequence[Verdict], place: dict[str, int], *, kinds: Mapping[str, str]) -> Statistic:
     """Share of right answers: of all, and of each value of each dimension. `kinds`: dimension -> kind of its scores."""
     names = [OVERALL, *sorted({(kinds[d], value) for v in verdicts for d, value in v.question.groups.items()})]
     column = {name: i for i, name in enumerate(names)}

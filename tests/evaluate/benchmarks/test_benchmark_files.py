@@ -158,7 +158,8 @@ def test_omnimedvqa_fundus_and_oct_rows_are_scored_by_accuracy(tmp_path: Path) -
         omni(4, fundus, "Cataract"),
         omni(0, fundus, "Glaucoma"),
     ]
-    (odd := omni(5, fundus, "Glaucoma"))["modality"] = odd.pop("modality_type")
+    odd = omni(5, fundus, "Glaucoma")
+    odd["modality"] = odd.pop("modality_type")
     name = "QA_information/Open-access/ACRIMA.json"
     write_json(tmp_path / "O" / name, [*records, odd])
     said = {"acrima_0000": "B", "acrima_0001": "<answer>B</answer>", "acrima_0002": "C. Drusen", "acrima_0005": "b"}
@@ -184,10 +185,8 @@ def test_omnimedvqa_without_wanted_rows_names_the_modalities(tmp_path: Path) -> 
     assert len(read_omnimedvqa_root(tmp_path, modalities=["X-Ray"]).files) == 1
 
 
-GMAI_COLUMNS = (
-    "index image question A B C D E answer category".split()
-    + ["clinical VQA task", "department", "perceptual granularity", "modality", "original task"]
-)  # fmt: skip
+ABOUT = ["category", "clinical VQA task", "department", "perceptual granularity", "modality", "original task"]
+GMAI_COLUMNS = ["index", "image", "question", "A", "B", "C", "D", "E", "answer", *ABOUT]
 
 
 def gmai_row(index: int, image: str, answer: str, modality: str = "Fundus Photography") -> list[str]:

@@ -7,8 +7,8 @@ import itertools
 import numpy as np
 import pytest
 
-from fundus_ray.evaluate.benchmarks.agreement import auroc, quadratic_kappa
 from fundus_ray.evaluate.benchmarks.against import mcnemar
+from fundus_ray.evaluate.benchmarks.agreement import auroc, quadratic_kappa
 from fundus_ray.evaluate.benchmarks.balanced import file_score, rates
 from fundus_ray.evaluate.benchmarks.question import Question, Verdict
 from fundus_ray.evaluate.benchmarks.statistic import OVERALL, accuracy_statistic, intervals, places, point

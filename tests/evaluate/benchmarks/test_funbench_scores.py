@@ -22,10 +22,8 @@ QUADRANTS = tuple(f"{side} side of the optic disc center" for side in ("Temporal
 SIZES = (NONE, "<=0.01", "0.01-0.02", "0.02-0.03", "0.03-0.04", ">0.04")
 COUNTS = (NONE, "<=5", "5-15", "15-25", "25-35", ">35")
 DR, GLAUCOMA, RVO, NORMAL = "Diabetic retinopathy", "Glaucoma", "Retinal vein occlusion", "No abnormality"
-GRADES = tuple(
-    f"{grade} diabetic retinopathy"
-    for grade in ("No any", "Mild nonproliferative", "Moderate nonproliferative", "Severe nonproliferative")
-) + ("Proliferative diabetic retinopathy",)
+SEVERITIES = ("Mild nonproliferative", "Moderate nonproliferative", "Severe nonproliferative", "Proliferative")
+GRADES = tuple(f"{severity} diabetic retinopathy" for severity in ("No any", *SEVERITIES))
 STAGES = tuple(f"{stage} age-related macular degeneration" for stage in ("No any", "Early", "Intermediate", "Late"))
 
 
