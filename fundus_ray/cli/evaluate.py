@@ -65,7 +65,10 @@ def _evaluate(args: argparse.Namespace) -> None:
     names = {OVERALL, *(name for kind, name in result.scores if kind in ("levels", "tasks"))}
     published = [] if args.published is None else read_published(args.published, names)
     against = None if theirs is None else paired(result, theirs)
-    write_result(args.out, result, stray=stray, published=published, against=against)
+    try:
+        write_result(args.out, result, stray=stray, published=published, against=against)
+    except OSError as err:
+        raise ConfigError(f"--out {args.out} cannot be written: {err}") from None
     for note in notes(result, stray=stray):
         print(f"fundus-ray: note: {note}", file=sys.stderr)
     for (kind, name), value in result.scores.items():

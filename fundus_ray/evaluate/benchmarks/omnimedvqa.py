@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from fundus_ray.errors import DataError
+from fundus_ray.evaluate.benchmarks.choice_prompt import choice_prompt
 from fundus_ray.evaluate.benchmarks.modality import kept_modality, nothing_kept
 from fundus_ray.evaluate.benchmarks.question import Benchmark, Question, TaskFile
 
 NAME = "omnimedvqa"
 LEVEL, TASK = "modality_type", "question_type"  # the fields that `levels` and `tasks` group by
 _FOLDER = "QA_information"
-_ASK = "Answer with the option's letter from the given choices directly."
 
 
 def read_omnimedvqa_root(root: Path, *, modalities: Sequence[str] = ()) -> Benchmark:
@@ -99,19 +99,13 @@ def _question(file: str, key: str, modality: str, record: Mapping[str, Any]) -> 
         options=options,
         gold=right,
         several=False,
-        prompts={"plain": prompt(question, options)},
+        prompts={"plain": choice_prompt(question, options)},
         groups={
             LEVEL: modality,
             TASK: str(record.get("question_type", "")),
             "dataset": str(record.get("dataset", "")),
         },
     )
-
-
-def prompt(question: str, options: Sequence[str]) -> str:
-    """Question, options, and how to answer: our own wording, as the benchmark fixes none."""
-    listed = "\n".join(f"{letter}. {option}" for letter, option in zip("ABCDE", options, strict=False))
-    return f"{question}\n{listed}\n{_ASK}"
 
 
 def _tidy(text: str) -> str:

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from fundus_ray.evaluate.benchmarks.against import QUESTIONS_FILE, Paired
+from fundus_ray.evaluate.benchmarks.letters import UNMATCHED
 from fundus_ray.evaluate.benchmarks.published import PublishedRow
 from fundus_ray.evaluate.benchmarks.question import Verdict
-from fundus_ray.evaluate.benchmarks.score import UNANSWERED, Result, unmatched
+from fundus_ray.evaluate.benchmarks.score import UNANSWERED, Result
 from fundus_ray.evaluate.benchmarks.statistic import OVERALL
 from fundus_ray.obs.strict_json import line_of, write_json, write_text
 
@@ -57,7 +58,7 @@ def as_json(
             "questions": len(result.verdicts),
             "patients": result.patients,
             "unanswered": result.count(UNANSWERED),
-            "unmatched": unmatched(result),
+            "unmatched": result.count(UNMATCHED),
             "stops_published_scorer": result.stops_published,
             "read_by": dict(result.rules),
             "left_out": dict(result.left_out),
@@ -91,7 +92,7 @@ def question_row(verdict: Verdict) -> dict[str, Any]:
 
 def notes(result: Result, *, stray: Sequence[str]) -> Iterator[str]:
     """What a reader of the score must know, a line each."""
-    if n := unmatched(result):
+    if n := result.count(UNMATCHED):
         yield f"{n} answers chose no option by any rule and count as wrong; --sentence-model reads them by similarity"
     if n := result.count(UNANSWERED):
         yield f"{n} questions have no stored answer and count as wrong"
@@ -111,7 +112,8 @@ def markdown(
     lines = [
         f"# {result.benchmark}: {result.metric}" + (" (as the published scorer)" if result.compat else ""),
         "",
-        f"{len(result.verdicts)} questions, {result.patients} patients. Brackets: 95 % bootstrap over patients.",
+        f"{len(result.verdicts)} questions, {result.patients} patients."
+        + (" Brackets: 95 % bootstrap over patients." if result.intervals else ""),
         "",
         *(f"* {note}" for note in notes(result, stray=stray)),
         *_scores_table(result, published),

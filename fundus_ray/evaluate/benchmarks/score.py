@@ -13,7 +13,7 @@ from fundus_ray.evaluate.benchmarks import funbench, gmai, omnimedvqa
 from fundus_ray.evaluate.benchmarks.against import Paired, QuestionName, mcnemar
 from fundus_ray.evaluate.benchmarks.agreement import Kappa, LabelRates, grade_kappa, grade_scale, label_rates
 from fundus_ray.evaluate.benchmarks.balanced import labels_of
-from fundus_ray.evaluate.benchmarks.letters import UNMATCHED, Nearest, read_choice, read_funbench, unwrap
+from fundus_ray.evaluate.benchmarks.letters import Nearest, read_choice, read_funbench, unwrap
 from fundus_ray.evaluate.benchmarks.predictions import Answers
 from fundus_ray.evaluate.benchmarks.question import Answer, Benchmark, Question, Verdict
 from fundus_ray.evaluate.benchmarks.statistic import (
@@ -65,7 +65,8 @@ def score(benchmark: Benchmark, answers: Answers, *, nearest: Nearest | None, co
     """Read and score the answers; task files without any are left out.
 
     `compat` scores FunBench as its published scorer does where that differs: answer tags are not taken off, 0/0 is NaN
-    and goes into every mean above it, and the coarse modality is scored by its sensitivity whatever its labels.
+    and goes into every mean above it, and the coarse modality is scored by its sensitivity whatever its labels. Such
+    scores have no intervals.
     """
     files = {
         file.path: [_verdict(q, answers[file.path].get(q.key), nearest, benchmark.name, compat) for q in file.questions]
@@ -87,7 +88,8 @@ def score(benchmark: Benchmark, answers: Answers, *, nearest: Nearest | None, co
         metric=HARMONIC if benchmark.name == funbench.NAME else ACCURACY,
         compat=compat,
         scores=scores,
-        intervals=intervals(statistic, len(place)),
+        # A NaN left out of the draws would make the interval one of another score.
+        intervals={} if compat else intervals(statistic, len(place)),
         labels=labels,
         kappas=_kappas(files) if benchmark.name == funbench.NAME else {},
         undefined=_undefined(scores, labels, guard=not compat),
@@ -143,8 +145,3 @@ def _undefined(
             elif rates.sensitivity == rates.specificity == 0:
                 lines.append(f"{file}: {rates.label!r} has sensitivity and specificity 0, a mean of 0/0: {no_mean}")
     return tuple(lines)
-
-
-def unmatched(result: Result) -> int:
-    """Answers that no rule read; they count as wrong."""
-    return result.count(UNMATCHED)

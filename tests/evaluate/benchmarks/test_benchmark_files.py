@@ -178,6 +178,16 @@ def test_omnimedvqa_fundus_and_oct_rows_are_scored_by_accuracy(tmp_path: Path) -
     }
 
 
+def test_choice_is_asked_with_its_letters(tmp_path: Path) -> None:
+    record = omni(0, "Fundus Photography", "Glaucoma")
+    write_json(tmp_path / "QA_information" / "Open-access" / "x.json", [record])
+    (file,) = read_omnimedvqa_root(tmp_path).files
+    assert file.questions[0].prompts == {
+        "plain": "Is there glaucoma?\nA. No, It's normal.\nB. Glaucoma\n"
+        "Answer with the option's letter from the given choices directly."
+    }
+
+
 def test_omnimedvqa_without_wanted_rows_names_the_modalities(tmp_path: Path) -> None:
     write_json(tmp_path / "QA_information" / "Open-access" / "x.json", [omni(0, "X-Ray", "Glaucoma")])
     with pytest.raises(DataError, match=r"there are: 'X-Ray' \(1\); choose some by --modality"):

@@ -209,6 +209,7 @@ def test_both_rates_zero_is_zero_and_reported_or_nan_as_published(tmp_path: Path
         {"L2-anatomy_perception": 1, "L4-disease_diagnosis": None},
     )
     assert "overall: no value" in compat["undefined"]
+    assert compat["intervals"]["levels"] == {}
 
 
 def test_label_offered_to_its_positives_only_is_left_out_of_the_mean(tmp_path: Path) -> None:
@@ -287,3 +288,17 @@ def test_bad_published_table_is_named(
     code = main(["evaluate", "--benchmark", "funbench", *map(str, words), "--published", str(tmp_path / "p.csv")])
     assert code == 2
     assert message in capsys.readouterr().err
+
+
+def test_out_that_cannot_be_written_or_would_replace_the_other_run_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scores(tmp_path, {L2B: LATERALITY})
+    words = ["--root", tmp_path / "FunBench", "--predictions", tmp_path / "answers"]
+    for extra, message in (
+        (["--out", "/proc/none/out"], "--out /proc/none/out cannot be written"),
+        (["--out", tmp_path / "out" / "scores.md"], "is a file; give a folder"),
+        (["--out", tmp_path / "out", "--against", tmp_path / "out"], "would replace what is compared with"),
+    ):
+        assert main(["evaluate", "--benchmark", "funbench", *map(str, [*words, *extra])]) == 2
+        assert message in capsys.readouterr().err
