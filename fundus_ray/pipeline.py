@@ -251,6 +251,7 @@ async def _read_photograph(job: _Job, actors: Actors) -> None:
         "photo": "views of it were trained on",
         "phantoms": "out of distribution: it saw rendered eyes only",
         "jsonl": "not one of your images",
+        "store": "not one of the store's images",
     }[data.source]
     _say(f"a real photograph (CC0, scikit-image; {seen}):")
     print(f"   {text}", flush=True)
