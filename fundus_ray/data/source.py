@@ -27,10 +27,11 @@ from fundus_ray.types import Sample
 
 @dataclass(frozen=True, slots=True)
 class DataSplit:
-    """The two halves of a data set."""
+    """The two halves of a data set. content: what a store's rows hash to; "" for other sources."""
 
     train: Sequence[Sample]
     evaluation: Sequence[Sample]
+    content: str = ""
 
 
 def load_data(config: Config, *, cache_dir: Path, finding_ids: FindingIds) -> DataSplit:

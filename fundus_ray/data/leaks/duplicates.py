@@ -29,7 +29,7 @@ def near_copies(pictures: Sequence[Picture]) -> Iterator[Copies]:
 
     Within a patient there may be very many: slices of one volume, repeated photographs.
     """
-    prints, rows = stacked(picture.print for picture in pictures)
+    prints, rows = stacked(picture.mark for picture in pictures)
     for near in PrintIndex(prints).near(prints):
         if near.entry >= near.query:
             continue

@@ -35,8 +35,9 @@ FILES_A_TASK = 32  # of each process at a time
 SIDE = 64  # the field is scaled to SIDE x SIDE
 READ_PX = 512  # larger images are first reduced to about this side, by the JPEG decoder where it can
 DARK, DARK_SHARE = 8.0, 0.12  # black border: darker than this grey level, or this share of the brightest percentile
+FIELD_PX, FIELD_BLUR = 256, 1.5  # the border is looked for at this size, so that speckle of OCT does not decide
 LINE_SHARE = 0.05  # a row or column belongs to the field where at least this share of it is not dark
-SMALLEST_FIELD = 16  # [px] below which nothing is cut off
+SMALLEST_FIELD = 32  # [px of FIELD_PX] below which nothing is cut off
 SLOW = SIDE / 6  # standard deviation [px of SIDE] of the light that is taken out
 FLAT = 0.5  # grey levels: below this root mean square nothing is left to compare
 
@@ -59,6 +60,7 @@ def _window() -> NDArray[np.float64]:
 
 _ROWS, _COLUMNS = _frequencies()
 _WINDOW = _window()
+_WINDOW_LIGHT = np.maximum(gaussian_filter(_WINDOW, SLOW), 1e-6)
 
 
 def _words(bits: NDArray[np.bool_]) -> Words:
@@ -77,7 +79,7 @@ ORIENTATIONS: dict[str, Words] = {
 def fingerprint(image: Image.Image) -> Words | None:
     """The image's fingerprint; None where its field is flat, so that all such images would seem to be copies."""
     values = _field(_small(image))
-    light = gaussian_filter(values * _WINDOW, SLOW) / np.maximum(gaussian_filter(_WINDOW, SLOW), 1e-6)
+    light = gaussian_filter(values * _WINDOW, SLOW) / _WINDOW_LIGHT
     detail = (values - light) * _WINDOW
     if np.sqrt(np.mean(detail**2)) < FLAT:
         return None
@@ -106,13 +108,16 @@ def file_fingerprint(path: str | Path) -> Words | None:
         raise DataError(f"image {path} is damaged or not an image: {one_line(err)}") from None
 
 
-def field_box(grey: NDArray[np.uint8]) -> tuple[int, int, int, int]:
-    """(left, top, right, bottom) [px] of what is not black border in `grey` [H, W]; all of it where little is left."""
-    bright = grey > max(DARK, DARK_SHARE * float(np.percentile(grey, 99)))
+def field_box(grey: Image.Image) -> tuple[float, float, float, float]:
+    """(left, top, right, bottom) [px] of what is not black border; all of it where little is left."""
+    small = np.asarray(grey.resize((FIELD_PX, FIELD_PX), Image.Resampling.BILINEAR), dtype=np.float64)
+    level = gaussian_filter(small, FIELD_BLUR)
+    bright = level > max(DARK, DARK_SHARE * float(np.percentile(level, 99)))
     columns, rows = (np.flatnonzero(bright.mean(axis=axis) >= LINE_SHARE) for axis in (0, 1))
     if min(columns.size, rows.size) < SMALLEST_FIELD:
-        return 0, 0, grey.shape[1], grey.shape[0]
-    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+        return 0, 0, grey.width, grey.height
+    across, down = grey.width / FIELD_PX, grey.height / FIELD_PX
+    return columns[0] * across, rows[0] * down, (columns[-1] + 1) * across, (rows[-1] + 1) * down
 
 
 def _small(image: Image.Image) -> Image.Image:
@@ -124,5 +129,4 @@ def _small(image: Image.Image) -> Image.Image:
 
 def _field(grey: Image.Image) -> NDArray[np.float64]:
     """The field, scaled to [SIDE, SIDE]."""
-    box = field_box(np.asarray(grey))
-    return np.asarray(grey.resize((SIDE, SIDE), Image.Resampling.BILINEAR, box=box), dtype=np.float64)
+    return np.asarray(grey.resize((SIDE, SIDE), Image.Resampling.BILINEAR, box=field_box(grey)), dtype=np.float64)

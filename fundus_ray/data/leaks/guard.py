@@ -28,7 +28,7 @@ class Picture:
     source: str
     path: str
     patient_id: str
-    print: Words | None = None
+    mark: Words | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class LeakGuard:
         """Position in `pictures` -> why it must go. What only another picture shows of its patient is not seen here:
         see `all_leaks`."""
         found: dict[int, Leak] = {}
-        prints, rows = stacked(picture.print for picture in pictures)
+        prints, rows = stacked(picture.mark for picture in pictures)
         for near in self._index.near(prints):
             at = int(rows[near.query])
             before = found.get(at)

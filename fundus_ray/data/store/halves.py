@@ -23,15 +23,15 @@ FindingIds = Callable[[Sequence[str]], tuple[str, ...]]
 
 def stored_halves(
     data: DataConfig, *, finding_ids: FindingIds, change: Callable[[Sample], Sample]
-) -> tuple[StoredSamples, StoredSamples]:
-    """(training, held-out) samples of the store `data.path`.
+) -> tuple[StoredSamples, StoredSamples, str]:
+    """(training samples, held-out samples, content hash) of the store `data.path`.
 
     Raises DataError where it is no whole store, where a patient or image is in both halves, where a training image is
     a benchmark's (of the store's own list, or of `data.benchmarks`), or where a finding is not in the vocabulary.
     """
     store = Store(data.path, image_root=data.image_root)
     check_store(store, finding_ids=finding_ids, further=read_benchmarks(data.benchmarks) if data.benchmarks else ())
-    return store.samples("train", change=change), store.samples("eval", change=change)
+    return store.samples("train", change=change), store.samples("eval", change=change), store.manifest.content
 
 
 def check_store(store: Store, *, finding_ids: FindingIds, further: Sequence[BenchmarkImages]) -> None:

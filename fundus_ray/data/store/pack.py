@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from fundus_ray.data.leaks.benchmark import BenchmarkImages
 from fundus_ray.data.leaks.duplicates import Copies, near_copies, same_patients
 from fundus_ray.data.leaks.fingerprint import Words, file_fingerprints
 from fundus_ray.data.leaks.guard import Leak, LeakGuard, all_leaks, leak_summary, picture_of
-from fundus_ray.data.patients import split_patients
+from fundus_ray.data.patients import Patient, split_patients
 from fundus_ray.data.places import place
 from fundus_ray.data.store.manifest import Manifest
 from fundus_ray.data.store.write import write_store
@@ -60,14 +60,12 @@ def pack(
     given in a fixed order, new ones last. Raises DataError as `write_store`, where an image cannot be read, and where
     nothing is left.
     """
-    first_of: dict[str, Sample] = {}
+    # One picture for each image and patient: two sets may name one file.
+    owners: dict[tuple[str, str, str], Sample] = {}
     for sample in samples:
-        first_of.setdefault(sample.image.path, sample)
-    prints = tqdm(
-        file_fingerprints(list(first_of), workers=workers), total=len(first_of), desc="fingerprints", unit="image"
-    )
-    mark_of: dict[str, Words | None] = dict(zip(first_of, prints, strict=True))
-    pictures = [picture_of(sample, mark_of[path]) for path, sample in first_of.items()]
+        owners.setdefault((sample.image.path, sample.source, sample.patient_id), sample)
+    mark_of = _marks(list(dict.fromkeys(path for path, _, _ in owners)), workers=workers)
+    pictures = [picture_of(sample, mark_of[sample.image.path]) for sample in owners.values()]
     found = all_leaks(pictures, LeakGuard(benchmarks))
     gone = {leak.path for leak in found.values()}
     kept = [picture for picture in pictures if picture.path not in gone]
@@ -78,7 +76,7 @@ def pack(
         [(picture.source, picture.patient_id) for picture in kept],
         eval_fraction=eval_fraction,
         seed=seed,
-        same=same_patients(copies),
+        same=[*same_patients(copies), *_same_files(sample for sample in samples if sample.image.path not in gone)],
     )
     rows = (
         (replace(sample, split=half[sample.source, sample.patient_id]), mark_of[sample.image.path])
@@ -89,6 +87,21 @@ def pack(
     packed = Packed(manifest, tuple(found[at] for at in sorted(found)), copies)
     _write_report(folder, packed)
     return packed
+
+
+def _marks(paths: Sequence[str], *, workers: int) -> dict[str, Words | None]:
+    prints = file_fingerprints(paths, workers=workers)
+    return dict(zip(paths, tqdm(prints, total=len(paths), desc="fingerprints", unit="image"), strict=True))
+
+
+def _same_files(samples: Iterable[Sample]) -> Iterator[tuple[Patient, Patient]]:
+    """Patients with a file in common, byte by byte: flat images have no fingerprint."""
+    patient_of: dict[str, Patient] = {}
+    for sample in samples:
+        patient = (sample.source, sample.patient_id)
+        first = patient_of.setdefault(sample.image.sha256, patient)
+        if first != patient:
+            yield first, patient
 
 
 def _write_report(folder: str | Path, packed: Packed) -> None:

@@ -52,9 +52,11 @@ class Store:
     def rows(self, split: str, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
         """These columns of one half, in order, a few thousand rows at a time in memory."""
         for shard in self.manifest.of(split):
-            file = open_shard(self.folder, shard)
-            for batch in file.iter_batches(batch_size=ROWS_AT_ONCE, columns=list(columns)):
-                yield from batch.to_pylist()
+            try:
+                for batch in open_shard(self.folder, shard).iter_batches(ROWS_AT_ONCE, columns=list(columns)):
+                    yield from batch.to_pylist()
+            except (pa.ArrowException, OSError) as err:
+                raise _damaged(self.folder, shard, err) from None
 
     def pictures(self, split: str) -> Iterator[Picture]:
         """What a leak guard asks of the rows of one half; an image with several questions comes once for each."""

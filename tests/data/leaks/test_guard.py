@@ -28,9 +28,9 @@ def mark(image: Image.Image) -> Words:
 
 
 def picture(
-    owner: str, path: str, *, source: str = "mine", patient: str = "", print: Words | None = None
+    owner: str, path: str, *, source: str = "mine", patient: str = "", shown: Image.Image | None = None
 ) -> Picture:
-    return Picture(owner, source, path, patient or owner, print)
+    return Picture(owner, source, path, patient or owner, None if shown is None else mark(shown))
 
 
 def keys_only(*keys: str) -> BenchmarkImages:
@@ -46,8 +46,8 @@ def hashed() -> LeakGuard:
 
 def test_a_planted_copy_is_caught_by_its_fingerprint_and_other_eyes_are_not(hashed: LeakGuard) -> None:
     copy = eye(2).resize((150, 150)).transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    pictures = [picture(f"p{seed}", f"/x/{seed}.png", print=mark(eye(seed))) for seed in range(4, 24)]
-    leaks = hashed.leaks([*pictures, picture("copy", "/x/copy.png", print=mark(copy))])
+    pictures = [picture(f"p{seed}", f"/x/{seed}.png", shown=eye(seed)) for seed in range(4, 24)]
+    leaks = hashed.leaks([*pictures, picture("copy", "/x/copy.png", shown=copy)])
     assert list(leaks) == [20]
     leak = leaks[20]
     assert (leak.owner, leak.benchmark, leak.key, leak.why) == ("copy", "b", "bench/2.png", "fingerprint")
@@ -70,15 +70,15 @@ def test_another_image_of_a_benchmark_patient_is_caught_by_the_prefix() -> None:
 
 def test_a_key_says_more_than_a_fingerprint(hashed: LeakGuard) -> None:
     guard = LeakGuard([BenchmarkImages("b", ("TOP/TOP/001805_00.jpg",), (mark(eye(1)),))])
-    leaks = guard.leaks([picture("a", "/d/001805_00.jpg", source="top", print=mark(eye(1)))])
+    leaks = guard.leaks([picture("a", "/d/001805_00.jpg", source="top", shown=eye(1))])
     assert leaks[0].why == "key"
 
 
 def test_other_images_of_a_patient_with_a_leak_go_too(hashed: LeakGuard) -> None:
     pictures = [
-        picture("other eye", "/x/a.png", patient="7", print=mark(eye(30))),
-        picture("copy", "/x/b.png", patient="7", print=mark(eye(3))),
-        picture("same number elsewhere", "/y/a.png", source="theirs", patient="7", print=mark(eye(31))),
+        picture("other eye", "/x/a.png", patient="7", shown=eye(30)),
+        picture("copy", "/x/b.png", patient="7", shown=eye(3)),
+        picture("same number elsewhere", "/y/a.png", source="theirs", patient="7", shown=eye(31)),
     ]
     leaks = all_leaks(pictures, hashed)
     assert {at: leak.why for at, leak in leaks.items()} == {0: "patient", 1: "fingerprint"}
@@ -123,10 +123,10 @@ def test_another_file_is_no_list_of_benchmark_images(tmp_path: Path) -> None:
 
 def test_copies_in_two_sets_keep_their_patients_together() -> None:
     pictures = [
-        picture("k1", "/k/1.png", source="kaggle", patient="1", print=mark(eye(1))),
-        picture("k2", "/k/2.png", source="kaggle", patient="2", print=mark(eye(2))),
-        picture("k1 again", "/k/1b.png", source="kaggle", patient="1", print=mark(eye(1))),
-        picture("l9", "/l/9.png", source="lesions", patient="9", print=mark(eye(2).resize((100, 100)))),
+        picture("k1", "/k/1.png", source="kaggle", patient="1", shown=eye(1)),
+        picture("k2", "/k/2.png", source="kaggle", patient="2", shown=eye(2)),
+        picture("k1 again", "/k/1b.png", source="kaggle", patient="1", shown=eye(1)),
+        picture("l9", "/l/9.png", source="lesions", patient="9", shown=eye(2).resize((100, 100))),
         picture("flat", "/l/flat.png", source="lesions", patient="8"),
     ]
     copies = list(near_copies(pictures))

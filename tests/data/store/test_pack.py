@@ -151,7 +151,7 @@ def test_training_reads_samples_with_their_images(tmp_path: Path, sets: Path) ->
 
 
 def unguarded(folder: Path, root: Path, *, benchmarks: list[BenchmarkImages]) -> None:
-    """A store that nobody cleared: every fourth patient held out."""
+    """A store that nobody cleared; four patients are held out."""
     rows = [
         sample(root / "kaggle" / f"{seed}.png", set_name="kaggle", patient=str(seed), split="eval" if seed > 25 else "train")
         for seed in range(30)
