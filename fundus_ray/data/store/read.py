@@ -6,10 +6,10 @@ data/order.py, which resumes at any position, draws from it as from a list.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from itertools import accumulate
-from bisect import bisect_right
 from pathlib import Path
 from typing import Any, overload
 
