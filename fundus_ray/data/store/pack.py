@@ -24,6 +24,7 @@ from fundus_ray.data.leaks.benchmark import BenchmarkImages
 from fundus_ray.data.leaks.duplicates import Copies, near_copies, same_patients
 from fundus_ray.data.leaks.fingerprint import Words, file_fingerprints
 from fundus_ray.data.leaks.guard import Leak, LeakGuard, all_leaks, leak_summary, picture_of
+from fundus_ray.data.leaks.names import image_name
 from fundus_ray.data.patients import Patient, split_patients
 from fundus_ray.data.places import place
 from fundus_ray.data.store.manifest import Manifest
@@ -76,7 +77,7 @@ def pack(
         [(picture.source, picture.patient_id) for picture in kept],
         eval_fraction=eval_fraction,
         seed=seed,
-        same=[*same_patients(copies), *_same_files(sample for sample in samples if sample.image.path not in gone)],
+        same=[*same_patients(copies), *_known_as_one(one for one in samples if one.image.path not in gone)],
     )
     rows = (
         (replace(sample, split=half[sample.source, sample.patient_id]), mark_of[sample.image.path])
@@ -94,14 +95,17 @@ def _marks(paths: Sequence[str], *, workers: int) -> dict[str, Words | None]:
     return dict(zip(paths, tqdm(prints, total=len(paths), desc="fingerprints", unit="image"), strict=True))
 
 
-def _same_files(samples: Iterable[Sample]) -> Iterator[tuple[Patient, Patient]]:
-    """Patients with a file in common, byte by byte: flat images have no fingerprint."""
-    patient_of: dict[str, Patient] = {}
+def _known_as_one(samples: Iterable[Sample]) -> Iterator[tuple[Patient, Patient]]:
+    """Patients with a file in common, byte by byte (flat images have no fingerprint), and patients whose images' names
+    say that they are one, in sets that share their names."""
+    patient_of: dict[tuple[str, ...], Patient] = {}
     for sample in samples:
         patient = (sample.source, sample.patient_id)
-        first = patient_of.setdefault(sample.image.sha256, patient)
-        if first != patient:
-            yield first, patient
+        name = image_name(sample.image.path, source=sample.source)
+        for mark in [(sample.image.sha256,), *([(name.family, name.patient)] if name.patient else [])]:
+            first = patient_of.setdefault(mark, patient)
+            if first != patient:
+                yield first, patient
 
 
 def _write_report(folder: str | Path, packed: Packed) -> None:

@@ -206,6 +206,22 @@ def test_a_finding_that_the_vocabulary_has_not_is_named(tmp_path: Path, sets: Pa
         loaded(tmp_path / "s", "evaluate.samples=0")
 
 
+def test_a_person_in_two_sets_that_share_their_names_is_in_one_half(tmp_path: Path) -> None:
+    rows = []
+    for number in range(12):
+        for set_name, side in (("eyepacs", "left"), ("retinal_lesions", "right")):
+            path = tmp_path / set_name / f"{number}_{side}.png"
+            path.parent.mkdir(exist_ok=True)
+            eye(2 * number + (side == "left")).save(path)
+            rows.append(sample(path, set_name=set_name, patient=f"{set_name} {number}"))
+    licences = {"eyepacs": "x", "retinal_lesions": "x"}
+    pack(tmp_path / "s", rows, licences=licences, benchmarks=[], eval_fraction=0.5, seed=0)
+    split = loaded(tmp_path / "s")
+    numbers = [{one.patient_id.split()[1] for one in half} for half in (split.train, split.evaluation)]
+    assert not numbers[0] & numbers[1]
+    assert numbers[0] | numbers[1] == {str(number) for number in range(12)}
+
+
 def test_a_benchmark_that_tests_on_everything_leaves_nothing(tmp_path: Path, sets: Path) -> None:
     top = [one for one in samples(sets) if one.source == "top"]
     keys = tuple(f"TOP/TOP/{Path(one.image.path).name}" for one in top)
