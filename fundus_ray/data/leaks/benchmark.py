@@ -17,13 +17,16 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from fundus_ray.data.leaks.fingerprint import WORDS, Words, file_fingerprint
+from fundus_ray.data.leaks.fingerprint import FINGERPRINT_VERSION, WORDS, Words, file_fingerprint
 from fundus_ray.data.leaks.neighbours import Prints
 from fundus_ray.data.places import place, read_bytes
 from fundus_ray.errors import DataError
 
 PRINT = pa.binary(8 * WORDS)  # a fingerprint's bytes; null = none
-_SCHEMA = pa.schema([("benchmark", pa.string()), ("key", pa.string()), ("fingerprint", PRINT)])
+_SCHEMA = pa.schema(
+    [("benchmark", pa.string()), ("key", pa.string()), ("fingerprint", PRINT)],
+    metadata={"fingerprint": str(FINGERPRINT_VERSION)},
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +81,19 @@ def read_benchmarks(path: str | Path) -> tuple[BenchmarkImages, ...]:
 def benchmarks_of(content: bytes, *, origin: str) -> tuple[BenchmarkImages, ...]:
     """As `read_benchmarks`, of a file's content."""
     try:
-        rows = pq.read_table(io.BytesIO(content), schema=_SCHEMA).to_pylist()
+        table = pq.read_table(io.BytesIO(content))
+        rows = table.select(_SCHEMA.names).to_pylist()
     except (pa.ArrowException, KeyError) as err:
         raise DataError(
             f"{origin} is not a list of benchmark images (Parquet of benchmark, key, fingerprint): "
             f"{' '.join(str(err).split())[:200]}"
         ) from None
+    version = (table.schema.metadata or {}).get(b"fingerprint", b"none").decode()
+    if version != str(FINGERPRINT_VERSION):
+        raise DataError(
+            f"{origin} holds fingerprints of version {version}, this package makes {FINGERPRINT_VERSION}; make the list "
+            "again (fundus-ray data benchmark)"
+        )
     by_name: dict[str, list[dict[str, object]]] = {}
     for row in rows:
         by_name.setdefault(str(row["benchmark"]), []).append(row)

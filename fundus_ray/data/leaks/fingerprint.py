@@ -30,6 +30,7 @@ from fundus_ray.errors import DataError
 
 Words = NDArray[np.uint64]  # [4]: the first holds the 64 lowest frequencies
 
+FINGERPRINT_VERSION = 1  # raise it, and the store's FORMAT, whenever an image's bits change
 BITS, WORDS = 256, 4
 FILES_A_TASK = 32  # of each process at a time
 SIDE = 64  # the field is scaled to SIDE x SIDE

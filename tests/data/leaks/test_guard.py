@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fundus_ray.data.leaks import benchmark
 from fundus_ray.data.leaks.benchmark import BenchmarkImages, benchmark_images, read_benchmarks, write_benchmarks
 from fundus_ray.data.leaks.duplicates import near_copies, same_patients
 from fundus_ray.data.leaks.fingerprint import Words, fingerprint
@@ -111,6 +112,13 @@ def test_a_list_of_benchmark_images_comes_back_as_it_was_written(tmp_path: Path)
     assert np.array_equal(first.prints[0], mark(eye(0)))
     assert first.prints[1:] == (None, None, None)
     assert (second.name, second.keys) == ("funbench", ("k/1.png",))
+
+
+def test_a_list_with_other_fingerprints_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_benchmarks(tmp_path / "b.parquet", [keys_only("k/1.png")])
+    monkeypatch.setattr(benchmark, "FINGERPRINT_VERSION", 2)
+    with pytest.raises(DataError, match=r"b\.parquet holds fingerprints of version 1, this package makes 2"):
+        read_benchmarks(tmp_path / "b.parquet")
 
 
 def test_another_file_is_no_list_of_benchmark_images(tmp_path: Path) -> None:
