@@ -18,7 +18,9 @@ def folder(tmp_path: Path) -> Path:
     rows = []
     for seed in range(12):
         Image.fromarray(render(seed, image_px=112).pixels).save(tmp_path / f"{seed}.png")
-        rows.append({"image": f"{seed}.png", "modality": "CFP", "question": "?", "answer": "x", "patient_id": f"p{seed}"})
+        rows.append(
+            {"image": f"{seed}.png", "modality": "CFP", "question": "?", "answer": "x", "patient_id": f"p{seed}"}
+        )
     (tmp_path / "rows.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
     (tmp_path / "bench" / "DDR").mkdir(parents=True)
     Image.open(tmp_path / "3.png").resize((90, 90)).save(tmp_path / "bench" / "DDR" / "a.png")

@@ -212,7 +212,7 @@ def test_a_run_does_not_go_on_over_another_store(tmp_path: Path, now: str) -> No
     folder = RunFolder.create(tmp_path, name="run")
     _check_same_store(folder, "a" * 64)
     _check_same_store(folder, "a" * 64)
-    with pytest.raises(ConfigError, match="it learned from a store with content aaaaaaaaaaaa, but data.path holds"):
+    with pytest.raises(ConfigError, match=r"it learned from a store with content aaaaaaaaaaaa, but data\.path holds"):
         _check_same_store(folder, now)
     folder.close()
 

@@ -22,7 +22,9 @@ def register(group: Any) -> None:
     command.add_argument("--out", required=True, metavar="DIR", help="the store: a folder, or s3://... and such")
     command.add_argument("--benchmarks", action="append", default=[], metavar="PARQUET", help="may be given again")
     command.add_argument("--licence", required=True, metavar="TEXT", help="of the images")
-    command.add_argument("--eval-fraction", type=_share, default=0.2, metavar="X", help="patients held out (default 0.2)")
+    command.add_argument(
+        "--eval-fraction", type=_share, default=0.2, metavar="X", help="patients held out (default 0.2)"
+    )
     command.add_argument("--seed", type=int, default=0, metavar="N", help="which ones (default 0)")
     command.add_argument("--workers", type=_count, default=1, metavar="N", help="processes that hash (default 1)")
 
@@ -48,9 +50,7 @@ def _pack(args: argparse.Namespace) -> None:
     from fundus_ray.knowledge.vocabulary import load_vocabulary
 
     rows = args.rows.resolve()
-    samples = jsonl_samples(
-        rows, finding_ids=load_vocabulary().ids, eval_fraction=args.eval_fraction, seed=args.seed
-    )
+    samples = jsonl_samples(rows, finding_ids=load_vocabulary().ids, eval_fraction=args.eval_fraction, seed=args.seed)
     packed = pack(
         args.out,
         samples,

@@ -48,7 +48,8 @@ class DataConfig:
         choices=("phantoms", "photo", "jsonl", "store"),
     )
     path: str = _opt(
-        "", "jsonl: the JSONL file, image paths in it are relative to its folder; store: its folder, or s3://... and such"
+        "",
+        "jsonl: the JSONL file, image paths in it are relative to its folder; store: its folder, or s3://... and such",
     )
     image_root: str = _opt("", "store only: where its images lie now; empty = where they lay when it was written")
     benchmarks: str = _opt(

@@ -91,8 +91,8 @@ def benchmarks_of(content: bytes, *, origin: str) -> tuple[BenchmarkImages, ...]
     version = (table.schema.metadata or {}).get(b"fingerprint", b"none").decode()
     if version != str(FINGERPRINT_VERSION):
         raise DataError(
-            f"{origin} holds fingerprints of version {version}, this package makes {FINGERPRINT_VERSION}; make the list "
-            "again (fundus-ray data benchmark)"
+            f"{origin} holds fingerprints of version {version}, this package makes {FINGERPRINT_VERSION}; remake it "
+            "(fundus-ray data benchmark)"
         )
     by_name: dict[str, list[dict[str, object]]] = {}
     for row in rows:

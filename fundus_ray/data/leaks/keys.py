@@ -1,7 +1,7 @@
 """The keys of a benchmark's images, out of its own files.
 
-In: a FunBench task file (`data`: key -> question), an OmniMedVQA file (a list of records with `image_path`), a text file
-with one key a line, or a folder of any of them. Out: the keys, each once, in order.
+In: a FunBench task file (`data`: key -> question), an OmniMedVQA file (a list of records with `image_path`), a text
+file with one key a line, or a folder of any of them. Out: the keys, each once, in order.
 """
 
 from __future__ import annotations

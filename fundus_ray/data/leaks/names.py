@@ -24,7 +24,7 @@ class _Family:
     """Sets that share their images' names.
 
     known_as: names of the set, in small letters and digits only; longer ones also count by how a name begins.
-    tail: how many of a path's last parts tell its images apart. patient: what of a path's last two parts names the patient or volume.
+    tail: how many of a path's last parts tell its images apart. patient: what of the last two names patient or volume.
     within: a part of the path that makes a family of its own, as its numbers are those of other people.
     """
 

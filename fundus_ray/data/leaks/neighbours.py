@@ -21,8 +21,12 @@ from fundus_ray.data.leaks.fingerprint import ORIENTATIONS, WORDS
 Prints = NDArray[np.uint64]  # [N, 4]
 Rows = NDArray[np.int64]
 
+# Measured on 60 phantoms, the CC0 photograph and 120 views of it. Copies that are scaled to half or twice the size,
+# squashed, compressed to JPEG quality 30, padded, darker, turned, or several of these, differ in at most 30 of 256 and
+# 8 of 64 bits where the whole field is seen (40 and 8 for close views without a border); cut to 97 % of the field's
+# radius in at most 25, to 94 % in up to 53. Other phantoms: in 33 at least among 244,650 pairs, in 102 in the median.
 COARSE_RADIUS = 11  # most bits of the first 64 in which copies differ
-RADIUS = 56  # most bits of all 256
+RADIUS = 32  # most bits of all 256
 CHUNKS, CHUNK_BITS = 4, 16
 QUERIES_AT_ONCE, PAIRS_AT_ONCE = 2048, 1 << 21  # what is held in memory: about 100 MB
 

@@ -65,9 +65,8 @@ def _check_apart(store: Store) -> None:
         texts = {text: name for name, text in _keys(store, "train", kind) if _digest(text) in shared}
         for name, text in _keys(store, "eval", kind):
             if text in texts:
-                raise DataError(
-                    f"{store.folder.name}: {kind} {text} is in both halves: samples {texts[text]} (train) and {name} (eval)"
-                )
+                where = f"samples {texts[text]} (train) and {name} (eval)"
+                raise DataError(f"{store.folder.name}: {kind} {text} is in both halves: {where}")
 
 
 def _digests(store: Store, split: str, kind: str) -> NDArray[np.uint64]:

@@ -59,7 +59,7 @@ def write_manifest(folder: Place, manifest: Manifest) -> None:
 
 
 def read_manifest(folder: Place) -> Manifest:
-    """Raises DataError where the folder is no whole store: no manifest, or a shard that is missing or of another size."""
+    """Raises DataError where the folder is no whole store: no manifest, or a shard is missing or of another size."""
     if folder.size(MANIFEST) is None:
         raise DataError(
             f"{folder.name} is not a store: it has no {MANIFEST}, which is written last; an import that stopped early "

@@ -116,4 +116,6 @@ def open_shard(folder: Place, shard: Shard) -> Any:
 
 
 def _damaged(folder: Place, shard: Shard, err: Exception) -> DataError:
-    return DataError(f"{folder.name}/{shard.file} is damaged: {' '.join(str(err).split())[:200]}; write the store again")
+    return DataError(
+        f"{folder.name}/{shard.file} is damaged: {' '.join(str(err).split())[:200]}; write the store again"
+    )

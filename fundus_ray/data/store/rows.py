@@ -5,6 +5,7 @@ The image's path is kept relative to the manifest's image root where it lies bel
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -84,7 +85,7 @@ def root_of(folder: str) -> str:
     """A folder of images as it is kept: an address, or a whole path; "" where there is none."""
     if not folder or is_address(folder):
         return folder.rstrip("/")
-    return str(Path(folder).expanduser().resolve())
+    return os.path.abspath(Path(folder).expanduser())  # links stay: a mount may be named by one
 
 
 def below(path: str, image_root: str) -> str:

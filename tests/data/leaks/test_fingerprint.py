@@ -21,7 +21,7 @@ from fundus_ray.data.leaks.fingerprint import (
 )
 from fundus_ray.data.leaks.neighbours import COARSE_RADIUS, RADIUS
 from fundus_ray.data.phantoms import paint
-from fundus_ray.data.photo import photograph, render_view
+from fundus_ray.data.photo import draw_view, photograph, render_view
 from fundus_ray.errors import DataError
 
 SIDE = 336
@@ -48,7 +48,7 @@ def cut_to_circle(image: Image.Image) -> Image.Image:
     """Black outside a circle that is a little smaller than the field."""
     pixels = np.asarray(image).copy()
     axis = (np.arange(SIDE) + 0.5) / SIDE * 2 - 1
-    pixels[np.hypot(axis[:, None], axis[None, :]) > 0.94] = 0
+    pixels[np.hypot(axis[:, None], axis[None, :]) > 0.97] = 0
     return Image.fromarray(pixels)
 
 
@@ -109,9 +109,9 @@ def test_other_eyes_are_far(photo: Image.Image) -> None:
     assert nearest > RADIUS
 
 
-def test_views_of_one_photograph_that_look_elsewhere_are_far(photo: Image.Image) -> None:
-    # Views of the disc, the macula and the arcades, and whole fields turned by up to 20 degrees.
-    found = [marks(Image.fromarray(render_view(seed, image_px=SIDE))) for seed in range(16)]
+def test_close_views_of_the_disc_the_macula_and_the_arcades_are_far_from_the_whole_field(photo: Image.Image) -> None:
+    close = [seed for seed in range(40) if draw_view(seed).task == "structure"]
+    found = [marks(Image.fromarray(render_view(seed, image_px=SIDE))) for seed in close]
     assert min(apart(marks(photo), one) for one in found) > RADIUS
 
 

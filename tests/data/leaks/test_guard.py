@@ -59,7 +59,9 @@ def test_a_planted_copy_is_caught_by_its_fingerprint_and_other_eyes_are_not(hash
 
 def test_an_image_is_caught_by_its_key_without_any_pixels() -> None:
     guard = LeakGuard([keys_only("TOP/TOP/001805_00.jpg")])
-    leaks = guard.leaks([picture("a", "/d/001805_00.jpg", source="top"), picture("b", "/d/001806_00.jpg", source="top")])
+    leaks = guard.leaks(
+        [picture("a", "/d/001805_00.jpg", source="top"), picture("b", "/d/001806_00.jpg", source="top")]
+    )
     assert {at: leak.why for at, leak in leaks.items()} == {0: "key"}
 
 

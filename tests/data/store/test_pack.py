@@ -153,7 +153,12 @@ def test_training_reads_samples_with_their_images(tmp_path: Path, sets: Path) ->
 def unguarded(folder: Path, root: Path, *, benchmarks: list[BenchmarkImages]) -> None:
     """A store that nobody cleared; four patients are held out."""
     rows = [
-        sample(root / "kaggle" / f"{seed}.png", set_name="kaggle", patient=str(seed), split="eval" if seed > 25 else "train")
+        sample(
+            root / "kaggle" / f"{seed}.png",
+            set_name="kaggle",
+            patient=str(seed),
+            split="eval" if seed > 25 else "train",
+        )
         for seed in range(30)
     ]
     marked = [(row, file_fingerprint(row.image.path)) for row in rows]
@@ -162,7 +167,9 @@ def unguarded(folder: Path, root: Path, *, benchmarks: list[BenchmarkImages]) ->
 
 def test_training_refuses_a_store_with_an_image_of_its_own_list(tmp_path: Path, sets: Path) -> None:
     unguarded(tmp_path / "s", sets, benchmarks=[funbench(sets)])
-    with pytest.raises(DataError, match=r"known leak: training sample kaggle-4-0 .*: funbench tests on Some/x\.jpg \(by"):
+    with pytest.raises(
+        DataError, match=r"known leak: training sample kaggle-4-0 .*: funbench tests on Some/x\.jpg \(by"
+    ):
         loaded(tmp_path / "s")
 
 
@@ -176,7 +183,10 @@ def test_training_refuses_a_store_with_an_image_of_a_list_that_is_given(tmp_path
 
 def test_training_refuses_a_jsonl_with_a_benchmark_image(tmp_path: Path, sets: Path) -> None:
     write_benchmarks(tmp_path / "list.parquet", [funbench(sets)])
-    rows = [{"image": str(sets / "kaggle" / f"{n}.png"), "modality": "CFP", "question": "?", "answer": "x"} for n in range(8)]
+    rows = [
+        {"image": str(sets / "kaggle" / f"{n}.png"), "modality": "CFP", "question": "?", "answer": "x"}
+        for n in range(8)
+    ]
     (tmp_path / "rows.jsonl").write_text("\n".join(json.dumps({**row, "split": "train"}) for row in rows))
     config = load(
         overrides=[
@@ -195,7 +205,9 @@ def test_a_patient_or_image_in_both_halves_of_a_store_is_named(tmp_path: Path, s
     one = sample(sets / "kaggle" / "0.png", set_name="kaggle", patient="1", split="train")
     two = sample(sets / "kaggle" / "1.png", set_name="kaggle", patient="1", split="eval")
     write_store(tmp_path / "s", [(one, None), (two, None)], licences=LICENCES)
-    with pytest.raises(DataError, match=r"patient kaggle/1 is in both halves: samples kaggle-0-0 \(train\) and kaggle-1-0"):
+    with pytest.raises(
+        DataError, match=r"patient kaggle/1 is in both halves: samples kaggle-0-0 \(train\) and kaggle-1-0"
+    ):
         loaded(tmp_path / "s")
 
 
@@ -238,7 +250,13 @@ def test_a_benchmark_that_tests_on_everything_leaves_nothing(tmp_path: Path, set
 
 def test_a_store_on_an_object_store_names_images_below_its_root(sets: Path) -> None:
     packed = pack(
-        "memory://pack/s", samples(sets), licences=LICENCES, benchmarks=[], eval_fraction=0.3, seed=0, image_root=str(sets)
+        "memory://pack/s",
+        samples(sets),
+        licences=LICENCES,
+        benchmarks=[],
+        eval_fraction=0.3,
+        seed=0,
+        image_root=str(sets),
     )
     assert packed.manifest.image_root == str(sets)
     assert next(Store("memory://pack/s").rows("train", ["image"]))["image"].startswith("kaggle/")

@@ -119,9 +119,7 @@ def test_writing_again_gives_the_same_content_and_another_row_another(tmp_path: 
 
 def test_images_may_have_moved(tmp_path: Path) -> None:
     outside = sample(1, image=ImageRef("/elsewhere/1.png", "1", 1, 1))
-    write_store(
-        tmp_path / "s", [(sample(2), None), (outside, None)], licences=LICENCES, image_root="/images/"
-    )
+    write_store(tmp_path / "s", [(sample(2), None), (outside, None)], licences=LICENCES, image_root="/images/")
     paths = [one.image.path for one in Store(tmp_path / "s", image_root="s3://bucket/eyes").samples("train")]
     assert paths == ["s3://bucket/eyes/ddr/1.png", "/elsewhere/1.png"]
 
@@ -172,7 +170,11 @@ def test_what_is_missing_cut_or_changed_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("{", "is not a manifest"), ('{"format": 9}', "is of format 9; this version reads 1"), ("[]", "is not a manifest")],
+    [
+        ("{", "is not a manifest"),
+        ('{"format": 9}', "is of format 9; this version reads 1"),
+        ("[]", "is not a manifest"),
+    ],
 )
 def test_another_manifest_is_refused(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "manifest.json").write_text(text)
