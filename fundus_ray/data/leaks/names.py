@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ def image_name(path: str, *, source: str = "") -> ImageName:
     after; where none is, of the source or the path's first part."""
     parts = [part.strip() for part in path.replace("\\", "/").split("/") if part.strip()]
     spoken = [source, *parts[:-1]] if source else parts
-    family = next((found for one in spoken if (found := _family(plain(one)))), None)
+    family = next((found for one in spoken if (found := _family(one))), None)
     family = family or _Family(plain(spoken[0]), (), tail=UNKNOWN_TAIL)
     stem = re.sub(r"\.[A-Za-z]{2,4}$", "", parts[-1])
     title = family.name
@@ -88,7 +89,9 @@ def plain(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.casefold())
 
 
-def _family(name: str) -> _Family | None:
+@lru_cache(maxsize=4096)  # folders come again and again
+def _family(spoken: str) -> _Family | None:
+    name = plain(spoken)
     for family in _FAMILIES:
         if any(name == one or (len(one) >= WHOLE_NAME and name.startswith(one)) for one in family.known_as):
             return family

@@ -6,14 +6,15 @@ In: the `data` section of the config. Out: the two halves as sequences. All chec
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from hashlib import blake2b
 
 import numpy as np
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from fundus_ray.config import DataConfig
 from fundus_ray.data.leaks.benchmark import BenchmarkImages, read_benchmarks
 from fundus_ray.data.leaks.guard import LeakGuard, refuse_leaks
+from fundus_ray.data.store.manifest import SPLITS
 from fundus_ray.data.store.read import Store, StoredSamples
 from fundus_ray.errors import DataError
 from fundus_ray.types import Sample
@@ -45,40 +46,49 @@ def check_store(store: Store, *, finding_ids: FindingIds, further: Sequence[Benc
 
 
 def _check_findings(store: Store, finding_ids: FindingIds) -> None:
-    names: dict[str, str] = {}
-    for split in ("train", "eval"):
-        for row in store.rows(split, ("id", "findings")):
-            for name in row["findings"] or ():
-                names.setdefault(name, row["id"])
-    for name, owner in names.items():
-        if finding_ids([name]) != (name,):
-            raise DataError(f"{store.folder.name}: sample {owner}: finding {name!r} is a name, not an id")
+    names: set[str] = set()
+    for split in SPLITS:
+        for batch in store.batches(split, ("findings",)):
+            names.update(pc.unique(pc.list_flatten(batch.column(0))).to_pylist())
+    for name in sorted(names):
+        try:
+            known = finding_ids([name]) == (name,)
+        except DataError:
+            known = False
+        if not known:
+            rows = (row for split in SPLITS for row in store.rows(split, ("id", "findings")))
+            owner = next(row["id"] for row in rows if name in (row["findings"] or ()))
+            raise DataError(f"{store.folder.name}: sample {owner}: finding {name!r} is no id of the vocabulary")
 
 
 def _check_apart(store: Store) -> None:
     """8 bytes a row are held; only where two are equal are the texts compared."""
-    for kind in ("patient", "image"):
-        train, held_out = (_digests(store, split, kind) for split in ("train", "eval"))
-        shared = set(np.intersect1d(train, held_out).tolist())
+    digests = {split: _digests(store, split) for split in SPLITS}
+    for at, kind in enumerate(("patient", "image")):
+        shared = set(np.intersect1d(*(digests[split][at] for split in SPLITS)).tolist())
         if not shared:
             continue
-        texts = {text: name for name, text in _keys(store, "train", kind) if _digest(text) in shared}
-        for name, text in _keys(store, "eval", kind):
-            if text in texts:
-                where = f"samples {texts[text]} (train) and {name} (eval)"
-                raise DataError(f"{store.folder.name}: {kind} {text} is in both halves: {where}")
+        texts = {key: name for name, key in _keys(store, "train", kind) if hash(key) in shared}
+        for name, key in _keys(store, "eval", kind):
+            if key in texts:
+                where = f"samples {texts[key]} (train) and {name} (eval)"
+                raise DataError(f"{store.folder.name}: {kind} {'/'.join(key)} is in both halves: {where}")
 
 
-def _digests(store: Store, split: str, kind: str) -> NDArray[np.uint64]:
-    return np.unique(np.fromiter((_digest(text) for _, text in _keys(store, split, kind)), dtype=np.uint64))
+def _digests(store: Store, split: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(of patients, of images), each once."""
+    patients: list[NDArray[np.int64]] = []
+    images: list[NDArray[np.int64]] = []
+    for batch in store.batches(split, ("source", "patient_id", "sha256")):
+        source, patient, sha256 = (column.to_pylist() for column in batch.columns)
+        patients.append(np.unique(np.array([hash(pair) for pair in zip(source, patient, strict=True)])))
+        images.append(np.unique(np.array([hash((one,)) for one in sha256])))
+    none = np.empty(0, dtype=np.int64)
+    return np.concatenate([none, *patients]), np.concatenate([none, *images])
 
 
-def _keys(store: Store, split: str, kind: str) -> Iterator[tuple[str, str]]:
+def _keys(store: Store, split: str, kind: str) -> Iterator[tuple[str, tuple[str, ...]]]:
     """(sample id, its patient or image)."""
     columns = ("source", "patient_id") if kind == "patient" else ("sha256",)
     for row in store.rows(split, ("id", *columns)):
-        yield row["id"], "/".join(row[column] for column in columns)
-
-
-def _digest(text: str) -> int:
-    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little")
+        yield row["id"], tuple(row[column] for column in columns)

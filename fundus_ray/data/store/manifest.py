@@ -16,6 +16,7 @@ from fundus_ray.errors import DataError
 
 MANIFEST, BENCHMARKS = "manifest.json", "benchmarks.parquet"
 FORMAT = 1
+SPLITS = ("train", "eval")
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,19 +49,27 @@ class Store:
             return ()
         return benchmarks_of(self.folder.read(BENCHMARKS), origin=f"{self.folder.name}/{BENCHMARKS}")
 
-    def rows(self, split: str, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
-        """These columns of one half, in order, a few thousand rows at a time in memory."""
+    def batches(self, split: str, columns: Sequence[str]) -> Iterator[Any]:
+        """These columns of one half, in order, as pyarrow record batches of a few thousand rows."""
         for shard in self.manifest.of(split):
             try:
-                for batch in open_shard(self.folder, shard).iter_batches(ROWS_AT_ONCE, columns=list(columns)):
-                    yield from batch.to_pylist()
+                yield from open_shard(self.folder, shard).iter_batches(ROWS_AT_ONCE, columns=list(columns))
             except (pa.ArrowException, OSError) as err:
                 raise _damaged(self.folder, shard, err) from None
 
+    def rows(self, split: str, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+        """The same, row by row."""
+        for batch in self.batches(split, columns):
+            yield from batch.to_pylist()
+
     def pictures(self, split: str) -> Iterator[Picture]:
-        """What a leak guard asks of the rows of one half; an image with several questions comes once for each."""
+        """What a leak guard asks of the images of one half; rows that follow each other about one image are one."""
+        before: tuple[str, str, str] | None = None
         for row in self.rows(split, ("id", "source", "image", "patient_id", "fingerprint")):
-            path = joined(row["image"], self.image_root)
+            about = (row["source"], row["patient_id"], row["image"])
+            if about == before:
+                continue
+            before, path = about, joined(row["image"], self.image_root)
             yield Picture(row["id"], row["source"], path, row["patient_id"], print_words(row["fingerprint"]))
 
 

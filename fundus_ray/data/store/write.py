@@ -23,6 +23,7 @@ from fundus_ray.data.store.manifest import (
     BENCHMARKS,
     FORMAT,
     MANIFEST,
+    SPLITS,
     Manifest,
     Shard,
     content_hash,
@@ -34,7 +35,6 @@ from fundus_ray.types import Sample
 
 ROWS_A_GROUP = 512  # what is decoded to read one sample
 ROWS_A_SHARD = 50 * 1024
-SPLITS = ("train", "eval")
 
 
 def write_store(

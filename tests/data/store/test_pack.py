@@ -214,7 +214,7 @@ def test_a_patient_or_image_in_both_halves_of_a_store_is_named(tmp_path: Path, s
 def test_a_finding_that_the_vocabulary_has_not_is_named(tmp_path: Path, sets: Path) -> None:
     one = sample(sets / "kaggle" / "0.png", set_name="kaggle", patient="1", split="train")
     write_store(tmp_path / "s", [(replace(one, findings=("ghost vessel",)), None)], licences=LICENCES)
-    with pytest.raises(DataError, match="ghost vessel"):
+    with pytest.raises(DataError, match="sample kaggle-0-0: finding 'ghost vessel' is no id of the vocabulary"):
         loaded(tmp_path / "s", "evaluate.samples=0")
 
 
