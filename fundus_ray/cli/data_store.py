@@ -81,14 +81,16 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _share(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
     if not 0 < value <= 0.9:
-        raise argparse.ArgumentTypeError(f"{text} is not above 0 and at most 0.9")
+        raise argparse.ArgumentTypeError(f"{text} is not a number above 0 and at most 0.9")
     return value
 
 
 def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
-    return value
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least 1")
+    return int(text)

@@ -48,7 +48,7 @@ class Place:
 
     def write(self, file: str, content: bytes) -> None:
         """In one step, so that a crash leaves no half of it. Raises DataError where it cannot be written."""
-        with _said(f"{self.name}/{file}"):
+        with _said(f"{self.name}/{file}", missing="cannot be written there"):
             self.fs.makedirs(self.path, exist_ok=True)
             part = f"{self.path}/.{file}.part"
             self.fs.pipe_file(part, content)
@@ -74,11 +74,11 @@ def place(name: str | Path) -> Place:
 
 
 @contextmanager
-def _said(what: str) -> Iterator[None]:
+def _said(what: str, *, missing: str = "does not exist") -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        raise DataError(f"{what} does not exist") from None
+        raise DataError(f"{what} {missing}") from None
     except ImportError as err:
         raise DataError(f"{what}: {' '.join(str(err).split())}") from None
     except (OSError, ValueError) as err:

@@ -31,6 +31,8 @@ def benchmark_keys(path: Path) -> tuple[str, ...]:
 
 def _keys(file: Path, *, lenient: bool) -> Iterator[str]:
     """lenient: a JSON file of another kind, as a benchmark's folder holds, has no keys."""
+    if file.suffix not in (".json", ".txt"):
+        raise DataError(f"{file}: a .json file of the benchmark, or a .txt file with one key a line, is expected")
     try:
         text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as err:

@@ -65,7 +65,8 @@ def _check_apart(store: Store) -> None:
     """8 bytes a row are held; only where two are equal are the texts compared."""
     digests = {split: _digests(store, split) for split in SPLITS}
     for at, kind in enumerate(("patient", "image")):
-        shared = set(np.intersect1d(*(digests[split][at] for split in SPLITS)).tolist())
+        train, held_out = (digests[split][at] for split in SPLITS)
+        shared = set(np.intersect1d(train, held_out).tolist())
         if not shared:
             continue
         texts = {key: name for name, key in _keys(store, "train", kind) if hash(key) in shared}

@@ -34,6 +34,7 @@ def store_dataset(store: Store, split: str, *, columns: Sequence[str] | None = N
         [f"{store.folder.path}/{shard.file}" for shard in shards],
         filesystem=PyFileSystem(FSSpecHandler(store.folder.fs)),
         columns=None if columns is None else list(columns),
+        override_num_blocks=len(shards),
     )
 
 

@@ -153,6 +153,8 @@ def test_keys_are_read_out_of_the_benchmarks_own_files(tmp_path: Path) -> None:
     assert set(benchmark_keys(tmp_path)) == {"TOP/TOP/1.jpg", "DDR/2.jpg", "Images/x/3.png", "mine/4.png"}
     with pytest.raises(DataError, match=r"preprocess_info\.json is neither a FunBench task file"):
         benchmark_keys(tmp_path / "preprocess_info.json")
+    with pytest.raises(DataError, match=r"rows\.jsonl: a \.json file of the benchmark, or a \.txt file"):
+        benchmark_keys(tmp_path / "rows.jsonl")
     (tmp_path / "none").mkdir()
     with pytest.raises(DataError, match="holds no image keys"):
         benchmark_keys(tmp_path / "none")
