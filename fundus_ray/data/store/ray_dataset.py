@@ -19,6 +19,7 @@ from fundus_ray.data.store.read import Store
 from fundus_ray.data.store.rows import joined
 from fundus_ray.errors import DataError
 
+BLOCK_BYTES = 16 * 1024**2  # of rows that travel together; Ray's own 128 MiB would be several shards
 IMAGES_AT_ONCE = 64  # a task decodes these one after the other
 
 
@@ -30,12 +31,14 @@ def store_dataset(store: Store, split: str, *, columns: Sequence[str] | None = N
     shards = store.manifest.of(split)
     if not shards:
         raise DataError(f"{store.folder.name}: its half {split!r} holds no sample")
-    return ray.data.read_parquet(
+    dataset = ray.data.read_parquet(
         [f"{store.folder.path}/{shard.file}" for shard in shards],
         filesystem=PyFileSystem(FSSpecHandler(store.folder.fs)),
         columns=None if columns is None else list(columns),
         override_num_blocks=len(shards),
     )
+    dataset.context.target_max_block_size = BLOCK_BYTES
+    return dataset
 
 
 def image_fingerprints(store: Store, split: str) -> Any:
