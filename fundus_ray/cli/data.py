@@ -6,15 +6,17 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from fundus_ray.cli import data_store
 from fundus_ray.cli.arguments import add, topic
 
 
 def register(commands: Any) -> None:
     """Add the topic."""
-    group = topic(commands, "data", "look at the training images, import public data sets")
+    group = topic(commands, "data", "look at the training images, import public sets, keep benchmarks out")
     command = add(group, "sheet", _sheet, "a contact sheet of phantoms, one row a disease, as a PNG")
     command.add_argument("--out", type=Path, required=True, metavar="PNG")
     command.add_argument("--columns", type=int, default=8, metavar="N", help="phantoms of each disease (default 8)")
+    data_store.register(group)
 
     add(group, "sets", _sets, "the public data sets that can be imported")
 
