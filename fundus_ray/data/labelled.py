@@ -37,6 +37,7 @@ class Labelled:
     masks: Mapping[str, Path] = field(default_factory=dict)  # finding id -> mask, lesion where > 0
     disc: tuple[float, float] | None = None
     fovea: tuple[float, float] | None = None
+    disc_area_px: float | None = None  # area of the optic disc in this image [px]; sizes are told in it
 
 
 @dataclass(frozen=True, slots=True)
