@@ -1,0 +1,53 @@
+"""ORIGA: 650 colour photographs, each with glaucoma or without."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+
+from fundus_ray.data.labelled import BadRow, Labelled, PublicSet
+from fundus_ray.data.public.layout import file_name, first_of, located_rows
+from fundus_ray.data.public.reading import NO_OR_YES, Files, code
+from fundus_ray.data.tables import read_table
+from fundus_ray.types import Modality
+
+NAME = "origa"
+GLAUCOMA = ("glaucoma",)
+
+
+def row_of(row: Mapping[str, str], *, folder: str) -> Labelled:
+    """One image. 0 says that there is no glaucoma, not that the fundus is normal. The column `Eye` may be missing."""
+    glaucoma = code(row, "Glaucoma", NO_OR_YES)
+    name = file_name(row, "Filename")
+    key = f"Images/{name}"
+    return Labelled(
+        source=NAME,
+        key=key,
+        image=Path(folder, name),
+        modality=Modality.CFP,
+        patient_id=key,
+        eye=code(row, "Eye", {"OD": "R", "OS": "L"}) if row.get("Eye") else "",
+        diagnoses=GLAUCOMA if glaucoma else None,
+        absent=() if glaucoma else GLAUCOMA,
+    )
+
+
+def read(root: Path) -> Iterator[Labelled | BadRow]:
+    """Every row of the list. Raises DataError where the list, a column or the image folder is missing."""
+    table = root / first_of(root, "OrigaList.csv", "ORIGA/OrigaList.csv", what="label file")
+    folder = first_of(root, "Images", "images", "ORIGA/Images", ".", what="image folder")
+    rows = ((row.where, row.cells) for row in read_table(table, columns=("Filename", "Glaucoma"), optional=("Eye",)))
+    yield from located_rows(NAME, rows, partial(row_of, folder=folder), files=Files(root))
+
+
+SET = PublicSet(
+    name=NAME,
+    title="ORIGA",
+    modality=Modality.CFP,
+    licence="see its page",
+    url="https://www.kaggle.com/datasets/arnavjain1/glaucoma-datasets",
+    patient_key="",
+    citation="Zhang et al., ORIGA-light: An online retinal fundus image database for glaucoma analysis, EMBC 2010",
+    read=read,
+)
