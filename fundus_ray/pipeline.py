@@ -24,7 +24,7 @@ from fundus_ray import loop
 from fundus_ray.checkpoints import Checkpoint, checkpoints, latest_checkpoint, write_checkpoint
 from fundus_ray.config import Config
 from fundus_ray.data.order import sample_at
-from fundus_ray.data.photo import photograph
+from fundus_ray.data.rendered.photo import photograph
 from fundus_ray.data.source import DataSplit, in_order, load_data
 from fundus_ray.errors import ConfigError, DataError, FundusRayError
 from fundus_ray.evaluate.metrics import EvalResult

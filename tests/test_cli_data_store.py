@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from fundus_ray.cli import main
-from fundus_ray.data.phantoms import render
+from fundus_ray.data.rendered.phantoms import render
 
 
 @pytest.fixture

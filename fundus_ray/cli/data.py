@@ -28,7 +28,7 @@ def register(commands: Any) -> None:
 
 
 def _sheet(args: argparse.Namespace) -> None:
-    from fundus_ray.data.sheet import write_sheet
+    from fundus_ray.data.rendered.sheet import write_sheet
 
     write_sheet(args.out, columns=args.columns)
     print(f"wrote {args.out}")

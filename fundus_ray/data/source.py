@@ -18,8 +18,8 @@ from fundus_ray.data.jsonl import FindingIds, jsonl_samples
 from fundus_ray.data.leaks.benchmark import read_benchmarks
 from fundus_ray.data.leaks.fingerprint import file_fingerprint
 from fundus_ray.data.leaks.guard import LeakGuard, picture_of, refuse_leaks
-from fundus_ray.data.phantoms import phantom_samples
-from fundus_ray.data.photo import photo_samples
+from fundus_ray.data.rendered.phantoms import phantom_samples
+from fundus_ray.data.rendered.photo import photo_samples
 from fundus_ray.data.store.halves import stored_halves
 from fundus_ray.errors import DataError
 from fundus_ray.types import Sample

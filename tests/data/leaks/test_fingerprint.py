@@ -20,8 +20,8 @@ from fundus_ray.data.leaks.fingerprint import (
     fingerprint,
 )
 from fundus_ray.data.leaks.neighbours import COARSE_RADIUS, RADIUS
-from fundus_ray.data.phantoms import paint
-from fundus_ray.data.photo import draw_view, photograph, render_view
+from fundus_ray.data.rendered.phantoms import paint
+from fundus_ray.data.rendered.photo import draw_view, photograph, render_view
 from fundus_ray.errors import DataError
 
 SIDE = 336

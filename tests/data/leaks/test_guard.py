@@ -14,7 +14,7 @@ from fundus_ray.data.leaks.duplicates import near_copies, same_patients
 from fundus_ray.data.leaks.fingerprint import Words, fingerprint
 from fundus_ray.data.leaks.guard import LeakGuard, Picture, all_leaks, leak_summary, refuse_leaks
 from fundus_ray.data.leaks.keys import benchmark_keys
-from fundus_ray.data.phantoms import render
+from fundus_ray.data.rendered.phantoms import render
 from fundus_ray.errors import DataError
 
 

@@ -14,7 +14,7 @@ from fundus_ray.data import source
 from fundus_ray.data.images import image_ref, read_pixels
 from fundus_ray.data.leaks.benchmark import BenchmarkImages, benchmark_images, write_benchmarks
 from fundus_ray.data.leaks.fingerprint import file_fingerprint
-from fundus_ray.data.phantoms import render
+from fundus_ray.data.rendered.phantoms import render
 from fundus_ray.data.source import DataSplit
 from fundus_ray.data.store.pack import Packed, pack
 from fundus_ray.data.store.read import Store

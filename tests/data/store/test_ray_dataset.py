@@ -11,7 +11,7 @@ from PIL import Image
 
 from fundus_ray.data.images import image_ref
 from fundus_ray.data.leaks.fingerprint import file_fingerprint
-from fundus_ray.data.phantoms import render
+from fundus_ray.data.rendered.phantoms import render
 from fundus_ray.data.store.ray_dataset import image_fingerprints, store_dataset
 from fundus_ray.data.store.read import Store
 from fundus_ray.data.store.write import write_store

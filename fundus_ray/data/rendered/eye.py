@@ -129,13 +129,13 @@ def draw_vessels(eye: Eye, rng: np.random.Generator) -> tuple[Floats, Floats]:
         widths.append(calibre * width_px)
         waves.append(calibre * wave_px)
     wave = np.concatenate(waves)
-    points = _wind(np.concatenate(curves), rng, amplitude=wave, wavelength=np.where(wave > 0.6 * PX, 0.3, 0.6))
-    ribbons = _ribbons(points, width=np.concatenate(widths))
+    points = wind(np.concatenate(curves), rng, amplitude=wave, wavelength=np.where(wave > 0.6 * PX, 0.3, 0.6))
+    outlines = ribbons(points, width=np.concatenate(widths))
     layers = []
-    for half in np.split(ribbons, 2):
+    for half in np.split(outlines, 2):
         canvas = Canvas(eye.image_px)
-        for ribbon in half:
-            canvas.polygon(ribbon)
+        for outline in half:
+            canvas.polygon(outline)
         layers.append(canvas.coverage())
     return layers[0], layers[1]
 
@@ -169,7 +169,7 @@ def _branches(
     return start_u + np.cumsum(step * np.cos(heading), axis=1), start_v + np.cumsum(step * np.sin(heading), axis=1)
 
 
-def _wind(
+def wind(
     points: NDArray[np.float64],
     rng: np.random.Generator,
     *,
@@ -185,7 +185,7 @@ def _wind(
     return np.asarray(points + normal * (amplitude * swing * grow)[..., None])
 
 
-def _ribbons(points: NDArray[np.float64], *, width: NDArray[np.float64]) -> NDArray[np.float64]:
+def ribbons(points: NDArray[np.float64], *, width: NDArray[np.float64]) -> NDArray[np.float64]:
     """Outlines [K, 2P, 2] of curves [K, P, 2] that taper to half of `width` [K, 1]."""
     _, normal = _steps(points)
     half = normal * (width / 2 * np.linspace(1, 0.5, CURVE_POINTS))[..., None]

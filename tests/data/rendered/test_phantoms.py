@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 from scipy.ndimage import binary_dilation
 
-from fundus_ray.data.phantoms import DISEASES, FINDING_RATES, FINDINGS, draw_case, paint, phantom_samples, render
+from fundus_ray.data.rendered.phantoms import (
+    DISEASES,
+    FINDING_RATES,
+    FINDINGS,
+    draw_case,
+    paint,
+    phantom_samples,
+    render,
+)
 
 SIZES = {"train": 6, "eval": 4}
 # Mean change of the strongest colour channel inside a finding's map, out of 255: below 8 one could not see it.

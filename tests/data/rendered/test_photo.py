@@ -9,8 +9,8 @@ import pytest
 from numpy.typing import NDArray
 
 from fundus_ray.data.images import read_pixels
-from fundus_ray.data.phantoms import DISEASES
-from fundus_ray.data.photo import FINDING_OF, draw_view, photo_samples, photograph, render_view
+from fundus_ray.data.rendered.phantoms import DISEASES
+from fundus_ray.data.rendered.photo import FINDING_OF, draw_view, photo_samples, photograph, render_view
 
 SEEDS = range(60)
 

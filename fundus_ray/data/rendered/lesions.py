@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fundus_ray.data.eye import PX, Canvas, Eye, Floats
+from fundus_ray.data.rendered.eye import PX, Canvas, Eye, Floats
 
 STREAK = np.array([[0, 0], [0.3, 1], [0.6, 0.8], [1, 0], [0.6, -0.8], [0.3, -1]])  # (along, across), a tapered stroke
 TOWARDS_DISC = np.array([0.12, 0.0])  # from the fovea to the middle of the posterior pole

@@ -11,7 +11,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
 
-from fundus_ray.data.phantoms import DISEASES, FINDING_RATES, Phantom, render
+from fundus_ray.data.rendered.phantoms import DISEASES, FINDING_RATES, Phantom, render
 from fundus_ray.errors import DataError
 
 TEXT_PX = 11

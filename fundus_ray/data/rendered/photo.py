@@ -22,7 +22,7 @@ from PIL import Image, ImageFilter
 
 from fundus_ray.data.cache import content_key, render_once, view_seeds
 from fundus_ray.data.images import image_ref
-from fundus_ray.data.phantoms import DISEASES, QUESTION
+from fundus_ray.data.rendered.phantoms import DISEASES, QUESTION
 from fundus_ray.errors import DataError
 from fundus_ray.types import Modality, Sample
 
