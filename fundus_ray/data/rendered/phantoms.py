@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fundus_ray.data.rendered import eye as anatomy
 from fundus_ray.data.cache import content_key, render_once, view_seeds
 from fundus_ray.data.images import image_ref
+from fundus_ray.data.rendered import eye as anatomy
 from fundus_ray.data.rendered.lesions import LESIONS
 from fundus_ray.types import Modality, Sample
 
