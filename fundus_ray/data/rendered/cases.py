@@ -10,7 +10,7 @@ drusen are drawn larger than they are, so that a small picture shows them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -20,6 +20,7 @@ from fundus_ray.data.rendered.marks import Paint
 
 DR, AMD, GLAUCOMA = "diabetic retinopathy", "age-related macular degeneration", "glaucoma"
 HYPERTENSIVE, OCCLUSION = "hypertensive retinopathy", "retinal vein occlusion"
+DETACHMENT, PIGMENTOSA = "retinal detachment", "retinitis pigmentosa"
 STAGES = ("early", "intermediate", "late")
 OVER_TWENTY = 21
 MEDIUM, LARGE = (0.8, 1.25), (1.8, 3.1)  # radii of drusen, in pixels of a 112 px picture
@@ -37,6 +38,7 @@ class Case:
     dr_grade: int | None = None
     amd_stage: str | None = None
     sector: int = 0
+    torn: bool = False  # a detached retina has a break
 
 
 HAEMORRHAGES = {"retinal_haemorrhage": ("dot_blot_haemorrhage", "flame_haemorrhage")}
@@ -64,6 +66,28 @@ def draw_photograph_case(rng: np.random.Generator) -> Case:
         )
         return Case(HYPERTENSIVE, (HYPERTENSIVE,), plan, HAEMORRHAGES, {"arteriolar_narrowing": severity})
     return vein_occlusion(rng, severity=severity)
+
+
+def draw_wide_case(rng: np.random.Generator) -> Case:
+    """A case for an ultra-wide-field photograph, which shows the periphery too."""
+    kind = rng.choice(6, p=(0.18, 0.32, 0.16, 0.12, 0.12, 0.1))
+    if kind == 0:
+        return Case("normal", (), dr_grade=0)
+    if kind == 1:
+        case = diabetic(rng, grade=int(rng.integers(1, 5)))
+        lasered = {"laser_scars": partial(marks.laser_scars, count=int(rng.integers(60, 140)))}
+        return replace(case, plan=lasered | case.plan) if case.dr_grade == 4 and rng.random() < 0.4 else case
+    if kind == 2:
+        also = {"corrugated_retina": ("detached_retina",)}
+        return Case(
+            DETACHMENT, (DETACHMENT,), {"detached_retina": patches.detachment}, also, torn=bool(rng.random() < 0.6)
+        )
+    if kind == 3:
+        plan = {"bone_spicules": partial(marks.bone_spicules, count=int(rng.integers(30, 70)))}
+        return Case(PIGMENTOSA, (PIGMENTOSA,), plan, anatomy={"arteriolar_narrowing": float(rng.uniform(0.4, 1))})
+    if kind == 4:
+        return vein_occlusion(rng, severity=float(rng.uniform(0.25, 1)))
+    return replace(macular_degeneration(rng, stage=STAGES[rng.integers(1, 3)]), title=AMD, amd_stage=None)
 
 
 def healthy(rng: np.random.Generator) -> Case:

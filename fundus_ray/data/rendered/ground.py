@@ -29,6 +29,11 @@ class Ground:
     unit: float = PX  # what lesions are measured in: a pixel of a 112 px photograph, less on a wide field
     taken: list[tuple[float, float, float]] = field(default_factory=list)
 
+    @property
+    def least(self) -> float:
+        """The smallest radius that is seen at this size: three quarters of a pixel."""
+        return 0.75 * 2 / self.eye.image_px / FIELD
+
     def site(
         self,
         rng: np.random.Generator,

@@ -36,7 +36,7 @@ def microaneurysms(ground: Ground, rng: np.random.Generator, *, count: int) -> P
         radius = rng.uniform(0.85, 1.2)
         site = ground.site(rng, radius=radius, spread=0.36)
         if site is not None:
-            canvas.spot(*site, radius=radius * ground.unit)
+            canvas.spot(*site, radius=max(radius * ground.unit, ground.least))
             drawn += 1
     return Painted(canvas.coverage(), drawn)
 
