@@ -74,7 +74,7 @@ def import_set(public: PublicSet, *, root: Path, out: Path, strict: bool, thread
                     bad.write(line_of(asdict(item)) + "\n")
                 else:
                     patients.add(item[0].patient_id)
-                    good.write(line_of(_record(*item)) + "\n")
+                    good.write(line_of(record_of(*item)) + "\n")
         if not keys:
             raise DataError(f"{root}: no row of {public.name} can be used: {_counts(left_out) or 'it has none'}")
         for part, path in zip(parts, files, strict=True):
@@ -178,7 +178,7 @@ def _once(
         yield row
 
 
-def _record(row: Labelled, ref: ImageRef) -> dict[str, Any]:
+def record_of(row: Labelled, ref: ImageRef) -> dict[str, Any]:
     """One line of the JSONL; fields that are as by default are left out."""
     said = {field.name: value for field in fields(Labelled) if (value := getattr(row, field.name)) != _default(field)}
     written: dict[str, Any] = {"image": str(row.image), "modality": row.modality.value}
@@ -192,7 +192,7 @@ def _default(field: Field[Any]) -> Any:
 
 
 def _labelled(record: Mapping[str, Any]) -> Labelled:
-    """The inverse of `_record`."""
+    """The inverse of `record_of`."""
     readers: dict[str, Callable[[Any], Any]] = {
         "image": Path,
         "modality": Modality,

@@ -90,6 +90,16 @@ def draw_wide_case(rng: np.random.Generator) -> Case:
     return replace(macular_degeneration(rng, stage=STAGES[rng.integers(1, 3)]), title=AMD, amd_stage=None)
 
 
+def draw_laid_case(rng: np.random.Generator) -> Case:
+    """A case of lesions alone, for an eye whose disc and vessels stay as they are."""
+    kind = rng.choice(3, p=(0.2, 0.5, 0.3))
+    if kind == 0:
+        return Case("normal", (), dr_grade=0, amd_stage="none")
+    if kind == 1:
+        return diabetic(rng, grade=int(rng.integers(1, 5)))
+    return macular_degeneration(rng, stage=STAGES[rng.integers(3)])
+
+
 def healthy(rng: np.random.Generator) -> Case:
     """No disease: at most a few small drusen, which age brings."""
     plan = _some(rng, drusen=(0.08, partial(marks.drusen, count=2, sizes=(0.6, 0.8))))

@@ -72,14 +72,15 @@ def described(
         there = [part for part in parts if part in masks]
         if there:
             masks[name] = np.logical_or.reduce([masks[part] for part in there])
-            counts[name] = sum(counts.get(part, 0) for part in there)
+            if all(part in counts for part in there):
+                counts[name] = sum(counts[part] for part in there)
     return Drawn(
         modality=modality,
         title=case.title,
         pixels=pixels,
         diagnoses=case.diagnoses,
         masks=masks,
-        counts={name: count for name, count in counts.items() if count},
+        counts=counts,
         eye="R",
         disc=pixel_of(eye, eye.disc),
         fovea=pixel_of(eye, eye.fovea),

@@ -78,7 +78,7 @@ def draw_view(seed: int) -> View:
 def render_view(seed: int, *, image_px: int) -> NDArray[np.uint8]:
     """Pixels [image_px, image_px, 3] of the view of `seed`, with its own colour, blur and noise."""
     rng = np.random.default_rng([seed, 1])
-    image = _cut(draw_view(seed), image_px=image_px)
+    image = cut(draw_view(seed), image_px=image_px)
     image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0, 0.8) * image_px / 112))
     light = (np.asarray(image, dtype=np.float32) / 255) ** rng.uniform(0.85, 1.25)
     light = light * rng.uniform(0.85, 1.1, 3) + rng.normal(0, rng.uniform(0, 0.015), light.shape)
@@ -116,7 +116,7 @@ def photograph(cache_dir: Path, *, image_px: int, task: str) -> Sample:
     paths = render_once(
         cache_dir / f"photograph-{content_key(version=VIEWS_VERSION, image_px=image_px)}",
         seeds=[0],
-        draw=lambda _: np.asarray(_cut(view, image_px=image_px)),
+        draw=lambda _: np.asarray(cut(view, image_px=image_px)),
         label="cutting the photograph",
     )
     return Sample(
@@ -152,7 +152,7 @@ def _sample(seed: int, *, path: Path, split: str) -> Sample:
     )
 
 
-def _cut(view: View, *, image_px: int) -> Image.Image:
+def cut(view: View, *, image_px: int) -> Image.Image:
     """The view's pixels, sampled at a multiple of `image_px` and averaged down."""
     source = _photo()
     factor = 4 if image_px <= 224 else 2
