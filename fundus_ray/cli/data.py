@@ -6,16 +6,14 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from fundus_ray.cli import data_store
+from fundus_ray.cli import data_phantoms, data_store
 from fundus_ray.cli.arguments import add, topic
 
 
 def register(commands: Any) -> None:
     """Add the topic."""
     group = topic(commands, "data", "look at the training images, import public sets, keep benchmarks out")
-    command = add(group, "sheet", _sheet, "a contact sheet of phantoms, one row a disease, as a PNG")
-    command.add_argument("--out", type=Path, required=True, metavar="PNG")
-    command.add_argument("--columns", type=int, default=8, metavar="N", help="phantoms of each disease (default 8)")
+    data_phantoms.register(group)
     data_store.register(group)
 
     add(group, "sets", _sets, "the public data sets that can be imported")
@@ -25,13 +23,6 @@ def register(commands: Any) -> None:
     command.add_argument("--root", type=Path, required=True, metavar="DIR", help="the set's own top folder")
     command.add_argument("--out", type=Path, required=True, metavar="DIR", help="gets NAME.jsonl and what was left out")
     command.add_argument("--strict", action="store_true", help="stop at the first row that cannot be used")
-
-
-def _sheet(args: argparse.Namespace) -> None:
-    from fundus_ray.data.rendered.sheet import write_sheet
-
-    write_sheet(args.out, columns=args.columns)
-    print(f"wrote {args.out}")
 
 
 def _sets(_: argparse.Namespace) -> None:

@@ -1,6 +1,6 @@
 """Lesions laid on the one real photograph: real retina, drawn disease.
 
-In: a seed and a side in pixels. Out: `Drawn`. The photograph (photo.py) is of a healthy left eye; mirrored it is a right
+In: a seed and a side in pixels. Out: `Drawn`. The photograph (photo.py) is of a healthy left eye; mirrored, of a right
 one. All pictures are of ONE eye: "held out" means views and lesions that were not trained on, not other patients.
 """
 
@@ -83,7 +83,7 @@ def _eye(view: View, *, image_px: int) -> Eye:
 
 
 def _placed(point: tuple[float, float], view: View) -> tuple[float, float]:
-    """Where a place of the photograph (shares of its side) lies in the view [field radii]: the inverse of `photo.cut`."""
+    """Where a place of the photograph (shares of its side) lies in the view [field radii]: what `photo.cut` undoes."""
     across = (point[0] - view.centre[0]) / FIELD_RADIUS * (-1 if view.mirrored else 1)
     down = (point[1] - view.centre[1]) / FIELD_RADIUS
     cos, sin = math.cos(math.radians(view.degrees)), math.sin(math.radians(view.degrees))
