@@ -58,12 +58,8 @@ def draw_oct(seed: int, *, image_px: int) -> Drawn:
 
 def paint_case(case: Case, seed: int, *, image_px: int) -> Drawn:
     """The scan of `seed` with the signs of `case`."""
-    frame = layers.draw_frame(generator(seed, "frame"), width=image_px, thick_choroid="thick_choroid" in case.signs)
-    parts = Parts(frame, layers.undisturbed(frame), material=np.zeros(frame.width))
-    for sign in SHAPING:
-        if sign in case.signs:
-            SHAPING[sign](parts, generator(seed, sign), case)
-    rows = layers.surfaces(frame, parts.shape)
+    parts, rows = layout(case, seed, image_px=image_px)
+    frame = parts.frame
     image = scan.paint_layers(
         frame,
         rows,
@@ -88,6 +84,16 @@ def paint_case(case: Case, seed: int, *, image_px: int) -> Drawn:
         amd_stage=case.amd_stage,
     )
     return mirrored(drawn) if generator(seed, "side").random() < 0.5 else drawn
+
+
+def layout(case: Case, seed: int, *, image_px: int) -> tuple[Parts, dict[str, Floats]]:
+    """The scan before it is painted, and the row [W] of each of its surfaces."""
+    frame = layers.draw_frame(generator(seed, "frame"), width=image_px, thick_choroid="thick_choroid" in case.signs)
+    parts = Parts(frame, layers.undisturbed(frame), material=np.zeros(frame.width))
+    for sign in SHAPING:
+        if sign in case.signs:
+            SHAPING[sign](parts, generator(seed, sign), case)
+    return parts, layers.surfaces(frame, parts.shape)
 
 
 def _between_surfaces(
