@@ -1,6 +1,6 @@
 """Rendered pictures as a data set on the disk: images, masks, and one `Labelled` each.
 
-In: a kind, seeds and a folder. Out: FOLDER/<source>/images/<seed>.png, masks/<seed>-<finding>.png, and rows.jsonl in
+In: a kind, seeds and a folder. Out: FOLDER/<source>/images/<seed>.png, masks/<seed>-<finding>.png, and .rows.jsonl in
 the form of `fundus-ray data import`. A folder is drawn beside its place and moved there when whole, and drawn once.
 """
 
@@ -23,7 +23,7 @@ from fundus_ray.data.rendered.kinds import VERSION, Kind
 from fundus_ray.errors import DataError
 from fundus_ray.obs.strict_json import line_of, read_json, write_json
 
-ROWS, MADE = "rows.jsonl", "made.json"
+ROWS, MADE = ".rows.jsonl", ".made.json"  # hidden: a folder of imports holds only what the user sees
 SMALLEST_PX, LARGEST_PX = 96, 1024
 
 

@@ -107,7 +107,7 @@ def test_the_two_halves_share_no_image(written: WrittenSets) -> None:
     held_out = {
         json.loads(line)["sha256"]
         for kind in KINDS.values()
-        for line in (written.benchmark / kind.source / "rows.jsonl").read_text().splitlines()
+        for line in (written.benchmark / kind.source / ".rows.jsonl").read_text().splitlines()
     }
     assert len(trained) == 2 * len(KINDS)
     assert len(held_out) == 12 * len(KINDS)

@@ -52,7 +52,7 @@ def test_findings_have_names_and_conditions_have_records(name: str) -> None:
         assert set(drawn.findings) <= set(ids), seed
         assert set(drawn.diagnoses) <= set(kind.space.conditions)
     for condition in kind.space.conditions:
-        assert records.find(condition, kind.modality) is not None, condition
+        assert records.get(condition, kind.modality) is not None, condition
 
 
 def test_a_second_call_reads_what_the_first_drew(tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_a_folder_of_other_pictures_is_refused(other: dict[str, object], tmp_pat
 
 def test_rows_are_in_the_form_of_an_import(tmp_path: Path) -> None:
     rows = labelled_phantoms(tmp_path, KINDS["cfp"], seeds=SEEDS, image_px=112)
-    read = list(read_imported(tmp_path / "phantoms-cfp" / "rows.jsonl"))
+    read = list(read_imported(tmp_path / "phantoms-cfp" / ".rows.jsonl"))
     assert tuple(row for row, _ in read) == rows
     assert all(ref.path == str(row.image) and ref.width_px == 112 for row, ref in read)
 
