@@ -172,7 +172,7 @@ def test_what_is_missing_cut_or_changed_is_named(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ("{", "is not a manifest"),
-        ('{"format": 9}', "is of format 9; this version reads 1"),
+        ('{"format": 9}', "is of format 9; this version reads 2"),
         ("[]", "is not a manifest"),
     ],
 )
