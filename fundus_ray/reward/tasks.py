@@ -106,7 +106,8 @@ KINDS = {
     "detached_retina": ("tractional_detachment",),
 }
 _RANGE = re.compile(
-    r"(?P<sign><=|>=|<|>|≤|≥|no more than|more than)?(?:between)?\s*(?P<low>\d+)(?:\s*(?:-|\u2013|to|and)\s*(?P<high>\d+))?"
+    r"(?P<sign><=|>=|<|>|≤|≥|no more than|more than)?(?:between)?\s*(?P<low>\d+)"
+    r"(?:\s*(?:-|\u2013|to|and)\s*(?P<high>\d+))?"
 )
 
 
