@@ -37,6 +37,7 @@ def sample(number: int, **changes: object) -> Sample:
         split="eval" if number % 5 == 0 else "train",
         patient_id=f"p{number}",
         findings=(None, (), ("drusen", "hard_exudate"))[number % 3],
+        looked_for=(None, ("drusen",))[number % 2],
     )
     return replace(made, **changes)  # type: ignore[arg-type]
 
