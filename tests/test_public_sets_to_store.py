@@ -176,7 +176,7 @@ def test_a_mask_that_changed_since_the_import_costs_its_image_alone(
         (["own.jsonl"], "own.jsonl holds questions of your own: give the licence"),
         (["own.jsonl", "--licence", "CC0", "--open"], "--tasks and --open are for imported sets"),
         (["empty"], "empty holds no import"),
-        (["other.jsonl"], "no public data set is called 'other'"),
+        (["other.jsonl"], "images of 'other' are of no known source"),
     ],
 )
 def test_bad_input_is_named(

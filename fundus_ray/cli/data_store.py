@@ -13,7 +13,6 @@ from fundus_ray.cli.arguments import add
 from fundus_ray.errors import ConfigError
 
 if TYPE_CHECKING:
-    from fundus_ray.data.leaks.guard import Picture
     from fundus_ray.types import Sample
 
 
@@ -47,7 +46,7 @@ def _register_pack(group: Any) -> None:
         type=Path,
         nargs="+",
         metavar="PATH",
-        help="imported sets (a folder of `data import`, or its NAME.jsonl), which are asked FunBench's twelve kinds of "
+        help="imported sets (folders of `data import`, or its NAME.jsonl), which are asked FunBench's twelve kinds of "
         "question; or a JSONL of your own questions, as for data.source=jsonl",
     )
     command.add_argument("--out", required=True, metavar="DIR", help="the store: a folder, or s3://... and such")
@@ -79,6 +78,7 @@ def _pack(args: argparse.Namespace) -> None:
     from fundus_ray.data.leaks.benchmark import read_benchmarks
     from fundus_ray.data.questions.imported import ImportedSets, sort_files
     from fundus_ray.data.questions.wording import TASKS
+    from fundus_ray.data.registry import origin_of
     from fundus_ray.data.store.pack import pack, pictures_of
 
     unknown = sorted(set(args.tasks or ()) - set(TASKS))
@@ -88,8 +88,9 @@ def _pack(args: argparse.Namespace) -> None:
     sets = ImportedSets(imports, tasks=tuple(args.tasks or TASKS), closed=not args.open, seed=args.seed)
     _check_options(args, imports=imports, asked=asked)
     own = _own_questions(asked, args)
-    licences = {name: public.licence for name, public in sets.sets.items()}
-    pictures: list[Picture] = [*sets.pictures(), *pictures_of(own)]
+    imported = list(sets.pictures())
+    licences = {source: origin_of(source).licence for source in {picture.source for picture in imported}}
+    pictures = [*imported, *pictures_of(own)]
     packed = pack(
         args.out,
         chain(sets.samples(), own),

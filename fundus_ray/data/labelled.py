@@ -62,16 +62,14 @@ Reader = Callable[[Path], Iterator[Labelled | BadRow]]
 class Space:
     """What a set tells apart, and so what its images can be asked about.
 
-    conditions: diseases, each of which is absent where `diagnoses` is given without it. alone: diseases that the set
-    says to be there or not, while it says nothing of any other. lesions: ids of knowledge/findings.yaml.
+    conditions: diseases, each of which is absent where `diagnoses` is given without it. lesions: ids of
+    knowledge/findings.yaml. alone: diseases that the set says to be there or not, while it says nothing of any other.
     """
 
     conditions: tuple[str, ...] = ()
-    alone: tuple[str, ...] = ()
     lesions: tuple[str, ...] = ()
-    kinds: Mapping[str, str] = field(
-        default_factory=dict
-    )  # a name in `diagnoses` -> the condition that it is a kind of
+    alone: tuple[str, ...] = ()
+    kinds: Mapping[str, str] = field(default_factory=dict)  # of a condition: the name of the kind -> the condition
     others: bool = False  # the set names diseases beside `conditions` too
 
 

@@ -6,8 +6,9 @@ A new set is one module in data/public/ that ends in a `PublicSet`, and its line
 from __future__ import annotations
 
 import difflib
+from typing import Protocol
 
-from fundus_ray.data.labelled import PublicSet
+from fundus_ray.data.labelled import PublicSet, Space
 from fundus_ray.data.public import (
     adam,
     airogs,
@@ -68,6 +69,26 @@ SETS: dict[str, PublicSet] = {
         retouch.SET,
     )
 }
+
+
+class Origin(Protocol):
+    """What must be known of the source of a labelled image to ask about it and to pass it on."""
+
+    @property
+    def licence(self) -> str: ...
+
+    @property
+    def space(self) -> Space: ...
+
+
+ORIGINS: dict[str, Origin] = {**SETS}
+
+
+def origin_of(source: str) -> Origin:
+    """Where labelled images of this source come from. Raises DataError with all that are known."""
+    if source not in ORIGINS:
+        raise DataError(f"images of {source!r} are of no known source; known are {', '.join(ORIGINS)}")
+    return ORIGINS[source]
 
 
 def public_set(name: str) -> PublicSet:

@@ -9,21 +9,20 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 from fundus_ray.data.importing import read_imported
-from fundus_ray.data.labelled import BadRow, PublicSet
+from fundus_ray.data.labelled import BadRow
 from fundus_ray.data.leaks.guard import Picture
 from fundus_ray.data.questions.ask import questions
-from fundus_ray.data.registry import public_set
+from fundus_ray.data.registry import origin_of
 from fundus_ray.errors import DataError
 from fundus_ray.types import Sample
 
 LEFT_OUT = ".left_out.jsonl"  # the end of the name of what an import left out
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ImportedSets:
     """Files of imports, in the order in which they were given."""
 
@@ -31,12 +30,6 @@ class ImportedSets:
     tasks: tuple[str, ...]
     closed: bool  # with options
     seed: int
-
-    @cached_property
-    def sets(self) -> dict[str, PublicSet]:
-        """By name, the set of each file. Raises DataError where one is not in the registry."""
-        names = dict.fromkeys(next(read_imported(file))[0].source for file in self.files)
-        return {name: public_set(name) for name in names}
 
     def pictures(self) -> Iterator[Picture]:
         """Every image, not yet fingerprinted. Raises DataError on a row that is not one of an import."""
@@ -48,7 +41,7 @@ class ImportedSets:
         """The questions of every image; their `split` is left to who divides them."""
         for file in self.files:
             for row, ref in read_imported(file):
-                space = self.sets[row.source].space
+                space = origin_of(row.source).space
                 try:
                     yield from questions(
                         row, space=space, seed=self.seed, split="", image=ref, tasks=self.tasks, closed=self.closed
@@ -72,7 +65,7 @@ def sort_files(given: Sequence[Path]) -> tuple[tuple[Path, ...], tuple[Path, ...
 
 
 def _in_folder(folder: Path) -> list[Path]:
-    files = [file for file in sorted(folder.glob("*.jsonl")) if not file.name.endswith(LEFT_OUT)]
+    files = [file for file in sorted(folder.rglob("*.jsonl")) if not file.name.endswith(LEFT_OUT)]
     found = [file for file in files if not file.name.startswith(".") and _is_import(file)]
     if not found:
         raise DataError(f"{folder} holds no import (NAME.jsonl of `fundus-ray data import --out {folder}`)")
