@@ -7,7 +7,7 @@ whole set unusable and is a DataError.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -59,6 +59,26 @@ Reader = Callable[[Path], Iterator[Labelled | BadRow]]
 
 
 @dataclass(frozen=True, slots=True)
+class Space:
+    """What a set tells apart, and so what its images can be asked about.
+
+    conditions: diseases, each of which is absent where `diagnoses` is given without it. lesions: ids of
+    knowledge/findings.yaml. alone: diseases that the set says to be there or not, while it says nothing of any other.
+    """
+
+    conditions: tuple[str, ...] = ()
+    lesions: tuple[str, ...] = ()
+    alone: tuple[str, ...] = ()
+    kinds: Mapping[str, str] = field(default_factory=dict)  # of a condition: the name of the kind -> the condition
+    others: bool = False  # the set names diseases beside `conditions` too
+
+
+def once(groups: Iterable[Iterable[str]]) -> tuple[str, ...]:
+    """The names of all groups, each once, in their order."""
+    return tuple(dict.fromkeys(name for group in groups for name in group))
+
+
+@dataclass(frozen=True, slots=True)
 class PublicSet:
     """One row of the registry."""
 
@@ -70,4 +90,5 @@ class PublicSet:
     patient_key: str  # which column or part of the name tells patients apart; "" = none
     citation: str
     read: Reader
+    space: Space = Space()
     same_people_as: str = ""  # name of the set whose images it labels again and whose patient ids it keeps

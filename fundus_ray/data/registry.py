@@ -6,8 +6,9 @@ A new set is one module in data/public/ that ends in a `PublicSet`, and its line
 from __future__ import annotations
 
 import difflib
+from typing import Protocol
 
-from fundus_ray.data.labelled import PublicSet
+from fundus_ray.data.labelled import PublicSet, Space
 from fundus_ray.data.public import (
     adam,
     airogs,
@@ -35,6 +36,7 @@ from fundus_ray.data.public import (
     rfmid,
     top,
 )
+from fundus_ray.data.rendered.kinds import KINDS
 from fundus_ray.errors import DataError
 
 SETS: dict[str, PublicSet] = {
@@ -68,6 +70,26 @@ SETS: dict[str, PublicSet] = {
         retouch.SET,
     )
 }
+
+
+class Origin(Protocol):
+    """What must be known of the source of a labelled image to ask about it and to pass it on."""
+
+    @property
+    def licence(self) -> str: ...
+
+    @property
+    def space(self) -> Space: ...
+
+
+ORIGINS: dict[str, Origin] = {**SETS, **{kind.source: kind for kind in KINDS.values()}}
+
+
+def origin_of(source: str) -> Origin:
+    """Where labelled images of this source come from. Raises DataError with all that are known."""
+    if source not in ORIGINS:
+        raise DataError(f"images of {source!r} are of no known source; known are {', '.join(ORIGINS)}")
+    return ORIGINS[source]
 
 
 def public_set(name: str) -> PublicSet:

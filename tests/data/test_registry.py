@@ -8,6 +8,7 @@ import pytest
 
 from fundus_ray.data import public as public_readers
 from fundus_ray.data.public import brset, ddr, idrid, retinal_lesions
+from fundus_ray.data.questions import wording
 from fundus_ray.data.registry import SETS, public_set
 from fundus_ray.errors import DataError
 from fundus_ray.knowledge.vocabulary import load_vocabulary
@@ -45,3 +46,18 @@ def test_a_misspelt_name_is_answered_with_the_nearest() -> None:
         public_set("IDRID2")
     with pytest.raises(DataError, match="known are eyepacs"):
         public_set("x")
+
+
+def test_what_a_set_tells_apart_is_in_the_vocabulary() -> None:
+    vocabulary = load_vocabulary()
+    own = {"scar", "vascular occlusion", "myopic fundus", "suspected proliferative diabetic retinopathy"}  # no record
+    for public in SETS.values():
+        told = public.space
+        assert {name for name in (*told.conditions, *told.alone) if vocabulary.label(name) != name} <= own
+        assert [name for name in told.lesions if vocabulary.finding_id(name) != name] == []
+        assert set(told.kinds.values()) <= set(told.conditions)
+        assert not set(told.kinds) & set(told.conditions)
+
+
+def test_every_lesion_of_the_benchmark_is_marked_by_a_set() -> None:
+    assert set(wording.LESIONS) <= {lesion for public in SETS.values() for lesion in public.space.lesions}

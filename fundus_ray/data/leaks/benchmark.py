@@ -1,7 +1,8 @@
 """The images of a benchmark, as one small file that says which images must not be trained on.
 
-In: (key, path) of each image, a key being the image's path as the benchmark writes it. Out: `BenchmarkImages`, kept as
-Parquet (benchmark, key, fingerprint), so that who has no copy of the benchmark's images can still keep them out.
+In: key and image, a key being the image's path as the benchmark writes it, or its row where it lies in a table. Out:
+`BenchmarkImages`, kept as Parquet (benchmark, key, fingerprint), so that who has no copy of the benchmark's images can
+still keep them out.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from fundus_ray.data.leaks.fingerprint import FINGERPRINT_VERSION, WORDS, Words, file_fingerprint
+from fundus_ray.data.leaks.fingerprint import FINGERPRINT_VERSION, WORDS, Words, content_fingerprint, file_fingerprint
 from fundus_ray.data.leaks.neighbours import Prints
 from fundus_ray.data.places import place, read_bytes
 from fundus_ray.errors import DataError
@@ -38,20 +39,29 @@ class BenchmarkImages:
     prints: tuple[Words | None, ...]
 
 
-def benchmark_images(name: str, images: Iterable[tuple[str, Path | None]]) -> tuple[BenchmarkImages, int]:
-    """(the benchmark's images, how many of them could not be read and so are known by key only)."""
+def benchmark_images(name: str, images: Iterable[tuple[str, Path | bytes | None]]) -> tuple[BenchmarkImages, int]:
+    """(the benchmark's images, how many of them could not be read and so are known by key only).
+
+    images: key, and the image as a path or as a file's content; None = not at hand.
+    """
     keys: list[str] = []
     prints: list[Words | None] = []
     unread = 0
-    for key, path in tqdm(images, desc=f"fingerprints of {name}", unit="image", mininterval=0.5):
+    for key, image in tqdm(images, desc=f"fingerprints of {name}", unit="image", mininterval=0.5):
         keys.append(key)
         try:
-            prints.append(None if path is None else file_fingerprint(path))
+            prints.append(_print(key, image))
         except DataError:
             prints.append(None)
             unread += 1
-        unread += path is None
+        unread += image is None
     return BenchmarkImages(name, tuple(keys), tuple(prints)), unread
+
+
+def _print(key: str, image: Path | bytes | None) -> Words | None:
+    if image is None:
+        return None
+    return content_fingerprint(image, name=key) if isinstance(image, bytes) else file_fingerprint(image)
 
 
 def write_benchmarks(path: str | Path, benchmarks: Sequence[BenchmarkImages]) -> None:

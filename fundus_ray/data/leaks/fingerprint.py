@@ -98,15 +98,19 @@ def file_fingerprints(paths: Sequence[str], *, workers: int) -> Iterator[Words |
 
 def file_fingerprint(path: str | Path) -> Words | None:
     """As `fingerprint`, of an image file. Raises DataError where it is missing or damaged."""
-    content = read_bytes(path)
+    return content_fingerprint(read_bytes(path), name=str(path))
+
+
+def content_fingerprint(content: bytes, *, name: str) -> Words | None:
+    """As `fingerprint`, of an image file's content. Raises DataError, naming it, where it is damaged."""
     try:
         with Image.open(io.BytesIO(content)) as image:
             image.draft("RGB", (READ_PX, READ_PX))
             return fingerprint(ImageOps.exif_transpose(image))
     except Image.DecompressionBombError as err:
-        raise DataError(f"image {path} is too large: {one_line(err)}") from None
+        raise DataError(f"image {name} is too large: {one_line(err)}") from None
     except DECODE_ERRORS as err:
-        raise DataError(f"image {path} is damaged or not an image: {one_line(err)}") from None
+        raise DataError(f"image {name} is damaged or not an image: {one_line(err)}") from None
 
 
 def field_box(grey: Image.Image) -> tuple[float, float, float, float]:

@@ -29,6 +29,7 @@ class Picture:
     path: str
     patient_id: str
     mark: Words | None = None
+    sha256: str = ""  # of the file's bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +123,7 @@ def refuse_leaks(pictures: Iterable[Picture], *, guard: LeakGuard, remedy: str) 
 
 def picture_of(sample: Sample, mark: Words | None) -> Picture:
     """The sample's image."""
-    return Picture(sample.id, sample.source, sample.image.path, sample.patient_id, mark)
+    return Picture(sample.id, sample.source, sample.image.path, sample.patient_id, mark, sample.image.sha256)
 
 
 def leak_summary(leaks: Sequence[Leak]) -> list[dict[str, str | int]]:

@@ -53,7 +53,8 @@ _FAMILIES = (
     _Family("jsiec", ("jsiec",)),
     _Family("fives", ("fives",), tail=3),  # train/Original/1_A.png
     _Family("deepdrid", ("deepdrid",), patient=r"(?:^|/)(\d+)_[lr]\d", within="ultra-widefield"),
-    _Family("top", ("top", "topuwf", "tsukazaki"), patient=r"(?:^|/)(\d{6})_"),
+    # The number before _ names no patient: people are told apart by the column ID of the table alone.
+    _Family("top", ("top", "topuwf", "tsukazaki")),
     _Family("oct2017", ("oct2017", "ucsd", "kermany"), patient=r"(?:^|/)[A-Z]+-(\d+)-"),
     _Family("octdl", ("octdl",)),
     _Family("octid", ("octid",)),

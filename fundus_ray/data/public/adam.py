@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from fundus_ray.data.labelled import BadRow, Labelled, PublicSet
+from fundus_ray.data.labelled import BadRow, Labelled, PublicSet, Space
 from fundus_ray.data.public.folders import InFolder, class_folder, class_of, foldered_rows, images_by_class
 from fundus_ray.data.public.ichallenge import LESION_VALUE, fovea_of, masks_of
 from fundus_ray.data.public.reading import Files
@@ -54,7 +54,6 @@ def row_of(found: InFolder, *, beside: Beside) -> Labelled:
         official_split="train",
         diagnoses=AMD if has_amd else None,
         absent=() if has_amd else AMD,
-        amd_stage=None if has_amd else "none",
         findings=tuple(masks) if beside.masks else None,
         annotated=tuple(LESIONS.values()) if beside.masks else (),
         masks=masks,
@@ -84,4 +83,5 @@ SET = PublicSet(
     patient_key="",
     citation="Fang et al., ADAM Challenge: Detecting Age-Related Macular Degeneration, IEEE TMI 2022",
     read=read,
+    space=Space(alone=AMD, lesions=tuple(LESIONS.values())),
 )

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
-from fundus_ray.data.labelled import BadRow, Labelled, PublicSet
+from fundus_ray.data.labelled import BadRow, Labelled, PublicSet, Space
 from fundus_ray.data.public.layout import file_name, first_of, folders_in
 from fundus_ray.data.public.reading import Files, RowError, attempt, code
 from fundus_ray.data.tables import read_table
@@ -57,4 +57,5 @@ SET = PublicSet(
     patient_key="",
     citation="de Vente et al., AIROGS: Artificial Intelligence for Robust Glaucoma Screening Challenge, IEEE TMI 2024",
     read=read,
+    space=Space(alone=GLAUCOMA),
 )

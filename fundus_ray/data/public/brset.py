@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from fundus_ray.data.labelled import BadRow, Labelled, PublicSet
+from fundus_ray.data.labelled import BadRow, Labelled, PublicSet, Space
 from fundus_ray.data.public.reading import DR_GRADES, NO_OR_YES, Files, code, rows_of
 from fundus_ray.data.tables import read_table
 from fundus_ray.types import Modality
@@ -40,6 +40,13 @@ FINDINGS = {
 }
 # The haemorrhages of retinopathy are part of its grade, and the column is 0 for them: it denies nothing.
 NOT_DENIED = {"retinal_haemorrhage"}
+SPACE = Space(
+    conditions=(
+        "diabetic retinopathy",
+        *(name for name in DIAGNOSES.values() if name not in {"other", "retinal haemorrhage"}),
+    ),
+    others=True,
+)
 ANATOMY = ("optic_disc", "vessels", "macula")
 NORMAL_OR_NOT = {"1": True, "2": False}
 
@@ -86,4 +93,5 @@ SET = PublicSet(
     citation="Nakayama et al., A Brazilian Multilabel Ophthalmological Dataset, PhysioNet 2023, "
     "https://doi.org/10.13026/xcxw-8198",
     read=read,
+    space=SPACE,
 )

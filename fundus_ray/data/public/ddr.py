@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from fundus_ray.data.labelled import BadRow, Labelled, PublicSet
+from fundus_ray.data.labelled import BadRow, Labelled, PublicSet, Space
 from fundus_ray.data.public.lesion_masks import with_lesions
 from fundus_ray.data.public.reading import Files, attempt, grade_or_ungradable, rows_of
 from fundus_ray.data.tables import TableRow, read_lines
@@ -100,4 +100,5 @@ SET = PublicSet(
     citation="Li et al., Diagnostic assessment of deep learning algorithms for diabetic retinopathy screening, "
     "Information Sciences 501, 2019",
     read=read,
+    space=Space(lesions=tuple(LESIONS)),
 )

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from fundus_ray.data.labelled import BadRow, Labelled, PublicSet
+from fundus_ray.data.labelled import BadRow, Labelled, PublicSet, Space, once
 from fundus_ray.data.public.layout import first_of, images_in
 from fundus_ray.data.public.reading import RowError, attempt
 from fundus_ray.types import Modality
@@ -55,4 +55,5 @@ SET = PublicSet(
     patient_key="",
     citation="Jin et al., FIVES: A Fundus Image Dataset for AI-based Vessel Segmentation, Scientific Data 2022",
     read=read,
+    space=Space(conditions=once(DISEASES.values())),
 )

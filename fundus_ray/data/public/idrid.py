@@ -17,8 +17,11 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from fundus_ray.data.labelled import BadRow, Labelled, PublicSet
-from fundus_ray.data.public.lesion_masks import centre, with_lesions
+from PIL import Image
+
+from fundus_ray.data.labelled import BadRow, Labelled, PublicSet, Space
+from fundus_ray.data.public.discs import Disc, disc_of, eye_of
+from fundus_ray.data.public.lesion_masks import with_lesions
 from fundus_ray.data.public.reading import DR_GRADES, Files, RowError, attempt, code, rows_of
 from fundus_ray.data.tables import TableRow, read_table
 from fundus_ray.errors import DataError
@@ -46,6 +49,7 @@ LESIONS = {  # finding -> folder, suffix
     "cotton_wool_spot": ("4. Soft Exudates", "SE"),
 }
 DISC_MASK = ("5. Optic Disc", "OD")
+NEAR = 0.1  # of the image's width
 
 
 def grading_row(cells: Mapping[str, str], *, split: str) -> Labelled:
@@ -76,8 +80,7 @@ def centre_row(cells: Mapping[str, str], *, split: str, foveas: Mapping[str, Map
         image=Path(key),
         modality=Modality.CFP,
         patient_id=f"{split}/{name}",
-        # The disc lies on the nose's side of the fovea: on the right of a right eye's image.
-        eye="" if fovea is None else "R" if disc[0] > fovea[0] else "L",
+        eye="" if fovea is None else eye_of(disc, fovea),
         official_split=split,
         disc=disc,
         fovea=fovea,
@@ -92,19 +95,31 @@ def mask_row(key: str, *, split: str, files: Files) -> Labelled:
         name: files.find_any(f"{truths}/{folder}/{stem}_{suffix}.tif") for name, (folder, suffix) in LESIONS.items()
     }
     masks = with_lesions(paths)
-    disc = files.find_any(f"{truths}/{DISC_MASK[0]}/{stem}_{DISC_MASK[1]}.tif")
+    image, mask = files.find(key), files.find_any(f"{truths}/{DISC_MASK[0]}/{stem}_{DISC_MASK[1]}.tif")
+    disc = disc_of(mask, image=image) if mask else None
     return Labelled(
         source=NAME,
         key=key,
-        image=files.find(key),
+        image=image,
         modality=Modality.CFP,
         patient_id=key,
+        eye="" if disc is None else _eye_by(disc, image),
         official_split=split,
         findings=tuple(masks),
         masks=masks,
-        disc=None if disc is None else centre(disc),
+        disc=disc.centre if disc else None,
+        disc_area_px=disc.area_px if disc else None,
         annotated=tuple(LESIONS),
     )
+
+
+def _eye_by(disc: Disc, image: Path) -> str:
+    """The eye of a photograph that is centred near the macula, as all of this set are by its page; "" where the disc
+    lies too near the middle to tell."""
+    with Image.open(image) as opened:
+        width, height = opened.size
+    middle = (width / 2, height / 2)
+    return eye_of(disc.centre, middle) if abs(disc.centre[0] - middle[0]) > NEAR * width else ""
 
 
 def read(root: Path) -> Iterator[Labelled | BadRow]:
@@ -168,4 +183,5 @@ SET = PublicSet(
     patient_key="",
     citation="Porwal et al., Indian Diabetic Retinopathy Image Dataset, Data 3(3):25, 2018",
     read=read,
+    space=Space(lesions=tuple(LESIONS)),
 )

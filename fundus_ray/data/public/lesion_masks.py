@@ -1,6 +1,6 @@
 """Lesion masks as sets ship them: black, with the lesion in white, red or a palette's colour.
 
-In: mask files. Out: those that hold a lesion at all; the centre of a disc's mask.
+In: mask files. Out: those that hold a lesion at all; the pixels of one.
 """
 
 from __future__ import annotations
@@ -21,16 +21,10 @@ def with_lesions(masks: Mapping[str, Path | None], *, above: int = 0) -> dict[st
 
     Raises RowError where one is damaged.
     """
-    return {name: path for name, path in masks.items() if path is not None and (_grey(path) > above).any()}
+    return {name: path for name, path in masks.items() if path is not None and (brightest(path) > above).any()}
 
 
-def centre(mask: Path) -> tuple[float, float] | None:
-    """The centroid (x, y) [px] of what a mask marks, or None for nothing. Raises RowError where it is damaged."""
-    rows, columns = np.nonzero(_grey(mask))
-    return (float(columns.mean()), float(rows.mean())) if rows.size else None
-
-
-def _grey(path: Path) -> NDArray[np.uint8]:
+def brightest(path: Path) -> NDArray[np.uint8]:
     """[height, width] the brightest channel of each pixel, alpha left out: IDRiD's masks are red on black."""
     try:
         with Image.open(path) as image:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from fundus_ray.data.labelled import BadRow, Labelled, PublicSet
+from fundus_ray.data.labelled import BadRow, Labelled, PublicSet, Space, once
 from fundus_ray.data.public.layout import first_of, images_in, located_rows
 from fundus_ray.data.public.reading import Files, RowError
 from fundus_ray.data.tables import read_lines
@@ -25,6 +25,8 @@ DISEASES: dict[str, tuple[str, ...]] = {
     "p": ("polypoidal choroidal vasculopathy",),
     "w": ("neovascular age-related macular degeneration",),
 }
+# Wet AMD is late AMD; dry AMD can be of any stage, and PCV has none.
+AMD_STAGES = {"h": "none", "w": "late"}
 IMAGE_ID = re.compile(r"[fo]-([hdpw])-(.+?)(?:-([lr]))?(?:_\w+)?")
 SPLITS = ("mmc-amd-splitAP/mmc-amd-splitAP", "mmc-amd-splitAP", "mmc-amd-splitA")
 
@@ -59,7 +61,7 @@ def row_of(image_id: str, *, kind: Kind, folder: str, split: str) -> Labelled:
         eye=(named[3] or "").upper(),
         official_split=split,
         diagnoses=DISEASES[named[1]],
-        amd_stage="none" if named[1] == "h" else None,
+        amd_stage=AMD_STAGES.get(named[1]),
     )
 
 
@@ -89,4 +91,5 @@ SET = PublicSet(
     patient_key="image id without class, eye and slice",
     citation="Wang et al., Learning Two-Stream CNN for Multi-Modal AMD Categorization, IEEE JBHI 2022",
     read=read,
+    space=Space(conditions=once(DISEASES.values())),
 )

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from fundus_ray.data.labelled import BadRow, Labelled, PublicSet
+from fundus_ray.data.labelled import BadRow, Labelled, PublicSet, Space, once
 from fundus_ray.data.public.folders import InFolder, class_of, foldered_rows, images_by_class
 from fundus_ray.data.public.layout import folders_in
 from fundus_ray.data.public.reading import RowError
@@ -69,4 +69,5 @@ SET = PublicSet(
     patient_key="second part of the file name",
     citation="Kermany et al., Identifying medical diagnoses by image-based deep learning, Cell 2018",
     read=read,
+    space=Space(conditions=once(CLASSES.values())),
 )

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
-from fundus_ray.data.labelled import BadRow, Labelled, PublicSet
+from fundus_ray.data.labelled import BadRow, Labelled, PublicSet, Space, once
 from fundus_ray.data.public.folders import class_folder
 from fundus_ray.data.public.layout import file_name, first_of, located_rows
 from fundus_ray.data.public.reading import Files, code
@@ -72,4 +72,5 @@ SET = PublicSet(
     patient_key="patient_id",
     citation="Kulyabin et al., OCTDL: Optical Coherence Tomography Dataset, Scientific Data 2024",
     read=read,
+    space=Space(conditions=once(DISEASES.values()), kinds=dict.fromkeys(INTERFACE_KINDS.values(), INTERFACE)),
 )

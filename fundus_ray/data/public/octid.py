@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from fundus_ray.data.labelled import BadRow, Labelled, PublicSet
+from fundus_ray.data.labelled import BadRow, Labelled, PublicSet, Space, once
 from fundus_ray.data.public.folders import InFolder, class_folder, class_of, foldered_rows, images_by_class
 from fundus_ray.types import Modality
 
@@ -62,4 +62,5 @@ SET = PublicSet(
     patient_key="",
     citation="Gholami et al., OCTID, Computers and Electrical Engineering 2020",
     read=read,
+    space=Space(conditions=once(DISEASES.values())),
 )

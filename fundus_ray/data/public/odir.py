@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from fundus_ray.data.labelled import Labelled
+from fundus_ray.data.labelled import Labelled, Space
 from fundus_ray.data.public.reading import RowError
 from fundus_ray.data.tables import read_table
 from fundus_ray.types import Modality
@@ -70,6 +70,22 @@ DISEASES: Mapping[str, tuple[str, ...]] = {
     "pigment epithelium proliferation": ("retinal pigment epithelium changes",),
     "retinal pigment epithelium atrophy": ("retinal pigment epithelium changes",),
 }
+
+
+# The diseases of the columns D, G, C, A, H and M; a suspicion is counted under its disease there.
+SPACE = Space(
+    conditions=(DR, "glaucoma", "cataract", AMD, "hypertensive retinopathy", "pathologic myopia"),
+    kinds={
+        "dry age-related macular degeneration": AMD,
+        "neovascular age-related macular degeneration": AMD,
+        "suspected glaucoma": "glaucoma",
+        "suspected cataract": "cataract",
+        "suspected diabetic retinopathy": DR,
+        "suspicious diabetic retinopathy": DR,
+        "suspected moderate non proliferative retinopathy": DR,
+    },
+    others=True,
+)
 
 
 @dataclass(frozen=True, slots=True)

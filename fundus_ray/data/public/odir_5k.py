@@ -54,5 +54,6 @@ SET = PublicSet(
     patient_key="ID",
     citation="Peking University International Competition on Ocular Disease Intelligent Recognition (ODIR-2019)",
     read=read,
+    space=odir.SPACE,
     same_people_as="oia_odir",
 )

@@ -50,4 +50,5 @@ SET = PublicSet(
     patient_key="ID",
     citation="Li et al., A Benchmark of Ocular Disease Intelligent Recognition, Bench 2020",
     read=read,
+    space=odir.SPACE,
 )

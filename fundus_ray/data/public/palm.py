@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
-from fundus_ray.data.labelled import BadRow, Labelled, PublicSet
+from fundus_ray.data.labelled import BadRow, Labelled, PublicSet, Space
 from fundus_ray.data.public.ichallenge import LESION_VALUE, fovea_of, masks_of
 from fundus_ray.data.public.layout import file_name, image_folder, images_in, located_rows
 from fundus_ray.data.public.reading import NO_OR_YES, Files, RowError, attempt, code
@@ -106,4 +106,5 @@ SET = PublicSet(
     patient_key="",
     citation="Fang et al., Open Fundus Photograph Dataset with Pathologic Myopia Recognition, Scientific Data 2024",
     read=read,
+    space=Space(alone=MYOPIA, lesions=tuple(LESIONS.values())),
 )

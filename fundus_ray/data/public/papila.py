@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from fundus_ray.data.labelled import BadRow, Labelled, PublicSet
+from fundus_ray.data.labelled import BadRow, Labelled, PublicSet, Space, once
+from fundus_ray.data.public.discs import outlined_disc
 from fundus_ray.data.public.layout import first_of, located_rows
 from fundus_ray.data.public.reading import Files, code
 from fundus_ray.data.tables import read_cells
@@ -16,6 +18,7 @@ from fundus_ray.types import Modality
 NAME = "papila"
 SHEETS = {"od": "R", "os": "L"}
 DIAGNOSES: dict[str, tuple[str, ...]] = {"0": (), "1": ("glaucoma",), "2": ("suspected glaucoma",)}
+OUTLINES, READERS = "ExpertsSegmentations/Contours", ("exp1", "exp2")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +30,14 @@ class EyeRow:
     diagnosis: str
 
 
-def row_of(row: EyeRow) -> Labelled:
+def row_of(row: EyeRow, *, files: Files) -> Labelled:
     """One eye: patient `#002` of the sheet for right eyes is FundusImages/RET002OD.jpg."""
     diagnoses = code({"Diagnosis": row.diagnosis}, "Diagnosis", DIAGNOSES)
     number = row.patient.removeprefix("#")
-    key = f"FundusImages/RET{number}{row.side.upper()}.jpg"
+    name = f"RET{number}{row.side.upper()}"
+    key = f"FundusImages/{name}.jpg"
+    outlines = [files.find_any(f"{OUTLINES}/{name}_disc_{reader}.txt") for reader in READERS]
+    disc = outlined_disc([path for path in outlines if path is not None])
     return Labelled(
         source=NAME,
         key=key,
@@ -40,6 +46,8 @@ def row_of(row: EyeRow) -> Labelled:
         patient_id=number,
         eye=SHEETS[row.side],
         diagnoses=diagnoses,
+        disc=disc.centre if disc else None,
+        disc_area_px=disc.area_px if disc else None,
     )
 
 
@@ -49,7 +57,7 @@ def read(root: Path) -> Iterator[Labelled | BadRow]:
     files = Files(root)
     for side in SHEETS:
         sheet = root / first_of(root, f"ClinicalData/patient_data_{side}.xlsx", what="clinical data")
-        yield from located_rows(NAME, _eye_rows(sheet, side), row_of, files=files)
+        yield from located_rows(NAME, _eye_rows(sheet, side), partial(row_of, files=files), files=files)
 
 
 def _eye_rows(sheet: Path, side: str) -> Iterator[tuple[str, EyeRow]]:
@@ -75,4 +83,5 @@ SET = PublicSet(
     patient_key="first column, # and number",
     citation="Kovalyk et al., PAPILA: Dataset with fundus images and clinical data of both eyes, Scientific Data 2022",
     read=read,
+    space=Space(conditions=once(DIAGNOSES.values())),
 )

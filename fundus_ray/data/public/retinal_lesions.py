@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from fundus_ray.data.labelled import BadRow, Labelled, PublicSet
+from fundus_ray.data.labelled import BadRow, Labelled, PublicSet, Space
 from fundus_ray.data.public.lesion_masks import with_lesions
 from fundus_ray.data.public.reading import DR_GRADES, Files, code, person_and_eye, rows_of
 from fundus_ray.data.tables import read_table
@@ -73,5 +73,6 @@ SET = PublicSet(
     patient_key="number before _left or _right in the image's name, as in EyePACS",
     citation="Wei et al., Learn to Segment Retinal Lesions and Beyond, ICPR 2020, https://arxiv.org/abs/1912.11619",
     read=read,
+    space=Space(lesions=tuple(LESIONS)),
     same_people_as="eyepacs",
 )

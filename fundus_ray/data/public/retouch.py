@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from fundus_ray.data.labelled import BadRow, Labelled, PublicSet
+from fundus_ray.data.labelled import BadRow, Labelled, PublicSet, Space
 from fundus_ray.data.public.layout import image_folder, images_in
 from fundus_ray.data.public.mask_values import grey_values
 from fundus_ray.data.public.reading import Files, RowError, attempt
@@ -66,4 +66,5 @@ SET = PublicSet(
     patient_key="volume in the file name",
     citation="Bogunovic et al., RETOUCH: The Retinal OCT Fluid Detection and Segmentation Benchmark, IEEE TMI 2019",
     read=read,
+    space=Space(lesions=tuple(FLUIDS)),
 )

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
-from fundus_ray.data.labelled import BadRow, Labelled, PublicSet
+from fundus_ray.data.labelled import BadRow, Labelled, PublicSet, Space
 from fundus_ray.data.public.layout import file_name, first_of, located_rows
 from fundus_ray.data.public.reading import NO_OR_YES, Files, RowError, code
 from fundus_ray.data.tables import read_table
@@ -121,4 +121,5 @@ SET = PublicSet(
     patient_key="",
     citation="Pachade et al., Retinal Fundus Multi-Disease Image Dataset (RFMiD), Data 2021",
     read=read,
+    space=Space(conditions=tuple(DISEASES.values())),
 )

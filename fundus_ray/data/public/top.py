@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
-from fundus_ray.data.labelled import BadRow, Labelled, PublicSet
+from fundus_ray.data.labelled import BadRow, Labelled, PublicSet, Space
 from fundus_ray.data.public.layout import file_name, first_of, folders_in, image_folder, located_rows
 from fundus_ray.data.public.reading import NO_OR_YES, Files, code
 from fundus_ray.data.tables import read_table
@@ -71,4 +71,5 @@ SET = PublicSet(
     patient_key="ID",
     citation="Tsukazaki Optos Public Project, Tsukazaki Hospital",
     read=read,
+    space=Space(conditions=tuple(DISEASES.values())),
 )

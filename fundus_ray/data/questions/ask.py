@@ -12,22 +12,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fundus_ray.data.images import image_ref
-from fundus_ray.data.labelled import Labelled
+from fundus_ray.data.labelled import Labelled, Space
 from fundus_ray.data.questions import measure, wording
 from fundus_ray.errors import DataError
 from fundus_ray.types import ImageRef, Modality, Sample
 
 OPTIONS_OF_CONDITIONS, WRONG_OF_FOUR = 5, 3
-
-
-@dataclass(frozen=True, slots=True)
-class Space:
-    """What a set tells apart. conditions: names of diseases; lesions: finding ids that it marks wherever they occur."""
-
-    conditions: tuple[str, ...] = ()
-    lesions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +32,7 @@ class _Asked:
     wrong: tuple[str, ...]
     draw: int | None = None
     lesion: str = ""
+    disease: str = ""  # the one that is asked about
     side: str = ""
     fixed: tuple[str, ...] = ()  # options whose order stays
 
@@ -49,10 +43,12 @@ def questions(
     space: Space,
     seed: int,
     split: str,
+    image: ImageRef | None = None,
     tasks: Sequence[str] = wording.TASKS,
     closed: bool = True,
 ) -> tuple[Sample, ...]:
-    """All questions of `tasks` that `row` can answer, in the order of TASKS.
+    """All questions of `tasks` that `row` can answer, in the order of TASKS; none of an image that its set calls too
+    poor. image: what the import made of it; read here where it is not given.
 
     Raises DataError where the image or a mask cannot be used, or a label lies outside its range or `space`; ValueError
     for an unknown task.
@@ -60,7 +56,9 @@ def questions(
     unknown = sorted(set(tasks) - set(wording.TASKS))
     if unknown:
         raise ValueError(f"unknown tasks {', '.join(unknown)}; known: {', '.join(wording.TASKS)}")
-    image = image_ref(row.image)
+    if row.gradable is False:
+        return ()
+    image = image or image_ref(row.image)
     asked = (*_anatomy(row, seed), *_lesions(row, space, image), *_diagnoses(row, space))
     kept = sorted((one for one in asked if one.task in tasks), key=lambda one: wording.TASKS.index(one.task))
     return tuple(_sample(one, row=row, image=image, seed=seed, split=split, closed=closed) for one in kept)
@@ -84,15 +82,10 @@ def _anatomy(row: Labelled, seed: int) -> Iterator[_Asked]:
 
 def _lesions(row: Labelled, space: Space, image: ImageRef) -> Iterator[_Asked]:
     for lesion in space.lesions:
-        if lesion not in wording.LESIONS or (row.findings is None and lesion not in row.masks):
+        present, mask = _presence(row, lesion, image)
+        if present is None or lesion not in wording.LESIONS:
             continue
-        mask = None
-        if lesion in row.masks:
-            mask = measure.read_mask(row.masks[lesion], width_px=image.width_px, height_px=image.height_px)
-        present = bool(mask.any()) if mask is not None else lesion in (row.findings or ())
-        if row.findings is not None and present != (lesion in row.findings):
-            raise DataError(f"{row.key}: {lesion} is {'drawn' if present else 'empty'} in its mask but not so labelled")
-        yield _Asked("L3a", ("Yes" if present else "No",), ("No" if present else "Yes",), lesion=lesion)
+        yield _yes_or_no("L3a", present, lesion=lesion)
         if mask is None and present:
             continue  # known to be there, but not where
         pixels = np.zeros((1, 1), dtype=bool) if mask is None else mask
@@ -105,6 +98,24 @@ def _lesions(row: Labelled, space: Space, image: ImageRef) -> Iterator[_Asked]:
             yield from _size(row, lesion, area_px=int(pixels.sum()), image_px=image.width_px * image.height_px)
         if lesion in wording.COUNTED:
             yield _binned("L3d", lesion, measure.count(pixels), wording.COUNT_EDGES, wording.COUNT_BINS)
+
+
+def _presence(row: Labelled, lesion: str, image: ImageRef) -> tuple[bool | None, NDArray[np.bool_] | None]:
+    """(whether it is there, its mask). None: not looked for; not drawn."""
+    labelled = True if lesion in (row.findings or ()) else False if lesion in row.annotated else None
+    if lesion not in row.masks:
+        return labelled, None
+    mask = measure.read_mask(
+        row.masks[lesion],
+        width_px=image.width_px,
+        height_px=image.height_px,
+        above=row.mask_above,
+        value=row.mask_values.get(lesion),
+    )
+    drawn = bool(mask.any())
+    if labelled is not None and labelled != drawn:
+        raise DataError(f"{row.key}: {lesion} is {'drawn' if drawn else 'empty'} in its mask but not so labelled")
+    return drawn, mask
 
 
 def _size(row: Labelled, lesion: str, *, area_px: int, image_px: int) -> Iterator[_Asked]:
@@ -123,11 +134,14 @@ def _binned(task: str, lesion: str, value: float, edges: tuple[float, ...], bins
 
 
 def _diagnoses(row: Labelled, space: Space) -> Iterator[_Asked]:
-    if row.diagnoses is not None:
-        ill = bool(row.diagnoses)
-        yield _Asked("L4a", ("Yes" if ill else "No",), ("No" if ill else "Yes",))
-        if space.conditions:
-            yield _conditions(row, row.diagnoses, space)
+    if row.diagnoses is not None and space.conditions:
+        yield _yes_or_no("L4a", bool(row.diagnoses))
+        yield _conditions(row, row.diagnoses, space)
+    for disease in space.alone:
+        if disease in (row.diagnoses or ()):
+            yield _yes_or_no("L4a", True, disease=disease)
+        elif disease in row.absent or row.diagnoses == ():
+            yield _yes_or_no("L4a", False, disease=disease)
     if row.dr_grade is not None:
         if not 0 <= row.dr_grade < len(wording.DR_GRADES):
             raise DataError(f"{row.key}: DR grade {row.dr_grade} is not in 0-4")
@@ -141,10 +155,12 @@ def _diagnoses(row: Labelled, space: Space) -> Iterator[_Asked]:
 
 
 def _conditions(row: Labelled, diagnoses: tuple[str, ...], space: Space) -> _Asked:
-    names = (*space.conditions, wording.NO_ABNORMALITY)
-    right = dict.fromkeys(name if name in names else wording.OTHER_ABNORMALITY for name in diagnoses)
-    if wording.OTHER_ABNORMALITY in right and wording.OTHER_ABNORMALITY not in names:
-        outside = ", ".join(name for name in diagnoses if name not in names)
+    others = (wording.OTHER_ABNORMALITY,) if space.others else ()
+    names = (*space.conditions, wording.NO_ABNORMALITY, *others)
+    told = [space.kinds.get(name, name) for name in diagnoses]
+    right = dict.fromkeys(name if name in names else wording.OTHER_ABNORMALITY for name in told)
+    if wording.OTHER_ABNORMALITY in right and not space.others:
+        outside = ", ".join(name for name in told if name not in names)
         raise DataError(f"{row.key}: {outside} is not among the conditions that {row.source} tells apart")
     answers = tuple(right) or (wording.NO_ABNORMALITY,)
     wrong = tuple(name for name in names if name not in answers)
@@ -152,9 +168,11 @@ def _conditions(row: Labelled, diagnoses: tuple[str, ...], space: Space) -> _Ask
 
 
 def _sample(asked: _Asked, *, row: Labelled, image: ImageRef, seed: int, split: str, closed: bool) -> Sample:
-    name = f"{row.source}:{row.key}:{asked.task}" + (f":{asked.lesion}" if asked.lesion else "")
+    about = asked.lesion or asked.disease
+    name = f"{row.source}:{row.key}:{asked.task}" + (f":{about}" if about else "")
     rng = _rng(seed, name)
-    text = wording.TEXTS[asked.task][rng.integers(len(wording.TEXTS[asked.task]))]
+    texts = wording.ALONE if asked.disease else wording.TEXTS[asked.task]
+    text = texts[rng.integers(len(texts))]
     taken = min(len(asked.wrong), len(asked.wrong) if asked.draw is None else asked.draw)
     wrong = [asked.wrong[i] for i in rng.permutation(len(asked.wrong))[:taken]]
     mixed = [*asked.right, *wrong]
@@ -163,15 +181,21 @@ def _sample(asked: _Asked, *, row: Labelled, image: ImageRef, seed: int, split: 
         id=name,
         image=image,
         modality=row.modality,
-        question=text.format(lesion=wording.LESIONS.get(asked.lesion, ""), side=asked.side),
+        question=text.format(lesion=wording.LESIONS.get(asked.lesion, ""), disease=asked.disease, side=asked.side),
         options=options if closed else (),
         answer=tuple(option for option in options if option in asked.right),
-        task=asked.task,
+        task=wording.ONE_DISEASE if asked.disease else asked.task,
         source=row.source,
         split=split,
         patient_id=row.patient_id,
         findings=row.findings,
+        looked_for=row.annotated or None,
     )
+
+
+def _yes_or_no(task: str, yes: bool, *, lesion: str = "", disease: str = "") -> _Asked:
+    right, wrong = ("Yes", "No") if yes else ("No", "Yes")
+    return _Asked(task, (right,), (wrong,), lesion=lesion, disease=disease)
 
 
 def _others(options: tuple[str, ...], right: str) -> tuple[str, ...]:

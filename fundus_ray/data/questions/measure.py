@@ -23,17 +23,20 @@ EIGHT_NEIGHBOURS = np.ones((3, 3), dtype=bool)
 SIDES = ("Temporal", "Nasal", "Superior", "Inferior")
 
 
-def read_mask(path: Path, *, width_px: int, height_px: int) -> NDArray[np.bool_]:
-    """The mask [H, W] of an image of this size: lesion where any channel is > 0.
+def read_mask(
+    path: Path, *, width_px: int, height_px: int, above: int = 0, value: int | None = None
+) -> NDArray[np.bool_]:
+    """The mask [H, W] of an image of this size: lesion where the brightest channel is > `above`, or where the grey
+    value is exactly `value`; alpha counts for nothing.
 
     Raises DataError where it is missing, damaged or of another size than its image.
     """
     try:
         with Image.open(path) as image:
-            pixels = np.asarray(image)
+            grey = np.asarray(image.convert("L" if value is not None else "RGB"))
     except DECODE_ERRORS as err:
         raise DataError(f"mask {path} cannot be read: {' '.join(str(err).split())}") from None
-    mask: NDArray[np.bool_] = (pixels if pixels.ndim == 2 else pixels[..., :3].max(axis=2)) > 0
+    mask: NDArray[np.bool_] = grey.max(axis=2) > above if value is None else grey == value
     if mask.shape != (height_px, width_px):
         raise DataError(
             f"mask {path} is {mask.shape[1]} x {mask.shape[0]} px but its image {width_px} x {height_px} px: "

@@ -75,6 +75,13 @@ TEXTS: dict[str, tuple[str, ...]] = {
     "L4d": ("Which category of age-related macular degeneration does this fundus image show?",),  # ours
 }
 TASKS = tuple(TEXTS)
+ONE_DISEASE = "L4a-one-disease"  # the task of a question about one disease, of a set that tells no other
+ALONE = (  # ours, after the benchmark's questions about lesions
+    "Does this fundus image show any signs of {disease}?",
+    "Are there any signs of {disease} in the given fundus image?",
+    "Are there indications of {disease} present in the fundus image?",
+    "Does this fundus image reveal any evidence of {disease}?",
+)
 
 FUNDUS = "Fundus image"
 NOT_FUNDUS = ("Remote sensing", "Whole-slide image", "Simulated environment", "Painting", "Natural image")
@@ -98,6 +105,7 @@ EYES = {"L": "Left eye", "R": "Right eye"}
 LESIONS = {  # finding id -> the benchmark's name
     "microaneurysm": "Microaneurysm",
     "retinal_haemorrhage": "Haemorrhage",
+    "dot_blot_haemorrhage": "Intraretinal hemorrhage",
     "hard_exudate": "Hard exudate",
     "cotton_wool_spot": "Soft exudate",
     "neovascularisation": "Neovascularization",
@@ -108,7 +116,7 @@ LESIONS = {  # finding id -> the benchmark's name
     "subretinal_fluid": "Subretinal Fluid",
     "pigment_epithelial_detachment": "Pigment Epithelial Detachment",
 }
-COUNTED = ("microaneurysm", "retinal_haemorrhage", "cotton_wool_spot")
+COUNTED = ("microaneurysm", "retinal_haemorrhage", "dot_blot_haemorrhage", "cotton_wool_spot")
 NOT_SIZED = ("microaneurysm",)
 ABSENT = "Not observed in the image"
 SIDE = "{side} side of the optic disc center"

@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from fundus_ray.data.labelled import Labelled
+from fundus_ray.data.labelled import Labelled, Space
 from fundus_ray.data.questions import wording
-from fundus_ray.data.questions.ask import Space, questions
+from fundus_ray.data.questions.ask import questions
 from fundus_ray.data.rendered import descriptions
 from fundus_ray.errors import DataError
 from fundus_ray.obs.strict_json import write_json

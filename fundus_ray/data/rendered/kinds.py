@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from fundus_ray.data.questions.ask import Space
+from fundus_ray.data.labelled import Space
 from fundus_ray.data.rendered import cases, oct_signs
 from fundus_ray.data.rendered.cfp import draw_cfp
 from fundus_ray.data.rendered.drawn import Drawn

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fundus_ray.data.cache import view_seeds
-from fundus_ray.data.labelled import Labelled
-from fundus_ray.data.questions.ask import Space
+from fundus_ray.data.labelled import Labelled, Space
 from fundus_ray.data.rendered.benchmark import write_benchmark
 from fundus_ray.data.rendered.kinds import kind_of
 from fundus_ray.data.rendered.rows import ROWS, labelled_phantoms

@@ -33,6 +33,7 @@ SCHEMA = pa.schema(
         ("split", pa.string()),
         ("patient_id", pa.string()),
         ("findings", pa.list_(pa.string())),  # null = image not annotated
+        ("looked_for", pa.list_(pa.string())),  # null = all
         ("fingerprint", PRINT),  # null = flat, or not made
     ]
 )
@@ -55,6 +56,7 @@ def row_of(sample: Sample, mark: Words | None, *, image_root: str) -> dict[str, 
         "split": sample.split,
         "patient_id": sample.patient_id,
         "findings": None if sample.findings is None else list(sample.findings),
+        "looked_for": None if sample.looked_for is None else list(sample.looked_for),
         "fingerprint": print_bytes(mark),
     }
 
@@ -78,6 +80,7 @@ def sample_of(row: Mapping[str, Any], *, image_root: str) -> Sample:
         split=row["split"],
         patient_id=row["patient_id"],
         findings=None if row["findings"] is None else tuple(row["findings"]),
+        looked_for=None if row["looked_for"] is None else tuple(row["looked_for"]),
     )
 
 

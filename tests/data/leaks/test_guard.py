@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import io
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +16,7 @@ from fundus_ray.data.leaks.benchmark import BenchmarkImages, benchmark_images, r
 from fundus_ray.data.leaks.duplicates import near_copies, same_patients
 from fundus_ray.data.leaks.fingerprint import Words, fingerprint
 from fundus_ray.data.leaks.guard import LeakGuard, Picture, all_leaks, leak_summary, refuse_leaks
-from fundus_ray.data.leaks.keys import benchmark_keys
+from fundus_ray.data.leaks.keys import benchmark_pictures
 from fundus_ray.data.rendered.phantoms import render
 from fundus_ray.errors import DataError
 
@@ -144,17 +147,58 @@ def test_copies_in_two_sets_keep_their_patients_together() -> None:
     assert same_patients(copies) == [(("kaggle", "2"), ("lesions", "9"))]
 
 
+def keys_in(path: Path, *, keep: Callable[[str], bool] = lambda _: True) -> set[str]:
+    return {key for key, _ in benchmark_pictures(path, root=None, keep=keep)}
+
+
 def test_keys_are_read_out_of_the_benchmarks_own_files(tmp_path: Path) -> None:
     (tmp_path / "L1").mkdir()
     (tmp_path / "L1" / "a.json").write_text('{"info": {}, "data": {"TOP/TOP/1.jpg": {}, "DDR/2.jpg": {}}}')
     (tmp_path / "b.json").write_text('[{"image_path": "Images/x/3.png", "question": "?"}]')
     (tmp_path / "c.txt").write_text("DDR/2.jpg\n\nmine/4.png\n")
     (tmp_path / "preprocess_info.json").write_text('{"TOP": [1, 2]}')
-    assert set(benchmark_keys(tmp_path)) == {"TOP/TOP/1.jpg", "DDR/2.jpg", "Images/x/3.png", "mine/4.png"}
+    assert keys_in(tmp_path) == {"TOP/TOP/1.jpg", "DDR/2.jpg", "Images/x/3.png", "mine/4.png"}
     with pytest.raises(DataError, match=r"preprocess_info\.json is neither a FunBench task file"):
-        benchmark_keys(tmp_path / "preprocess_info.json")
-    with pytest.raises(DataError, match=r"rows\.jsonl: a \.json file of the benchmark, or a \.txt file"):
-        benchmark_keys(tmp_path / "rows.jsonl")
+        keys_in(tmp_path / "preprocess_info.json")
+    with pytest.raises(DataError, match=r"rows\.jsonl: a \.json or \.tsv file of the benchmark, or a \.txt"):
+        keys_in(tmp_path / "rows.jsonl")
     (tmp_path / "none").mkdir()
     with pytest.raises(DataError, match="holds no image keys"):
-        benchmark_keys(tmp_path / "none")
+        keys_in(tmp_path / "none")
+
+
+def png(image: Image.Image) -> bytes:
+    content = io.BytesIO()
+    image.save(content, "PNG")
+    return content.getvalue()
+
+
+def test_images_inside_a_table_are_known_by_their_fingerprints(tmp_path: Path) -> None:
+    rows = [
+        ("1", base64.b64encode(png(eye(1))).decode(), "Fundus Photography"),
+        ("2", "1", "Fundus Photography"),  # asks again about the image of row 1
+        ("3", base64.b64encode(png(eye(2))).decode(), "CT"),
+        ("4", "no base64 " * 10, "OCT"),
+    ]
+    lines = ["index\timage\tquestion\tanswer\tModality", *("\t".join((i, x, "?", "A", m)) for i, x, m in rows)]
+    (tmp_path / "VAL.tsv").write_text("\n".join(lines))
+    pictures = benchmark_pictures(tmp_path / "VAL.tsv", root=None, keep=lambda modality: modality != "CT")
+    images, unread = benchmark_images("gmai", pictures)
+    assert (images.keys, unread) == (("VAL.tsv#1", "VAL.tsv#4"), 1)
+    same = picture("mine", "/m/1.png", source="mine", patient="1", shown=eye(1).resize((100, 100)))
+    other = picture("not in it", "/m/2.png", source="mine", patient="2", shown=eye(2))
+    (leak,) = LeakGuard([images]).leaks([same, other]).values()
+    assert (leak.owner, leak.key, leak.why) == ("mine", "VAL.tsv#1", "fingerprint")
+
+
+def test_a_table_without_images_is_named(tmp_path: Path) -> None:
+    (tmp_path / "t.tsv").write_text("index\tquestion\n1\t?\n")
+    with pytest.raises(DataError, match=r"t\.tsv lacks the column 'image'"):
+        keys_in(tmp_path / "t.tsv")
+
+
+def test_only_wanted_modalities_are_listed_where_a_file_names_them(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(
+        '[{"image_path": "a.png", "modality_type": "OCT"}, {"image_path": "b.png", "modality_type": "CT"}]'
+    )
+    assert keys_in(tmp_path, keep=lambda modality: modality == "OCT") == {"a.png"}

@@ -33,7 +33,7 @@ DIFFERENT = [
     ("Other/a/1.jpg", "/mine/a/1.jpg", "mine"),
 ]
 PATIENTS = [
-    ("TOP/TOP/001805_00.jpg", "001805"),
+    ("TOP/TOP/001805_00.jpg", ""),  # its number names no patient
     ("OIA-ODIR/On-site Test Set/Images/4833_left.jpg", "4833"),
     ("DeepDRiD/ultra-widefield_images/Online-Challenge3-Evaluation/Images/58/58_l2.jpg", "58"),
     ("RETOUCH/pre_processed/oct_imgs/RETOUCH-TrainingSet-Spectralis_TRAIN034_048.png", "train034"),

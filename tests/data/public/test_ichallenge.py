@@ -34,7 +34,7 @@ def test_adams_folder_is_the_label_and_a_fovea_at_0_is_not_visible(tmp_path: Pat
         None,
     )
     assert (without.diagnoses, without.absent) == (None, ("age-related macular degeneration",))
-    assert (without.amd_stage, without.fovea) == ("none", None)
+    assert (without.amd_stage, without.fovea) == (None, None)
 
 
 def test_adams_masks_mark_a_lesion_in_black(tmp_path: Path) -> None:

@@ -66,7 +66,8 @@ def test_masks_become_findings_and_an_absent_or_empty_mask_is_an_absent_lesion(t
 
 def test_the_disc_mask_gives_the_centre_of_the_disc(tmp_path: Path) -> None:
     row = good(read(segmentation(tmp_path)))[f"{A}/1. Original Images/{TRAIN}/IDRiD_01.jpg"]
-    assert row.disc == (1.0, 0.0)  # pixels 0, 1 and 2 of the first row
+    assert (row.disc, row.disc_area_px) == ((1.0, 0.0), 3.0)  # pixels 0, 1 and 2 of the first row
+    assert row.eye == "L"  # left of the middle of an image that is centred on the macula
 
 
 def test_a_damaged_mask_makes_its_image_a_bad_row(tmp_path: Path) -> None:

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fundus_ray.data.labelled import Labelled
+from fundus_ray.data.images import image_ref
+from fundus_ray.data.labelled import Labelled, Space
 from fundus_ray.data.questions import measure, wording
-from fundus_ray.data.questions.ask import Space, questions
+from fundus_ray.data.questions.ask import questions
 from fundus_ray.errors import DataError
 from fundus_ray.types import Modality, Sample
 
@@ -40,6 +41,7 @@ def row(tmp_path: Path) -> Labelled:
         dr_grade=2,
         amd_stage="none",
         findings=("hard_exudate",),
+        annotated=("hard_exudate", "cotton_wool_spot"),
         masks={"hard_exudate": tmp_path / "ex.png"},
         disc=(20, 20),
         fovea=(8, 20),
@@ -47,8 +49,8 @@ def row(tmp_path: Path) -> Labelled:
     )
 
 
-def ask(row: Labelled, seed: int = 0, **more: object) -> dict[str, Sample]:
-    made = questions(row, space=SPACE, seed=seed, split="train", **more)  # type: ignore[arg-type]
+def ask(row: Labelled, seed: int = 0, *, space: Space = SPACE, **more: object) -> dict[str, Sample]:
+    made = questions(row, space=space, seed=seed, split="train", **more)  # type: ignore[arg-type]
     return {one.id.removeprefix("made:eye.png:"): one for one in made}
 
 
@@ -112,7 +114,7 @@ def test_a_normal_image_has_no_abnormality(row: Labelled) -> None:
 
 
 def test_a_scan_is_asked_of_no_disc_and_sized_in_image_area(row: Labelled) -> None:
-    scan = replace(row, modality=Modality.OCT, findings=None)
+    scan = replace(row, modality=Modality.OCT, findings=None, annotated=())
     made = ask(scan)
     assert not {"L2a", "L2b", "L3b"} & {one.task for one in made.values()}
     assert made["L3c:hard_exudate"].answer == ("No more than 0.01 of the image area",)  # 15 of 1600 px
@@ -120,7 +122,16 @@ def test_a_scan_is_asked_of_no_disc_and_sized_in_image_area(row: Labelled) -> No
 
 def test_what_is_not_labelled_is_not_asked(row: Labelled) -> None:
     bare = replace(
-        row, eye="", diagnoses=None, dr_grade=None, amd_stage=None, findings=None, masks={}, disc=None, fovea=None
+        row,
+        eye="",
+        diagnoses=None,
+        dr_grade=None,
+        amd_stage=None,
+        findings=None,
+        annotated=(),
+        masks={},
+        disc=None,
+        fovea=None,
     )
     assert set(ask(bare)) == {"L1a", "L1b"}
 
@@ -148,3 +159,97 @@ def test_pixels_that_touch_at_a_corner_are_one_lesion() -> None:
 @pytest.mark.parametrize(("value", "where"), [(1, 0), (5, 0), (6, 1), (35, 3), (36, 4)])
 def test_an_edge_belongs_to_the_bin_below(value: int, where: int) -> None:
     assert measure.bin_of(value, wording.COUNT_EDGES) == where
+
+
+def test_a_lesion_that_was_not_looked_for_is_neither_there_nor_absent(row: Labelled) -> None:
+    made = ask(replace(row, annotated=("hard_exudate",)))
+    assert not any("cotton_wool_spot" in name for name in made)
+    assert made["L4c"].looked_for == ("hard_exudate",)
+
+
+def test_a_lesion_that_is_known_to_be_there_but_not_drawn_is_only_recognised(row: Labelled) -> None:
+    made = ask(replace(row, masks={}))
+    assert made["L3a:hard_exudate"].answer == ("Yes",)
+    assert not {"L3b:hard_exudate", "L3c:hard_exudate"} & set(made)
+
+
+def test_a_darker_grey_that_the_authors_took_out_is_no_lesion(row: Labelled) -> None:
+    pixels = np.array(Image.open(row.masks["hard_exudate"]))
+    pixels[30:40, 30:40] = 127
+    Image.fromarray(pixels).save(row.masks["hard_exudate"])
+    kept = ask(replace(row, mask_above=127))["L3c:hard_exudate"].answer
+    assert kept == ("Between 0.5 and 1.0 disc area",)  # 15 of 20 px
+    assert ask(row)["L3c:hard_exudate"].answer == ("More than 2.0 disc areas",)  # 115 of 20 px
+
+
+def test_lesions_that_share_a_mask_are_told_apart_by_their_grey_values(row: Labelled) -> None:
+    pixels = np.zeros((40, 40), np.uint8)
+    pixels[0:4, 0:4], pixels[0:10, 20:30] = 50, 100
+    Image.fromarray(pixels).save(row.masks["hard_exudate"])
+    mask = row.masks["hard_exudate"]
+    both = replace(
+        row,
+        findings=("hard_exudate", "cotton_wool_spot"),
+        masks={"hard_exudate": mask, "cotton_wool_spot": mask},
+        mask_values={"hard_exudate": 50, "cotton_wool_spot": 100},
+    )
+    made = ask(both)
+    assert made["L3c:hard_exudate"].answer == ("Between 0.5 and 1.0 disc area",)  # 16 of 20 px
+    assert made["L3c:cotton_wool_spot"].answer == ("More than 2.0 disc areas",)  # 100 of 20 px
+
+
+def test_a_lesion_in_black_on_white_is_read_by_the_value_0(row: Labelled) -> None:
+    pixels = np.full((40, 40), 255, np.uint8)
+    pixels[0:5, 0:2] = 0
+    Image.fromarray(pixels).save(row.masks["hard_exudate"])
+    made = ask(replace(row, mask_values={"hard_exudate": 0}))
+    assert made["L3c:hard_exudate"].answer == ("No more than 0.5 disc area",)  # 10 of 20 px
+
+
+def test_intraretinal_haemorrhages_are_recognised_and_counted(row: Labelled) -> None:
+    space = Space(lesions=("dot_blot_haemorrhage",))
+    there = replace(row, findings=("dot_blot_haemorrhage",), annotated=(), masks={})
+    pixels = np.zeros((40, 40), np.uint8)
+    pixels[0, 0:12:2] = 255
+    Image.fromarray(pixels).save(row.masks["hard_exudate"])
+    drawn = replace(there, masks={"dot_blot_haemorrhage": row.masks["hard_exudate"]})
+    made = ask(drawn, space=space)
+    assert "Intraretinal hemorrhage" in made["L3a:dot_blot_haemorrhage"].question
+    assert made["L3d:dot_blot_haemorrhage"].answer == ("Between 5 and 15",)  # 6
+
+
+def test_an_image_that_its_set_calls_ungradable_is_asked_nothing(row: Labelled) -> None:
+    assert ask(replace(row, gradable=False)) == {}
+
+
+@pytest.mark.parametrize(
+    ("diagnoses", "absent", "answer"),
+    [
+        (("glaucoma",), (), "Yes"),
+        (None, ("glaucoma",), "No"),
+        ((), (), "No"),
+        (("drusen",), (), None),
+        (None, (), None),
+    ],
+)
+def test_a_set_that_tells_one_disease_is_asked_of_that_alone(
+    row: Labelled, diagnoses: tuple[str, ...] | None, absent: tuple[str, ...], answer: str | None
+) -> None:
+    made = ask(replace(row, diagnoses=diagnoses, absent=absent), space=Space(alone=("glaucoma",)))
+    asked = made.get("L4a:glaucoma")
+    assert (asked.answer[0] if asked else None) == answer
+    assert asked is None or ("glaucoma" in asked.question and asked.task == wording.ONE_DISEASE)
+    assert not {"L4a", "L4b"} & set(made)
+
+
+def test_a_kind_of_a_condition_is_that_condition_and_what_is_no_condition_is_another_abnormality(row: Labelled) -> None:
+    space = Space(conditions=("glaucoma", "cataract"), kinds={"suspected glaucoma": "glaucoma"}, others=True)
+    made = ask(replace(row, diagnoses=("suspected glaucoma", "drusen")), space=space)
+    assert set(made["L4b"].answer) == {"glaucoma", wording.OTHER_ABNORMALITY}
+    assert set(made["L4b"].options) == {"glaucoma", "cataract", wording.NO_ABNORMALITY, wording.OTHER_ABNORMALITY}
+
+
+def test_an_image_that_was_decoded_before_is_not_read_again(row: Labelled) -> None:
+    ref = image_ref(row.image)
+    row.image.unlink()
+    assert ask(row, image=ref)["L1a"].image == ref

@@ -16,7 +16,7 @@ from fundus_ray.data.leaks.benchmark import BenchmarkImages, benchmark_images, w
 from fundus_ray.data.leaks.fingerprint import file_fingerprint
 from fundus_ray.data.rendered.phantoms import render
 from fundus_ray.data.source import DataSplit
-from fundus_ray.data.store.pack import Packed, pack
+from fundus_ray.data.store.pack import Packed, pack, pictures_of
 from fundus_ray.data.store.read import Store
 from fundus_ray.data.store.write import write_store
 from fundus_ray.errors import DataError
@@ -87,6 +87,7 @@ def packed_at(folder: Path, root: Path) -> Packed:
     return pack(
         folder,
         samples(root),
+        pictures=pictures_of(samples(root)),
         licences=LICENCES,
         benchmarks=[funbench(root)],
         eval_fraction=0.3,
@@ -227,7 +228,15 @@ def test_a_person_in_two_sets_that_share_their_names_is_in_one_half(tmp_path: Pa
             eye(2 * number + (side == "left")).save(path)
             rows.append(sample(path, set_name=set_name, patient=f"{set_name} {number}"))
     licences = {"eyepacs": "x", "retinal_lesions": "x"}
-    pack(tmp_path / "s", rows, licences=licences, benchmarks=[], eval_fraction=0.5, seed=0)
+    pack(
+        tmp_path / "s",
+        rows,
+        pictures=pictures_of(rows),
+        licences=licences,
+        benchmarks=[],
+        eval_fraction=0.5,
+        seed=0,
+    )
     split = loaded(tmp_path / "s")
     numbers = [{one.patient_id.split()[1] for one in half} for half in (split.train, split.evaluation)]
     assert not numbers[0] & numbers[1]
@@ -241,6 +250,7 @@ def test_a_benchmark_that_tests_on_everything_leaves_nothing(tmp_path: Path, set
         pack(
             tmp_path / "s",
             top,
+            pictures=pictures_of(top),
             licences=LICENCES,
             benchmarks=[BenchmarkImages("b", keys, tuple(None for _ in keys))],
             eval_fraction=0.3,
@@ -252,6 +262,7 @@ def test_a_store_on_an_object_store_names_images_below_its_root(sets: Path) -> N
     packed = pack(
         "memory://pack/s",
         samples(sets),
+        pictures=pictures_of(samples(sets)),
         licences=LICENCES,
         benchmarks=[],
         eval_fraction=0.3,

@@ -37,6 +37,7 @@ def sample(number: int, **changes: object) -> Sample:
         split="eval" if number % 5 == 0 else "train",
         patient_id=f"p{number}",
         findings=(None, (), ("drusen", "hard_exudate"))[number % 3],
+        looked_for=(None, ("drusen",))[number % 2],
     )
     return replace(made, **changes)  # type: ignore[arg-type]
 
@@ -172,7 +173,7 @@ def test_what_is_missing_cut_or_changed_is_named(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ("{", "is not a manifest"),
-        ('{"format": 9}', "is of format 9; this version reads 1"),
+        ('{"format": 9}', "is of format 9; this version reads 2"),
         ("[]", "is not a manifest"),
     ],
 )
