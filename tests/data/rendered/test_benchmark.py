@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from fundus_ray.cli import main
+from fundus_ray.cli import data_phantoms, main
 from fundus_ray.data.questions import wording
 from fundus_ray.data.rendered import benchmark, descriptions
 from fundus_ray.data.rendered.kinds import KINDS
@@ -165,3 +165,7 @@ def test_a_contact_sheet_of_each_kind_shows_every_grade(kind: str, tmp_path: Pat
 def test_outlines_need_a_modality(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "sheet", "--masks", "--out", str(tmp_path / "x.png")]) != 0
     assert "--masks needs --modality" in capsys.readouterr().err
+
+
+def test_the_command_line_knows_every_kind() -> None:
+    assert data_phantoms.KINDS == tuple(KINDS)
