@@ -113,7 +113,7 @@ def diabetic(rng: np.random.Generator, *, grade: int) -> Case:
     if grade >= 2:
         plan |= _some(
             rng,
-            dot_blot_haemorrhage=(0.85, partial(marks.blots, count=_many(rng))),
+            dot_blot_haemorrhage=(0.85, _blots(rng)),
             hard_exudate=(0.7, partial(marks.hard_exudates, groups=int(rng.integers(1, 5)))),
             cotton_wool_spot=(0.45, partial(marks.cotton_wool, count=int(rng.integers(1, 9)))),
         )
@@ -182,6 +182,12 @@ def _in_half(_: float, v: float, *, sector: int) -> bool:
 def _some(rng: np.random.Generator, **chances: tuple[float, Paint]) -> dict[str, Paint]:
     """Each finding with its own chance."""
     return {name: paint for name, (chance, paint) in chances.items() if rng.random() < chance}
+
+
+def _blots(rng: np.random.Generator) -> Paint:
+    """The more haemorrhages, the smaller: else they would not find room."""
+    count = _many(rng)
+    return partial(marks.blots, count=count, sizes=(1.6, 3.4) if count <= 15 else (1.0, 2.1))
 
 
 def _many(rng: np.random.Generator) -> int:

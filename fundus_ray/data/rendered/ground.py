@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from fundus_ray.data.rendered.eye import FIELD, PX, Eye, Floats
 
 TRIES = 400
-GAP = 2.6  # between two lesions, in units: more than a pixel of a 112 px image, after blur
+GAP = 2.2  # between two lesions, in units: more than a pixel of a 112 px image, after blur
 Where = Callable[[float, float], bool]  # of a point's place (u temporal of, v below) the disc
 
 

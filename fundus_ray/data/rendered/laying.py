@@ -29,9 +29,9 @@ class Look:
 
 
 LOOKS: dict[str, Look] = {  # deepest first
+    "drusen": Look((0.98, 0.80, 0.45), 0.85, beneath=True),
     "geographic_atrophy": Look((0.95, 0.74, 0.50), 0.72, beneath=True),
     "laser_scars": Look((0.90, 0.80, 0.55), 0.75, beneath=True),
-    "drusen": Look((0.98, 0.80, 0.45), 0.85, beneath=True),
     "pigment_changes": Look((0.22, 0.10, 0.06), 0.8, beneath=True),
     "subretinal_haemorrhage": Look((0.36, 0.05, 0.05), 0.9, beneath=True),
     "detached_retina": Look((0.66, 0.66, 0.52), 0.6, beneath=True),

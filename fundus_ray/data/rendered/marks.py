@@ -63,13 +63,13 @@ def blots(
 
 def four_quadrants(ground: Ground, rng: np.random.Generator, *, each: int) -> Painted:
     """Haemorrhages in all four quadrants about the disc and macula, `each` of them per quadrant."""
-    middle = 0.45 * ground.eye.fovea_distance
+    middle = 0.6 * ground.eye.fovea_distance
     parts = [
         blots(
             ground,
             rng,
             count=each,
-            sizes=(1.1, 2.5),
+            sizes=(0.9, 1.8),
             spread=0.55,
             where=partial(_in_quadrant, middle=middle, east=east, south=south),
         )
@@ -96,7 +96,7 @@ def flames(ground: Ground, rng: np.random.Generator, *, count: int, sector: int 
         side = sector or int(rng.choice([-1, 1]))
         site = ground.site(
             rng,
-            radius=0.42 * length / ground.unit,
+            radius=0.5 * length / ground.unit,
             spread=0.4,
             clear_of_fovea=0.1,
             where=partial(_beyond, side=side, margin=0.08),
@@ -130,16 +130,16 @@ def cotton_wool(ground: Ground, rng: np.random.Generator, *, count: int, sector:
         size = rng.uniform(2.6, 4.4)
         site = ground.site(
             rng,
-            radius=1.35 * size,
+            radius=1.6 * size,
             clear_of_fovea=0.16,
             spread=0.38,
             where=partial(_beyond, side=sector, margin=0.0) if sector else None,
             on_vessels=True,
         )
         if site is not None:
-            for _ in range(6):
-                offset = rng.normal(0, 0.3 * size * ground.unit, 2)
-                centre = site + np.clip(offset, -0.5 * size * ground.unit, 0.5 * size * ground.unit)
+            for lobe in range(6):
+                offset = np.clip(rng.normal(0, 0.3, 2), -0.4, 0.4) * bool(lobe)  # near enough to hang together
+                centre = site + offset * size * ground.unit
                 canvas.polygon(
                     blob(centre, rng, radius=size * ground.unit * rng.uniform(0.55, 0.75), unevenness=0.3),
                     strength=rng.uniform(0.8, 1),

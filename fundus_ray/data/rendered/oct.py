@@ -6,6 +6,7 @@ In: a seed and a width in pixels. Out: `Drawn`; the height is three quarters of 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from fundus_ray.data.rendered.oct_signs import AMD, CSC, DME, HOLE, MEMBRANE, PA
 from fundus_ray.types import Modality
 
 STAGES = ("early", "intermediate", "late")
+TOP = 0.06  # the least that is left above the retina, as a share of the height
 FEWEST_PX = 4  # a mask of fewer pixels is not seen, and is left out
 
 
@@ -93,7 +95,12 @@ def layout(case: Case, seed: int, *, image_px: int) -> tuple[Parts, dict[str, Fl
     for sign in SHAPING:
         if sign in case.signs:
             SHAPING[sign](parts, generator(seed, sign), case)
-    return parts, layers.surfaces(frame, parts.shape)
+    rows = layers.surfaces(frame, parts.shape)
+    lack = TOP * frame.height - rows["nerve_fibres"].min()
+    if lack > 0:  # who takes the scan moves it until all of the retina is in it
+        parts.frame = replace(frame, bruch=frame.bruch + lack)
+        rows = layers.surfaces(parts.frame, parts.shape)
+    return parts, rows
 
 
 def _between_surfaces(

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFilter
+from PIL import Image
+from scipy import ndimage
 
 from fundus_ray.data.rendered.eye import Canvas, Floats, grid, ribbons
 from fundus_ray.data.rendered.ground import Ground
@@ -146,7 +147,7 @@ def detachment(ground: Ground, rng: np.random.Generator) -> Painted:
     wave = 0.05 * np.sin(rng.uniform(5, 8) * across + rng.uniform(0, 6)) + 0.03 * np.sin(
         13 * across + rng.uniform(0, 6)
     )
-    border = along - edge + rng.uniform(0.2, 0.5) * across**2 + wave
+    border = along - edge - rng.uniform(0.2, 0.5) * across**2 + wave
     inside = (x / (ground.reach[0] * 1.08)) ** 2 + (y / (ground.reach[1] * 1.08)) ** 2 < 1
     coverage = np.clip(0.5 + border / np.float32(0.035), 0, 1) * inside
     return Painted(np.asarray(coverage, dtype=np.float32))
@@ -165,7 +166,7 @@ def folds(ground: Ground, rng: np.random.Generator) -> Floats:
 def break_in(ground: Ground, rng: np.random.Generator, *, within: NDArray[np.bool_]) -> Painted:
     """A horseshoe tear in the detached part `within` [S, S]: the red choroid shows, with a pale flap."""
     canvas = Canvas(ground.eye.image_px)
-    deep = np.asarray(Image.fromarray(within).filter(ImageFilter.MinFilter(2 * (ground.eye.image_px // 24) + 1)))
+    deep = ndimage.binary_erosion(within, iterations=ground.eye.image_px // 24)
     rows, columns = np.nonzero(deep)
     if rows.size:
         x, y = grid(ground.eye.image_px)

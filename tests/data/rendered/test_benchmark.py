@@ -168,4 +168,4 @@ def test_outlines_need_a_modality(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 
 def test_the_command_line_knows_every_kind() -> None:
-    assert data_phantoms.KINDS == tuple(KINDS)
+    assert list(KINDS) == list(data_phantoms.KINDS)

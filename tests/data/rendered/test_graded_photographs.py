@@ -126,7 +126,7 @@ def test_severe_retinopathy_has_over_twenty_haemorrhages_in_each_quadrant(paint:
     labels, number = ndimage.label(drawn.masks["dot_blot_haemorrhage"], structure=np.ones((3, 3)))
     centroids = np.array(ndimage.center_of_mass(labels > 0, labels, range(1, number + 1)))[:, ::-1]
     axis = np.subtract(drawn.fovea, drawn.disc)
-    middle = np.add(drawn.disc, 0.45 * axis)
+    middle = np.add(drawn.disc, 0.6 * axis)
     along = (centroids - middle) @ axis > 0
     below = (centroids - middle) @ np.array([-axis[1], axis[0]]) > 0
     for quadrant in ((along, below), (along, ~below), (~along, below), (~along, ~below)):
