@@ -92,7 +92,7 @@ def flames(ground: Ground, rng: np.random.Generator, *, count: int, sector: int 
     point at one end and a brush at the other. sector: -1 / +1 keeps them in the upper / lower half."""
     canvas, drawn = Canvas(ground.eye.image_px), 0
     for _ in range(count):
-        length = rng.uniform(9, 16) * ground.unit
+        length = rng.uniform(8, 14) * ground.unit
         side = sector or int(rng.choice([-1, 1]))
         site = ground.site(
             rng,
