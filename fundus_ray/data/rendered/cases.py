@@ -23,7 +23,7 @@ HYPERTENSIVE, OCCLUSION = "hypertensive retinopathy", "retinal vein occlusion"
 DETACHMENT, PIGMENTOSA = "retinal detachment", "retinitis pigmentosa"
 STAGES = ("early", "intermediate", "late")
 OVER_TWENTY = 21
-MEDIUM, LARGE = (0.8, 1.25), (1.8, 3.1)  # radii of drusen, in pixels of a 112 px picture
+MEDIUM, LARGE = (0.7, 1.15), (1.5, 2.7)  # radii of drusen, in pixels of a 112 px picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +164,7 @@ def vein_occlusion(rng: np.random.Generator, *, severity: float) -> Case:
     sector = int(rng.choice([-1, 1]))
     above_or_below = partial(_in_half, sector=sector)
     plan: dict[str, Paint] = {
-        "flame_haemorrhage": partial(marks.flames, count=int(rng.integers(8, 20)), sector=sector),
+        "flame_haemorrhage": partial(marks.flames, count=int(rng.integers(25, 60)), sector=sector, dense=True),
         **_some(
             rng,
             dot_blot_haemorrhage=(0.6, partial(marks.blots, count=int(rng.integers(3, 20)), where=above_or_below)),
@@ -187,7 +187,7 @@ def _some(rng: np.random.Generator, **chances: tuple[float, Paint]) -> dict[str,
 def _blots(rng: np.random.Generator) -> Paint:
     """The more haemorrhages, the smaller: else they would not find room."""
     count = _many(rng)
-    return partial(marks.blots, count=count, sizes=(1.6, 3.4) if count <= 15 else (1.0, 2.1))
+    return partial(marks.blots, count=count, sizes=(1.3, 3.0) if count <= 15 else (0.9, 2.0))
 
 
 def _many(rng: np.random.Generator) -> int:

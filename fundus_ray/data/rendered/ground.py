@@ -16,6 +16,7 @@ from fundus_ray.data.rendered.eye import FIELD, PX, Eye, Floats
 
 TRIES = 400
 GAP = 2.2  # between two lesions, in units: more than a pixel of a 112 px image, after blur
+USUAL_DISTANCE = 0.69  # from disc to fovea in a usual photograph
 Where = Callable[[float, float], bool]  # of a point's place (u temporal of, v below) the disc
 
 
@@ -33,6 +34,11 @@ class Ground:
     def least(self) -> float:
         """The smallest radius that is seen at this size: three quarters of a pixel."""
         return 0.75 * 2 / self.eye.image_px / FIELD
+
+    @property
+    def macular_unit(self) -> float:
+        """The same for what keeps to the macula: smaller where disc and fovea are nearer to each other."""
+        return max(PX * self.eye.fovea_distance / USUAL_DISTANCE, 0.5 * self.unit)
 
     def site(
         self,

@@ -6,10 +6,11 @@ s is the place across the scan, 0 at its left and 1 at its right edge; heights a
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 Floats = NDArray[np.float64]
 
@@ -20,13 +21,16 @@ SHARES = {
     "ganglion_cells": 0.26,
     "inner_nuclear": 0.12,
     "outer_plexiform": 0.09,
-    "outer_nuclear": 0.22,
+    "outer_nuclear": 0.25,
     "inner_segments": 0.035,
     "ellipsoid": 0.05,
     "outer_segments": 0.045,
     "pigment_epithelium": 0.06,
 }
 INNER = ("nerve_fibres", "ganglion_cells", "inner_nuclear", "outer_plexiform")  # those that the foveal pit parts
+
+SPREADS_OVER = 0.045  # of the width: over how much of the inner surface a bump below spreads
+LEAST = 0.3  # share of the outer nuclear layer that stays over a bump
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,7 @@ def draw_frame(rng: np.random.Generator, *, width: int, thick_choroid: bool = Fa
         thickness=rng.uniform(0.2, 0.24),
         choroid=rng.uniform(0.24, 0.3) if thick_choroid else rng.uniform(0.1, 0.17),
         bruch=row * height,
-        pit_depth=rng.uniform(0.9, 1.0),
+        pit_depth=rng.uniform(0.82, 0.94),
     )
 
 
@@ -90,6 +94,10 @@ def surfaces(frame: Frame, shape: Shape) -> dict[str, Floats]:
     base = frame.bruch - shape.under_epithelium * frame.height
     rows = {"epithelium_base": base}
     thickness = _thicknesses(frame, shape)
+    lifted = (shape.under_epithelium + shape.under_retina) * frame.height - _lost(frame, shape)
+    # The outer nuclear layer gives way, so that the inner surface bulges less and more widely than what lifts it.
+    taken_up = lifted - ndimage.gaussian_filter1d(lifted, SPREADS_OVER * frame.width, mode="nearest")
+    thickness["outer_nuclear"] = np.maximum(thickness["outer_nuclear"] - taken_up, LEAST * thickness["outer_nuclear"])
     row = base - thickness["pigment_epithelium"]
     rows["pigment_epithelium"] = row
     row = row - shape.under_retina * frame.height
@@ -101,24 +109,31 @@ def surfaces(frame: Frame, shape: Shape) -> dict[str, Floats]:
     return rows
 
 
+def _lost(frame: Frame, shape: Shape) -> Floats:
+    """[W] by how many pixels the outer layers are thinner than without disease."""
+    whole = replace(shape, outer_loss=np.zeros(1))
+    with_it, without = _thicknesses(frame, shape), _thicknesses(frame, whole)
+    return np.sum([without[name] - with_it[name] for name in SHARES], axis=0)
+
+
 def _thicknesses(frame: Frame, shape: Shape) -> dict[str, Floats]:
     """[W] of each layer in pixels."""
     u = frame.s - frame.fovea
     full = frame.thickness * frame.height
-    pit = frame.pit_depth * shape.pit * np.exp(-(np.abs(u / 0.085) ** 2.2))
-    rim = 1 + 0.22 * np.exp(-(((np.abs(u) - 0.19) / 0.1) ** 2)) - 0.35 * np.clip(np.abs(u) - 0.2, 0, None)
+    pit = frame.pit_depth * shape.pit * np.exp(-(np.abs(u / 0.08) ** 2))
+    rim = 1 + 0.12 * np.exp(-(((np.abs(u) - 0.19) / 0.1) ** 2)) - 0.35 * np.clip(np.abs(u) - 0.2, 0, None)
     rows = {name: share * full * np.ones_like(u) for name, share in SHARES.items()}
     for name in INNER:
         rows[name] *= rim * (1 - pit)
     # Nerve fibres run to the disc: they thicken towards it and leave the macula bare.
     bare = shape.pit * np.exp(-((u / 0.14) ** 2))
     rows["nerve_fibres"] *= (0.55 + 3.2 * np.clip(u * frame.nasal, 0, 0.5)) * (1 - 0.9 * bare)
-    rows["outer_nuclear"] *= 1 + 0.45 * np.exp(-((u / 0.07) ** 2))
+    rows["outer_nuclear"] *= 1 + 0.7 * np.exp(-((u / 0.075) ** 2))
     rows["outer_segments"] *= 1 + 0.8 * np.exp(-((u / 0.045) ** 2))
     left = 1 - shape.outer_loss
     for name in ("inner_segments", "ellipsoid", "outer_segments", "pigment_epithelium"):
         rows[name] *= left
-    rows["outer_nuclear"] *= 0.35 + 0.65 * left
+    rows["outer_nuclear"] *= 0.5 + 0.5 * left
     for name, part in (("inner_nuclear", 0.35), ("outer_plexiform", 0.15), ("outer_nuclear", 0.5)):
         rows[name] += part * shape.swelling * frame.height
     return rows

@@ -87,16 +87,17 @@ def _beyond(_: float, v: float, *, side: int, margin: float) -> bool:
     return v * side > margin
 
 
-def flames(ground: Ground, rng: np.random.Generator, *, count: int, sector: int = 0) -> Painted:
+def flames(ground: Ground, rng: np.random.Generator, *, count: int, sector: int = 0, dense: bool = False) -> Painted:
     """Flame haemorrhages along the nerve fibres, which run as parabolas v^2 ~ u about the macula: each one piece with a
-    point at one end and a brush at the other. sector: -1 / +1 keeps them in the upper / lower half."""
+    point at one end and a brush at the other. sector: -1 / +1 keeps them in the upper / lower half; dense: they run
+    into each other, so that their number is not told."""
     canvas, drawn = Canvas(ground.eye.image_px), 0
     for _ in range(count):
-        length = rng.uniform(8, 14) * ground.unit
+        length = rng.uniform(8, 18 if dense else 14) * ground.unit
         side = sector or int(rng.choice([-1, 1]))
         site = ground.site(
             rng,
-            radius=0.5 * length / ground.unit,
+            radius=(0.1 if dense else 0.5) * length / ground.unit,
             spread=0.4,
             clear_of_fovea=0.1,
             where=partial(_beyond, side=side, margin=0.08),
@@ -110,7 +111,7 @@ def flames(ground: Ground, rng: np.random.Generator, *, count: int, sector: int 
             turned = np.array([u, v]) + outline @ np.array([fibre, [-fibre[1], fibre[0]]])
             canvas.polygon(ground.eye.place(turned[:, 0], turned[:, 1]))
             drawn += 1
-    return Painted(canvas.coverage(blur_px=0.3), drawn)
+    return Painted(canvas.coverage(blur_px=0.3), drawn * (not dense))
 
 
 def _flame(rng: np.random.Generator, *, length: float, width: float) -> NDArray[np.float64]:
@@ -157,11 +158,11 @@ def hard_exudates(ground: Ground, rng: np.random.Generator, *, groups: int) -> P
         if site is None:
             continue
         start, sweep = rng.uniform(0, 2 * np.pi), rng.uniform(2.5, 6)
-        for _ in range(int(rng.integers(12, 26))):
+        for _ in range(int(rng.integers(16, 42))):
             angle = start + sweep * rng.random()
-            distance = ring * ground.unit * rng.normal(0.8, 0.14)
+            distance = ring * ground.unit * rng.normal(0.7, 0.26)
             speck = site + distance * np.array([np.cos(angle), np.sin(angle)])
-            canvas.polygon(blob(speck, rng, radius=rng.uniform(0.55, 1.35) * ground.unit, unevenness=0.35))
+            canvas.polygon(blob(speck, rng, radius=rng.uniform(0.35, 1.05) * ground.unit, unevenness=0.35))
     return Painted(canvas.coverage())
 
 
@@ -172,7 +173,7 @@ def drusen(
     canvas = Canvas(ground.eye.image_px)
     for _ in range(count):
         x, y = rng.normal(ground.eye.fovea, spread * ground.eye.fovea_distance / 0.7, 2)
-        radius = rng.uniform(*sizes) * ground.unit
+        radius = rng.uniform(*sizes) * ground.macular_unit
         canvas.polygon(blob(np.array([x, y]), rng, radius=radius, unevenness=0.12), strength=rng.uniform(0.75, 1))
     return Painted(canvas.coverage(blur_px=0.35 + 0.12 * sizes[1]))
 
@@ -185,9 +186,9 @@ def pigment_clumps(ground: Ground, rng: np.random.Generator, *, count: int) -> P
         for _ in range(3):
             canvas.polygon(
                 blob(
-                    place + rng.normal(0, 1.4 * ground.unit, 2),
+                    place + rng.normal(0, 1.4 * ground.macular_unit, 2),
                     rng,
-                    radius=rng.uniform(0.9, 2) * ground.unit,
+                    radius=rng.uniform(0.9, 2) * ground.macular_unit,
                     unevenness=0.4,
                 )
             )

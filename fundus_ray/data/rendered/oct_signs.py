@@ -95,7 +95,7 @@ def _swollen_with_cysts(parts: Parts, rng: np.random.Generator, case: Case) -> N
     height = rng.uniform(0.05, 0.08) if mild else rng.uniform(0.07, 0.17)
     parts.shape.swelling = parts.shape.swelling + height * np.exp(-(((frame.s - centre) / (0.8 * reach)) ** 2))
     parts.shape.pit = 0.45
-    for _ in range(int(rng.integers(3, 7) if mild else rng.integers(5, 16))):
+    for _ in range(int(rng.integers(4, 12) if mild else rng.integers(14, 40))):
         half_width = rng.uniform(0.012, 0.034) * (0.7 if mild else 1)
         half_height = half_width * rng.uniform(0.8, 1.9)
         place = (centre + rng.uniform(-reach, reach), rng.uniform(0.2, 0.8))
@@ -206,7 +206,7 @@ def _paint_membrane(
     across = np.abs(frame.s - frame.fovea) < rng.uniform(0.26, 0.36)
     thick = 0.5 + 0.0045 * frame.height
     coverage = np.exp(-(((y - line) / thick) ** 2)) * across
-    return image + coverage * (0.92 - image), coverage > 0.37
+    return image + coverage * (0.82 - image), coverage > 0.37
 
 
 def _paint_foci(

@@ -106,10 +106,10 @@ def atrophy(ground: Ground, rng: np.random.Generator, *, patches: int) -> Painte
     """Geographic atrophy: sharply edged, scalloped areas at the macula."""
     canvas = Canvas(ground.eye.image_px)
     for _ in range(patches):
-        centre = rng.normal(ground.eye.fovea, 0.06, 2)
+        centre = rng.normal(ground.eye.fovea, 3.3 * ground.macular_unit, 2)
         for _ in range(5):
-            lobe = centre + rng.normal(0, 3.4 * ground.unit, 2)
-            canvas.polygon(blob(lobe, rng, radius=rng.uniform(3.4, 6) * ground.unit, unevenness=0.12))
+            lobe = centre + rng.normal(0, 3.4 * ground.macular_unit, 2)
+            canvas.polygon(blob(lobe, rng, radius=rng.uniform(3.4, 6) * ground.macular_unit, unevenness=0.12))
     return Painted(canvas.coverage(blur_px=0.15))
 
 
@@ -129,7 +129,7 @@ def subretinal_blood(ground: Ground, rng: np.random.Generator) -> Painted:
     eye = ground.eye
     canvas = Canvas(eye.image_px)
     centre = rng.normal(eye.fovea, 0.05, 2)
-    size = rng.uniform(6, 11) * ground.unit
+    size = rng.uniform(6, 11) * ground.macular_unit
     for _ in range(5):
         lobe = centre + np.clip(rng.normal(0, 0.45 * size, 2), -0.7 * size, 0.7 * size)
         canvas.polygon(blob(lobe, rng, radius=size * rng.uniform(0.6, 0.9), unevenness=0.18), strength=1)

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFilter
+from scipy import ndimage
 
 from fundus_ray.data.rendered import eye as anatomy
 from fundus_ray.data.rendered.cases import Case, draw_laid_case
@@ -92,15 +92,13 @@ def _placed(point: tuple[float, float], view: View) -> tuple[float, float]:
 
 def _lighting(photo: Floats) -> Floats:
     """[S, S] how bright each part of the photograph is against the drawn retina, as its camera lit it."""
-    red = Image.fromarray(photo[..., 0])
-    smooth = np.asarray(red.filter(ImageFilter.GaussianBlur(photo.shape[0] / 14)), dtype=np.float32)
-    return np.clip(smooth / np.float32(RED), 0.15, 1.3)
+    smooth = ndimage.gaussian_filter(photo[..., 0], photo.shape[0] / 14)
+    return np.asarray(np.clip(smooth / np.float32(RED), 0.15, 1.3), dtype=np.float32)
 
 
 def _vessels(photo: Floats) -> Floats:
     """[S, S] in [0, 1]: where green is darker than around."""
-    green = Image.fromarray(photo[..., 1])
-    around = np.asarray(green.filter(ImageFilter.GaussianBlur(photo.shape[0] / 40)), dtype=np.float32)
+    around = ndimage.gaussian_filter(photo[..., 1], photo.shape[0] / 40)
     return np.asarray(np.clip((around - photo[..., 1]) / np.float32(0.06) - np.float32(0.35), 0, 1))
 
 

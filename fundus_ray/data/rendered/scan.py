@@ -70,8 +70,8 @@ def _choroid(frame: Frame, rng: np.random.Generator, transmission: Floats | None
     ends = frame.choroid * (1 + 0.12 * _noise(rng, frame, across=5, down=1)[:1])
     lumens = 1 / (1 + np.exp(-6 * (_noise(rng, frame, across=26, down=20) - 0.15)))
     grow = np.clip(depth / (0.5 * ends), 0, 1)  # small vessels under the membrane, large ones deeper
-    stroma = 0.56 - 0.26 * np.clip(depth / ends, 0, 1)
-    choroid = stroma * (1 - 0.6 * lumens * (0.25 + 0.75 * grow))
+    stroma = 0.5 - 0.22 * np.clip(depth / ends, 0, 1)
+    choroid = stroma * (1 - 0.5 * lumens * (0.25 + 0.75 * grow))
     sclera = 0.3 * np.exp(-(depth - ends) / 0.16) * (1 + 0.1 * _noise(rng, frame, across=14, down=24))
     mixed = choroid + (sclera - choroid) / (1 + np.exp(-np.clip((depth - ends) / 0.012, -30, 30)))
     brighter = 1.0 if transmission is None else 1 + transmission
@@ -110,7 +110,7 @@ def speckled(image: Floats, rng: np.random.Generator) -> NDArray[np.uint8]:
     width = image.shape[1]
     grain = ndimage.gaussian_filter(rng.standard_normal(image.shape), (0.35 * width / 336, 0.6 * width / 336))
     grain /= grain.std()
-    amount = rng.uniform(0.14, 0.28)
+    amount = rng.uniform(0.1, 0.22)
     fine = rng.standard_normal(image.shape)
     noisy = image * np.exp(amount * grain - amount**2 / 2) + rng.uniform(0.012, 0.03) * np.abs(fine)
     noisy = ndimage.gaussian_filter(noisy, 0.3 * width / 336)

@@ -35,7 +35,7 @@ def paint_case(case: Case, seed: int, *, image_px: int) -> Drawn:
     plan = dict(case.plan)
     if "detached_retina" in laid.masks:
         folds = patches.folds(ground, generator(seed, "folds")) * laid.coverage["detached_retina"]
-        laid.image = np.asarray(laid.image * (1 + 0.22 * folds)[..., None], dtype=np.float32)
+        laid.image = np.asarray(laid.image * (1 + 0.34 * folds)[..., None], dtype=np.float32)
         if case.torn:
             plan["retinal_break"] = partial(patches.break_in, within=laid.masks["detached_retina"])
     lay(laid, plan, ground, seed=seed, beneath=False)

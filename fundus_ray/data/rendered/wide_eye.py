@@ -21,12 +21,12 @@ UNIT = 0.62 * PX
 
 # First and last heading of a trunk, in radians from temporal, upwards; how far it runs.
 TRUNKS = (
-    (1.75, 0.35, 1.05),
-    (-1.75, -0.35, 1.05),
-    (2.35, 2.5, 0.75),
-    (-2.35, -2.5, 0.75),
-    (1.9, 1.25, 0.7),
-    (-1.9, -1.25, 0.7),
+    (1.5, -0.2, 1.15),
+    (-1.5, 0.2, 1.15),
+    (2.45, 3.0, 0.75),
+    (-2.45, -3.0, 0.75),
+    (1.95, 1.45, 0.65),
+    (-1.95, -1.45, 0.65),
 )
 
 
@@ -42,10 +42,10 @@ def draw_wide_eye(
         disc_radius=rng.uniform(0.044, 0.052),
         fovea=(disc[0] - distance * math.cos(tilt), disc[1] + distance * math.sin(tilt)),
         cup_ratio=rng.uniform(0.25, 0.4),
-        artery_px=rng.uniform(0.85, 1.0) * (1 - 0.45 * arteriolar_narrowing),
-        vein_px=rng.uniform(1.1, 1.3) + 0.5 * venous_tortuosity,
+        artery_px=rng.uniform(0.62, 0.78) * (1 - 0.4 * arteriolar_narrowing),
+        vein_px=rng.uniform(0.85, 1.0) + 0.5 * venous_tortuosity,
         artery_paleness=arteriolar_narrowing,
-        vein_wave_px=rng.uniform(0.3, 0.5) + 1.3 * venous_tortuosity,
+        vein_wave_px=rng.uniform(0.18, 0.3) + 1.1 * venous_tortuosity,
         sector=0,
     )
 
@@ -53,7 +53,7 @@ def draw_wide_eye(
 def draw_wide_vessels(eye: Eye, rng: np.random.Generator) -> tuple[Floats, Floats]:
     """Coverage [S, S] of arteries and veins: six trunks each, which branch again and again out to the periphery."""
     layers = []
-    for width_px, wave in ((eye.artery_px, 0.3), (eye.vein_px, eye.vein_wave_px)):
+    for width_px, wave in ((eye.artery_px, 0.18), (eye.vein_px, eye.vein_wave_px)):
         curves: list[NDArray[np.float64]] = []
         widths: list[float] = []
         for first, last, run in TRUNKS:
@@ -84,16 +84,16 @@ def _grow(
 ) -> None:
     """One vessel and its branches, appended to `curves` as (temporal, up) [P, 2] from the disc."""
     s = np.linspace(0, 1, CURVE_POINTS)
-    heading = headings[0] + (headings[1] - headings[0]) * np.minimum(1, 1.6 * s)
+    heading = headings[0] + (headings[1] - headings[0]) * np.minimum(1, 1.3 * s)
     heading = heading + wave * np.sin(2 * np.pi * (run * rng.uniform(5, 8) * s + rng.random())) * s**0.3
     heading = heading + np.cumsum(rng.normal(0, 0.05, CURVE_POINTS))
     step = run / CURVE_POINTS
     curve = start + np.stack([np.cumsum(step * np.cos(heading)), np.cumsum(step * np.sin(heading))], axis=-1)
     curves.append(curve)
     widths.append(width)
-    if order == 3:
+    if order == 3 or run < 0.06:
         return
-    forks = (5, 3, 2)[order]
+    forks = (5, 2, 2)[order]
     for fork in range(forks):
         at = int((fork + rng.uniform(0.6, 1.3)) / (forks + 0.6) * CURVE_POINTS)
         if at < CURVE_POINTS - 2:
@@ -150,7 +150,7 @@ def _choroid(eye: Eye, rng: np.random.Generator) -> Floats:
 
 def paint_wide_vessels(image: Floats, *, arteries: Floats, veins: Floats) -> Floats:
     """Darkens [S, S, 3] under the vessels: green light is taken up by blood, red hardly."""
-    image = image * (1 - veins[..., None] * (1 - np.array([0.62, 0.34, 0.4], dtype=np.float32)))
+    image = image * (1 - veins[..., None] * (1 - np.array([0.68, 0.4, 0.4], dtype=np.float32)))
     return np.asarray(image * (1 - arteries[..., None] * (1 - np.array([0.84, 0.52, 0.5], dtype=np.float32))))
 
 

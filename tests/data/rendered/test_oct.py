@@ -45,7 +45,7 @@ def test_the_retina_is_thinnest_at_the_fovea_and_its_inner_layers_end_there() ->
         assert abs(retina.argmin() / 400 - frame.fovea) < 0.05
         assert retina.min() < 0.75 * retina.max()
         at = round(frame.fovea * 400)
-        assert rows["outer_nuclear"][at] - rows["nerve_fibres"][at] < 0.12 * retina[at]
+        assert rows["outer_nuclear"][at] - rows["nerve_fibres"][at] < 0.3 * retina[at]
 
 
 def test_the_layers_follow_each_other_whatever_disease_does() -> None:
