@@ -120,6 +120,10 @@ def diabetic(rng: np.random.Generator, *, grade: int) -> Case:
         if len(plan) == 1:
             plan["dot_blot_haemorrhage"] = partial(marks.blots, count=3)
     if grade == 3:
+        if "hard_exudate" in plan:  # else the haemorrhages would not find room
+            plan["hard_exudate"] = partial(marks.hard_exudates, groups=1)
+        if "cotton_wool_spot" in plan:
+            plan["cotton_wool_spot"] = partial(marks.cotton_wool, count=int(rng.integers(1, 4)))
         plan["dot_blot_haemorrhage"] = partial(marks.four_quadrants, each=OVER_TWENTY + int(rng.integers(3)))
         also["severe_haemorrhages"] = ("dot_blot_haemorrhage",)
     if grade == 4:

@@ -13,7 +13,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from fundus_ray.data.rendered.eye import Canvas, Floats
+from fundus_ray.data.rendered.eye import PX, Canvas, Floats
 from fundus_ray.data.rendered.ground import Ground, Where
 
 
@@ -46,36 +46,49 @@ def blots(
     rng: np.random.Generator,
     *,
     count: int,
-    sizes: tuple[float, float] = (1.7, 3.6),
+    sizes: tuple[float, float] = (1.3, 3.0),
+    centre: tuple[float, float] | None = None,
     spread: float = 0.42,
     where: Where | None = None,
+    on_vessels: bool = False,
 ) -> Painted:
     """Dot and blot haemorrhages: dark, round, uneven, with soft edges. sizes: radii [units]."""
     canvas, drawn = Canvas(ground.eye.image_px), 0
+    where_free = partial(
+        ground.site, rng, centre=centre, spread=spread, clear_of_fovea=0.06, where=where, on_vessels=on_vessels
+    )
     for _ in range(count):
         radius = rng.uniform(*sizes)
-        site = ground.site(rng, radius=radius * 1.2, spread=spread, clear_of_fovea=0.06, where=where)
+        site = where_free(radius=radius * 1.2)
+        if site is None:  # the smallest may still find room
+            radius = sizes[0]
+            site = where_free(radius=radius * 1.2)
         if site is not None:
-            canvas.polygon(blob(site, rng, radius=radius * ground.unit, unevenness=0.2))
+            size = max(radius * ground.unit, 1.5 * ground.least)
+            canvas.polygon(blob(site, rng, radius=size, unevenness=0.2))
             drawn += 1
-    return Painted(canvas.coverage(blur_px=0.3), drawn)
+    return Painted(canvas.coverage(blur_px=0.3 * ground.unit / PX), drawn)
 
 
 def four_quadrants(ground: Ground, rng: np.random.Generator, *, each: int) -> Painted:
     """Haemorrhages in all four quadrants about the disc and macula, `each` of them per quadrant."""
-    middle = 0.6 * ground.eye.fovea_distance
-    parts = [
-        blots(
-            ground,
-            rng,
-            count=each,
-            sizes=(0.9, 1.8),
-            spread=0.55,
-            where=partial(_in_quadrant, middle=middle, east=east, south=south),
-        )
-        for east in (True, False)
-        for south in (True, False)
-    ]
+    middle, parts = 0.6 * ground.eye.fovea_distance, []
+    for east in (True, False):
+        for south in (True, False):
+            across, down = (0.36 if east else -0.3), (0.36 if south else -0.36)
+            centre = ground.eye.place(np.array(middle + across), np.array(down))
+            parts.append(
+                blots(
+                    ground,
+                    rng,
+                    count=each,
+                    sizes=(0.65, 1.6),
+                    centre=(float(centre[0]), float(centre[1])),
+                    spread=0.34,
+                    where=partial(_in_quadrant, middle=middle, east=east, south=south),
+                    on_vessels=True,
+                )
+            )
     return Painted(np.maximum.reduce([part.coverage for part in parts]), sum(part.number for part in parts))
 
 
@@ -100,7 +113,7 @@ def flames(ground: Ground, rng: np.random.Generator, *, count: int, sector: int 
             radius=(0.1 if dense else 0.5) * length / ground.unit,
             spread=0.4,
             clear_of_fovea=0.1,
-            where=partial(_beyond, side=side, margin=0.08),
+            where=partial(_beyond, side=side, margin=0.12),
             on_vessels=True,
         )
         if site is not None:
@@ -201,20 +214,27 @@ def bone_spicules(ground: Ground, rng: np.random.Generator, *, count: int) -> Pa
     for _ in range(count):
         angle = rng.uniform(0, 2 * np.pi)
         belt = 0.62 * np.array([np.cos(angle), np.sin(angle)]) * ground.reach
-        site = ground.site(rng, radius=4.2, centre=(belt[0], belt[1]), spread=0.13, on_vessels=True)
+        site = ground.site(rng, radius=4.6, centre=(belt[0], belt[1]), spread=0.13, on_vessels=True)
         if site is None:
             continue
         drawn += 1
         first = rng.uniform(0, 2 * np.pi)
+        canvas.polygon(blob(site, rng, radius=1.1 * ground.unit, unevenness=0.3))
         for arm in range(int(rng.integers(3, 6))):
-            heading = first + arm * 2 * np.pi / 4.5 + rng.normal(0, 0.25)
-            length = rng.uniform(2.6, 4.2) * ground.unit
-            along, across = np.array([np.cos(heading), np.sin(heading)]), np.array([-np.sin(heading), np.cos(heading)])
-            width = 0.85 * ground.unit
-            bend = across * rng.normal(0, 0.8) * ground.unit
-            canvas.polygon(
-                site + np.array([-across * width, along * 0.5 * length + bend, along * length, across * width])
-            )
+            heading = first + arm * 2 * np.pi / 4.5 + rng.normal(0, 0.3)
+            along = np.array([np.cos(heading), np.sin(heading)]) * rng.uniform(1.8, 3.8) * ground.unit
+            across = np.array([-np.sin(heading), np.cos(heading)]) * 0.75 * ground.unit
+            elbow = 0.55 * along + across * rng.normal(0, 0.5)
+            tip = along + across * rng.normal(0, 0.5)
+            outline = [
+                -across,
+                elbow - 0.9 * across,
+                tip - 0.6 * across,
+                tip + 0.6 * across,
+                elbow + 0.9 * across,
+                across,
+            ]
+            canvas.polygon(site + np.array(outline))
     return Painted(canvas.coverage(), drawn)
 
 

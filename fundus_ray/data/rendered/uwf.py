@@ -42,8 +42,9 @@ def paint_case(case: Case, seed: int, *, image_px: int) -> Drawn:
     pixels, seen = wide_eye.scanned(laid.image, eye, generator(seed, "camera"))
     own = {"arteriolar_narrowing": arteries * 2 > MASK_FROM, "venous_tortuosity": veins > MASK_FROM}
     masks = {name: own[name] & seen for name in case.anatomy} | {name: mask & seen for name, mask in laid.masks.items()}
-    drawn = described(case, eye, pixels=pixels, masks=masks, counts=laid.counts, modality=Modality.UWF)
-    drawn = _middle_rows(drawn)
+    # A lid may hide some of the lesions that were drawn.
+    counts = {name: count for name, count in laid.counts.items() if not (laid.masks[name] & ~seen).any()}
+    drawn = _middle_rows(described(case, eye, pixels=pixels, masks=masks, counts=counts, modality=Modality.UWF))
     return mirrored(drawn) if generator(seed, "side").random() < 0.5 else drawn
 
 

@@ -16,7 +16,7 @@ from fundus_ray.data.rendered.eye import CURVE_POINTS, PX, Canvas, Eye, Floats, 
 
 HEIGHT = 0.8  # of the picture, as a share of its width
 FIELD_AXES = (0.985, 0.8)  # half axes of the field of view
-REACH = (0.9, 0.7)  # of lesions
+REACH = (0.88, 0.66)  # of lesions
 UNIT = 0.62 * PX
 
 # First and last heading of a trunk, in radians from temporal, upwards; how far it runs.

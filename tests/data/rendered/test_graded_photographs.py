@@ -22,6 +22,7 @@ from fundus_ray.types import Modality
 
 Draw = Callable[..., Drawn]
 FLAT = pytest.mark.parametrize("draw", [draw_cfp, draw_uwf, draw_on_photo])
+PAINT = pytest.mark.parametrize("paint", [cfp.paint_case, uwf.paint_case, photo_lesions.paint_case])
 PX = 280
 PROLIFERATIVE = {"neovascularisation", "preretinal_haemorrhage", "vitreous_haemorrhage", "fibrous_proliferation"}
 COUNTED = {"microaneurysm", "dot_blot_haemorrhage", "flame_haemorrhage", "cotton_wool_spot", "bone_spicules"}
@@ -80,21 +81,16 @@ def test_the_disc_is_right_of_the_fovea_in_right_eyes_and_only_there(draw: Draw)
     assert sides == {"L", "R"}
 
 
-@FLAT
-def test_the_palest_place_of_a_healthy_eye_is_where_its_disc_is_said_to_be(draw: Draw) -> None:
-    found = 0
-    for seed in range(40):
-        drawn = draw(seed, image_px=PX)
-        if drawn.diagnoses or drawn.findings:
-            continue
-        found += 1
+@PAINT
+def test_the_palest_place_of_a_healthy_eye_is_where_its_disc_is_said_to_be(paint: Callable[..., Drawn]) -> None:
+    for seed in range(6):
+        drawn = paint(Case("normal", ()), seed, image_px=PX)
         assert drawn.disc is not None
         height, width = drawn.pixels.shape[:2]
         green = ndimage.gaussian_filter(drawn.pixels[..., 1].astype(float), PX / 60)
         green[round(0.72 * height) :] = green[: round(0.28 * height)] = 0  # lids are pale too
         row, column = np.unravel_index(int(green.argmax()), (height, width))
         assert np.hypot(column - drawn.disc[0], row - drawn.disc[1]) < 0.08 * PX, seed
-    assert found >= 3
 
 
 def test_the_discs_area_is_that_of_its_ellipse() -> None:
@@ -106,7 +102,7 @@ def test_the_discs_area_is_that_of_its_ellipse() -> None:
         assert drawn.disc_area_px == pytest.approx(area, rel=0.02)
 
 
-@pytest.mark.parametrize("paint", [cfp.paint_case, uwf.paint_case, photo_lesions.paint_case])
+@PAINT
 @pytest.mark.parametrize("grade", [1, 2, 3, 4])
 def test_the_grade_of_diabetic_retinopathy_follows_from_the_findings(paint: Callable[..., Drawn], grade: int) -> None:
     for seed in range(3):
@@ -118,19 +114,20 @@ def test_the_grade_of_diabetic_retinopathy_follows_from_the_findings(paint: Call
         assert (set(drawn.findings) == {"microaneurysm"}) == (grade == 1), seed
 
 
-@pytest.mark.parametrize("paint", [cfp.paint_case, photo_lesions.paint_case])
+@pytest.mark.parametrize("paint", [cfp.paint_case, photo_lesions.paint_case])  # a lid hides some on a wide field
 def test_severe_retinopathy_has_over_twenty_haemorrhages_in_each_quadrant(paint: Callable[..., Drawn]) -> None:
-    drawn = paint(diabetic(3, grade=3), 3, image_px=336)
-    assert drawn.disc is not None
-    assert drawn.fovea is not None
-    labels, number = ndimage.label(drawn.masks["dot_blot_haemorrhage"], structure=np.ones((3, 3)))
-    centroids = np.array(ndimage.center_of_mass(labels > 0, labels, range(1, number + 1)))[:, ::-1]
-    axis = np.subtract(drawn.fovea, drawn.disc)
-    middle = np.add(drawn.disc, 0.6 * axis)
-    along = (centroids - middle) @ axis > 0
-    below = (centroids - middle) @ np.array([-axis[1], axis[0]]) > 0
-    for quadrant in ((along, below), (along, ~below), (~along, below), (~along, ~below)):
-        assert (quadrant[0] & quadrant[1]).sum() > 20
+    for seed in range(8):
+        drawn = paint(diabetic(seed, grade=3), seed, image_px=PX)
+        assert drawn.disc is not None
+        assert drawn.fovea is not None
+        labels, number = ndimage.label(drawn.masks["dot_blot_haemorrhage"], structure=np.ones((3, 3)))
+        centroids = np.array(ndimage.center_of_mass(labels > 0, labels, range(1, number + 1)))[:, ::-1]
+        axis = np.subtract(drawn.fovea, drawn.disc)
+        middle = np.add(drawn.disc, 0.6 * axis)
+        along = (centroids - middle) @ axis > 0
+        below = (centroids - middle) @ np.array([-axis[1], axis[0]]) > 0
+        for quadrant in ((along, below), (along, ~below), (~along, below), (~along, ~below)):
+            assert (quadrant[0] & quadrant[1]).sum() > 20, seed
 
 
 @pytest.mark.parametrize(
@@ -151,7 +148,7 @@ def test_the_stage_of_macular_degeneration_follows_from_the_findings(stage: str,
         assert stage == "late" or not late & set(drawn.findings)
 
 
-@pytest.mark.parametrize("paint", [cfp.paint_case, uwf.paint_case, photo_lesions.paint_case])
+@PAINT
 @pytest.mark.parametrize("finding", sorted(set(LOOKS) - {"retinal_break", "laser_scars", "detached_retina"}))
 def test_a_lesion_changes_the_picture_inside_its_mask_and_nowhere_far_from_it(
     paint: Callable[..., Drawn], finding: str
@@ -209,7 +206,7 @@ def test_vein_occlusion_bleeds_in_one_half_only() -> None:
         rows, columns = np.nonzero(drawn.masks["retinal_haemorrhage"])
         axis = np.subtract(drawn.fovea, drawn.disc) / np.hypot(*np.subtract(drawn.fovea, drawn.disc))
         beside = (columns - drawn.disc[0]) * -axis[1] + (rows - drawn.disc[1]) * axis[0]
-        assert min((beside > 0).mean(), (beside < 0).mean()) < 0.02, seed
+        assert min((beside > 0).mean(), (beside < 0).mean()) < 0.05, seed
 
 
 def test_a_mirrored_picture_is_the_other_eye_with_all_its_places() -> None:

@@ -45,11 +45,11 @@ def test_rows_are_what_the_seed_draws(name: str, tmp_path: Path) -> None:
 @KIND
 def test_findings_have_names_and_conditions_have_records(name: str) -> None:
     kind = KINDS[name]
-    ids, records = load_vocabulary().ids, load_records()
-    assert set(kind.space.lesions) <= set(ids)
+    ids, records = set(load_vocabulary().findings), load_records()
+    assert set(kind.space.lesions) <= ids
     for seed in range(30):
         drawn = kind.draw(seed, image_px=112)
-        assert set(drawn.findings) <= set(ids), seed
+        assert set(drawn.findings) <= ids, seed
         assert set(drawn.diagnoses) <= set(kind.space.conditions)
     for condition in kind.space.conditions:
         assert records.get(condition, kind.modality) is not None, condition
