@@ -75,8 +75,8 @@ def draw_wide_case(rng: np.random.Generator) -> Case:
         return Case("normal", (), dr_grade=0)
     if kind == 1:
         case = diabetic(rng, grade=int(rng.integers(1, 5)))
-        lasered = {"laser_scars": partial(marks.laser_scars, count=int(rng.integers(60, 140)))}
-        return replace(case, plan=lasered | case.plan) if case.dr_grade == 4 and rng.random() < 0.4 else case
+        lasered: dict[str, Paint] = {"laser_scars": partial(marks.laser_scars, count=int(rng.integers(60, 140)))}
+        return replace(case, plan={**lasered, **case.plan}) if case.dr_grade == 4 and rng.random() < 0.4 else case
     if kind == 2:
         also = {"corrugated_retina": ("detached_retina",)}
         return Case(

@@ -6,7 +6,7 @@ s is the place across the scan, 0 at its left and 1 at its right edge; heights a
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,7 +60,7 @@ class Shape:
     under_retina: Floats  # lifts the retina off the pigment epithelium
     swelling: Floats  # thickens the inner nuclear to outer nuclear layers
     ripple: Floats  # moves the inner surface alone
-    outer_loss: Floats = field(default_factory=lambda: np.zeros(1))  # 0 to 1: share of the outer layers that is gone
+    outer_loss: Floats  # 0 to 1: share of the outer layers that is gone
     pit: float = 1.0  # 0: the pit is filled in
 
 
@@ -85,7 +85,8 @@ def draw_frame(rng: np.random.Generator, *, width: int, thick_choroid: bool = Fa
 
 def undisturbed(frame: Frame) -> Shape:
     """No disease."""
-    return Shape(*(np.zeros(frame.width) for _ in range(5)))
+    flat = np.zeros(frame.width)
+    return Shape(under_epithelium=flat, under_retina=flat, swelling=flat, ripple=flat, outer_loss=flat)
 
 
 def surfaces(frame: Frame, shape: Shape) -> dict[str, Floats]:
@@ -111,7 +112,7 @@ def surfaces(frame: Frame, shape: Shape) -> dict[str, Floats]:
 
 def _lost(frame: Frame, shape: Shape) -> Floats:
     """[W] by how many pixels the outer layers are thinner than without disease."""
-    whole = replace(shape, outer_loss=np.zeros(1))
+    whole = replace(shape, outer_loss=np.zeros(frame.width))
     with_it, without = _thicknesses(frame, shape), _thicknesses(frame, whole)
     return np.sum([without[name] - with_it[name] for name in SHARES], axis=0)
 

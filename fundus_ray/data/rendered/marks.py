@@ -159,7 +159,7 @@ def cotton_wool(ground: Ground, rng: np.random.Generator, *, count: int, sector:
                     strength=rng.uniform(0.8, 1),
                 )
             drawn += 1
-    return Painted(canvas.coverage(blur_px=0.8), drawn)
+    return Painted(canvas.coverage(blur_px=1.0), drawn)
 
 
 def hard_exudates(ground: Ground, rng: np.random.Generator, *, groups: int) -> Painted:
@@ -219,11 +219,11 @@ def bone_spicules(ground: Ground, rng: np.random.Generator, *, count: int) -> Pa
             continue
         drawn += 1
         first = rng.uniform(0, 2 * np.pi)
-        canvas.polygon(blob(site, rng, radius=1.1 * ground.unit, unevenness=0.3))
+        canvas.polygon(blob(site, rng, radius=0.85 * ground.unit, unevenness=0.3))
         for arm in range(int(rng.integers(3, 6))):
             heading = first + arm * 2 * np.pi / 4.5 + rng.normal(0, 0.3)
             along = np.array([np.cos(heading), np.sin(heading)]) * rng.uniform(1.8, 3.8) * ground.unit
-            across = np.array([-np.sin(heading), np.cos(heading)]) * 0.75 * ground.unit
+            across = np.array([-np.sin(heading), np.cos(heading)]) * 0.5 * ground.unit
             elbow = 0.55 * along + across * rng.normal(0, 0.5)
             tip = along + across * rng.normal(0, 0.5)
             outline = [

@@ -148,8 +148,7 @@ def detachment(ground: Ground, rng: np.random.Generator) -> Painted:
         13 * across + rng.uniform(0, 6)
     )
     border = along - edge - rng.uniform(0.2, 0.5) * across**2 + wave
-    inside = (x / (ground.reach[0] * 1.08)) ** 2 + (y / (ground.reach[1] * 1.08)) ** 2 < 1
-    coverage = np.clip(0.5 + border / np.float32(0.035), 0, 1) * inside
+    coverage = np.clip(0.5 + border / np.float32(0.035), 0, 1)
     return Painted(np.asarray(coverage, dtype=np.float32))
 
 

@@ -158,7 +158,7 @@ def scanned(image: Floats, eye: Eye, rng: np.random.Generator) -> tuple[NDArray[
     """The picture [S, S, 3] with lids, lashes, noise and a dark surround, and what of it is seen [S, S]."""
     x, y = grid(eye.image_px)
     distance = (np.abs(x) / FIELD_AXES[0]) ** 2.3 + (np.abs(y) / FIELD_AXES[1]) ** 2.3
-    lit = image * (1.06 - 0.3 * distance**2)[..., None] * rng.uniform(0.92, 1.1)
+    lit = np.asarray(image * (1.06 - 0.3 * distance**2)[..., None] * rng.uniform(0.92, 1.1), dtype=np.float32)
     seen = distance < 1
     for side, chance in ((1, 0.75), (-1, 0.4)):
         if rng.random() < chance:

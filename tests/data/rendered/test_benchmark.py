@@ -16,7 +16,7 @@ from fundus_ray.data.rendered.sets import WrittenSets, write_sets
 from fundus_ray.errors import DataError
 from fundus_ray.evaluate.benchmarks.funbench import read_funbench_root
 
-TASKS = {  # FunBench's own names, and its kinds of answers
+TASKS: dict[str, Any] = {  # FunBench's own names, and its kinds of answers
     "L1a-coarse_modality_perception": str,
     "L1b-fine_modality_perception": str,
     "L2a-od_fovea_positioning": str,
@@ -67,7 +67,7 @@ def test_every_file_has_the_benchmarks_schema(written: WrittenSets) -> None:
             assert content["info"]["data source"].count(image.split("/")[0]) == 1
             assert set(row) == {"E-mode2", "E-mode3", "gt", "raw_data"}
             raw = row["raw_data"]
-            assert isinstance(raw["gt"], TASKS[task(name)])
+            assert type(raw["gt"]) is TASKS[task(name)]
             gold = raw["gt"] if isinstance(raw["gt"], list) else [raw["gt"]]
             letters = [chr(ord("A") + i) for i, option in enumerate(raw["options"]) if option in gold]
             assert row["gt"] == ",".join(letters)
