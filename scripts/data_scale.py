@@ -4,7 +4,7 @@
 
 `--rows` images lie in the layout of EyePACS (32 x 32 px of noise, two eyes a patient), so that the time is that of the
 commands and not of the JPEG decoder; each image is asked five questions. `score` reads a benchmark in FunBench's layout
-of `--rows` questions with stored answers. Each stage runs in a process of its own; its peak memory (ru_maxrss of Linux)
+of `--rows` questions with stored answers. Each stage runs in a process of its own; its peak memory (VmHWM of Linux)
 includes Python and the libraries: "nothing" is what those take alone. What DIR holds is used again.
 """
 
@@ -88,16 +88,28 @@ def row_of(stage: str, place: Place) -> str:
     if done.returncode:
         raise SystemExit(f"{stage} of {place.rows} rows failed: {done.stderr[-2000:]}")
     got = json.loads(done.stdout.splitlines()[-1])
-    rate = f"{place.rows / got['seconds']:,.0f}" if stage != "nothing" else ""
-    return f"| {place.rows:,} | {stage} | {got['seconds']:.1f} | {rate} | {got['peak_mib']:.0f} | {got['what']} |"
+    seconds = f"{got['seconds']:.1f} | {got['cpu_seconds']:.1f}"
+    return f"| {place.rows:,} | {stage} | {seconds} | {got['peak_mib']:.0f} | {got['what']} |"
 
 
 def measured(stage: str, place: Place) -> dict[str, object]:
-    """Run one stage here: seconds, peak memory of this process, and what came of it."""
+    """Run one stage here: seconds, those of all processors, peak memory of this process, and what came of it."""
     started = time.perf_counter()
     what = STAGES[stage](place)
     seconds = time.perf_counter() - started
-    return {"seconds": seconds, "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "what": what}
+    spent = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return {
+        "seconds": seconds,
+        "cpu_seconds": sum(one.ru_utime + one.ru_stime for one in spent),
+        "peak_mib": peak_mib(),
+        "what": what,
+    }
+
+
+def peak_mib() -> float:
+    """Most resident memory of this process so far; ru_maxrss would also count that of who started it."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1024
 
 
 def prepare(place: Place, *, images: bool, questions: bool) -> None:
@@ -179,7 +191,7 @@ def run_score(place: Place) -> str:
 
 
 def command(*words: str) -> str:
-    """Run a command of fundus-ray here; the first line that it prints. Raises SystemExit where it fails."""
+    """Run a command of fundus-ray here; the first line that it prints, without files. Raises SystemExit on failure."""
     from fundus_ray.cli import main as fundus_ray
 
     said, wrong = StringIO(), StringIO()
@@ -187,7 +199,8 @@ def command(*words: str) -> str:
         code = fundus_ray(list(words))
     if code:
         raise SystemExit(wrong.getvalue()[-1000:])
-    return next(_lines(said.getvalue()), "").replace(str(Path.cwd()), ".")
+    first = next(_lines(said.getvalue()), "")
+    return " ".join(word for word in first.split() if "/" not in word).replace(", into", "").replace("wrote ", "")
 
 
 def _lines(text: str) -> Iterator[str]:

@@ -244,6 +244,7 @@ def top_root(root: Path) -> None:
     rows = [
         {"filename": "000002_01.jpg", "ID": "03230", **cells, "DR": 1},
         {"filename": "000002_03.jpg", "ID": "01404", **cells},
+        {"filename": "000004_00.jpg", "ID": "01404", **cells},
         {"filename": "000003_00.jpg", "ID": "01404", **cells, "RP": 9},
     ]
     table(root / "data.csv", rows)

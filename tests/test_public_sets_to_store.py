@@ -190,3 +190,13 @@ def test_bad_input_is_named(
         (tmp_path / name).write_bytes((imported / name).read_bytes())
     assert main(["data", "pack", str(tmp_path / words[0]), *words[1:], "--out", str(tmp_path / "s")]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_person_of_top_is_told_by_the_id_not_by_the_number_in_the_file_name(imported: Path, tmp_path: Path) -> None:
+    (tmp_path / "keys.txt").write_text("TOP/TOP/000002_03.jpg\n")  # of person 01404
+    listed, store = str(tmp_path / "b.parquet"), tmp_path / "s"
+    assert main(["data", "benchmark", "funbench", "--keys", str(tmp_path / "keys.txt"), "--out", listed]) == 0
+    assert main(["data", "pack", str(imported / "top.jsonl"), "--benchmarks", listed, "--out", str(store)]) == 0
+    assert {sample.id.split(":")[1] for sample in samples_of(store)} == {"TOP/000002_01.jpg"}
+    why = [json.loads(line)["why"] for line in (store / "excluded.jsonl").read_text().splitlines()]
+    assert sorted(why) == ["key", "patient"]

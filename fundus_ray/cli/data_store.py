@@ -121,6 +121,8 @@ def _check_options(args: argparse.Namespace, *, imports: Sequence[Path], asked: 
 
 
 def _own_questions(files: Sequence[Path], args: argparse.Namespace) -> list[Sample]:
+    if not files:
+        return []
     from fundus_ray.data.jsonl import jsonl_samples
     from fundus_ray.knowledge.vocabulary import load_vocabulary
 

@@ -56,7 +56,7 @@ def test_every_field_survives(tmp_path: Path) -> None:
         "made", key, path, Modality.UWF, "p", eye="L", official_split="val", diagnoses=(), absent=("glaucoma",),
         dr_grade=0, dme_grade=1, amd_stage="late", findings=("drusen",),
         masks={"drusen": mask(tmp_path / "m.png", 255)}, disc=(1.5, 2.0), fovea=(3.0, 4.0), gradable=True,
-        annotated=("drusen", "microaneurysm"), mask_values={"drusen": 255}, mask_above=127,
+        annotated=("drusen", "microaneurysm"), mask_values={"drusen": 255}, mask_above=127, disc_area_px=20.0,
     )  # fmt: skip
     plain = Labelled("", "", Path(), Modality.CFP, "")
     assert [field.name for field in fields(Labelled) if getattr(row, field.name) == getattr(plain, field.name)] == []
