@@ -46,7 +46,7 @@ HAEMORRHAGES = {"retinal_haemorrhage": ("dot_blot_haemorrhage", "flame_haemorrha
 
 def draw_photograph_case(rng: np.random.Generator) -> Case:
     """A case for a usual photograph: normal and glaucoma rarer, diabetic retinopathy of all grades the commonest."""
-    kind = rng.choice(6, p=(0.14, 0.38, 0.21, 0.09, 0.09, 0.09))
+    kind = rng.choice(6, p=(0.18, 0.36, 0.19, 0.09, 0.09, 0.09))
     if kind == 0:
         return healthy(rng)
     if kind == 1:
@@ -70,7 +70,7 @@ def draw_photograph_case(rng: np.random.Generator) -> Case:
 
 def draw_wide_case(rng: np.random.Generator) -> Case:
     """A case for an ultra-wide-field photograph, which shows the periphery too."""
-    kind = rng.choice(6, p=(0.18, 0.32, 0.16, 0.12, 0.12, 0.1))
+    kind = rng.choice(6, p=(0.2, 0.32, 0.14, 0.12, 0.12, 0.1))
     if kind == 0:
         return Case("normal", (), dr_grade=0)
     if kind == 1:
@@ -140,8 +140,8 @@ def _proliferative(rng: np.random.Generator) -> dict[str, Paint]:
         "fibrous_proliferation": partial(patches.fibrous_bands, bands=int(rng.integers(1, 4))),
     }
     names = list(signs)
-    sure = names[rng.choice(4, p=(0.5, 0.25, 0.15, 0.1))]
-    drawn = rng.random(4) < (0.4, 0.25, 0.12, 0.25)
+    sure = names[rng.integers(4)]
+    drawn = rng.random(4) < (0.5, 0.35, 0.2, 0.35)
     return {name: signs[name] for name, there in zip(names, drawn, strict=True) if there or name == sure}
 
 

@@ -23,7 +23,7 @@ SEEN_THROUGH = (0.86, 0.45, 0.28)  # choroidal vessels in an atrophic patch
 
 def draw_cfp(seed: int, *, image_px: int) -> Drawn:
     """The photograph of `seed`, `image_px` wide and high."""
-    return paint_case(draw_photograph_case(generator(seed, "case")), seed, image_px=image_px)
+    return paint_case(draw_photograph_case(generator(seed, "photograph")), seed, image_px=image_px)
 
 
 def paint_case(case: Case, seed: int, *, image_px: int) -> Drawn:

@@ -29,16 +29,16 @@ def draw_case(rng: np.random.Generator) -> Case:
     def often(**chances: float) -> frozenset[str]:
         return frozenset(name for name, chance in chances.items() if rng.random() < chance)
 
-    kind = rng.choice(6, p=(0.16, 0.36, 0.18, 0.1, 0.1, 0.1))
+    kind = rng.choice(6, p=(0.2, 0.36, 0.17, 0.11, 0.08, 0.08))
     if kind == 0:
         return Case("normal", (), frozenset(), amd_stage="none")
     if kind == 1:
-        stage = STAGES[rng.integers(3)]
+        stage = STAGES[rng.choice(3, p=(0.28, 0.28, 0.44))]
         drusen = frozenset({"drusen"})
-        if stage == "late" and rng.random() < 0.4:
+        if stage == "late" and rng.random() < 0.3:
             signs = drusen | {"geographic_atrophy"}
         elif stage == "late":
-            signs = often(pigment_epithelial_detachment=0.7, subretinal_fluid=0.6, intraretinal_fluid=0.4, drusen=0.4)
+            signs = often(pigment_epithelial_detachment=0.8, subretinal_fluid=0.6, intraretinal_fluid=0.4, drusen=0.4)
             signs |= {"subretinal_hyperreflective_material"}
         else:
             signs = drusen | often(hyperreflective_foci=0.4 * (stage == "intermediate"))
@@ -46,7 +46,7 @@ def draw_case(rng: np.random.Generator) -> Case:
     if kind == 2:
         return Case(DME, (DME,), often(subretinal_fluid=0.35, hyperreflective_foci=0.7) | {"intraretinal_fluid"})
     if kind == 3:
-        signs = often(pigment_epithelial_detachment=0.3) | {"subretinal_fluid", "thick_choroid"}
+        signs = often(pigment_epithelial_detachment=0.45) | {"subretinal_fluid", "thick_choroid"}
         return Case(CSC, (CSC,), signs)
     if kind == 4:
         return Case(HOLE, (HOLE,), often(fluid_cuff=0.6) | {"full_thickness_hole"})
@@ -55,7 +55,7 @@ def draw_case(rng: np.random.Generator) -> Case:
 
 def draw_oct(seed: int, *, image_px: int) -> Drawn:
     """The B-scan of `seed`, `image_px` wide."""
-    return paint_case(draw_case(generator(seed, "case")), seed, image_px=image_px)
+    return paint_case(draw_case(generator(seed, "scan")), seed, image_px=image_px)
 
 
 def paint_case(case: Case, seed: int, *, image_px: int) -> Drawn:
@@ -85,7 +85,7 @@ def paint_case(case: Case, seed: int, *, image_px: int) -> Drawn:
         eye="R",
         amd_stage=case.amd_stage,
     )
-    return mirrored(drawn) if generator(seed, "side").random() < 0.5 else drawn
+    return mirrored(drawn) if generator(seed, "scan, side").random() < 0.5 else drawn
 
 
 def layout(case: Case, seed: int, *, image_px: int) -> tuple[Parts, dict[str, Floats]]:

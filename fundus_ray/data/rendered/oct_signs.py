@@ -96,10 +96,10 @@ def _swollen_with_cysts(parts: Parts, rng: np.random.Generator, case: Case) -> N
     parts.shape.swelling = parts.shape.swelling + height * np.exp(-(((frame.s - centre) / (0.8 * reach)) ** 2))
     parts.shape.pit = 0.45
     for _ in range(int(rng.integers(4, 12) if mild else rng.integers(14, 40))):
-        half_width = rng.uniform(0.012, 0.034) * (0.7 if mild else 1)
+        half_width = rng.uniform(0.012, 0.045) * (0.7 if mild else 1)
         half_height = half_width * rng.uniform(0.8, 1.9)
         place = (centre + rng.uniform(-reach, reach), rng.uniform(0.2, 0.8))
-        if all(abs(place[0] - other[0]) > half_width + other[2] + 0.008 for other in parts.cysts):
+        if all(abs(place[0] - other[0]) > half_width + other[2] + 0.004 for other in parts.cysts):
             parts.cysts.append((*place, half_width, half_height))
 
 

@@ -29,7 +29,7 @@ RED = 0.82  # brightness of red on the drawn retina, which the lesions' colours 
 
 def draw_on_photo(seed: int, *, image_px: int) -> Drawn:
     """The photograph with the lesions of `seed`, turned a little and mirrored in half of the cases."""
-    return paint_case(draw_laid_case(generator(seed, "case")), seed, image_px=image_px)
+    return paint_case(draw_laid_case(generator(seed, "lesions")), seed, image_px=image_px)
 
 
 def paint_case(case: Case, seed: int, *, image_px: int) -> Drawn:

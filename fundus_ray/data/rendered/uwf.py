@@ -21,7 +21,7 @@ from fundus_ray.types import Modality
 
 def draw_uwf(seed: int, *, image_px: int) -> Drawn:
     """The photograph of `seed`, `image_px` wide."""
-    return paint_case(draw_wide_case(generator(seed, "case")), seed, image_px=image_px)
+    return paint_case(draw_wide_case(generator(seed, "wide photograph")), seed, image_px=image_px)
 
 
 def paint_case(case: Case, seed: int, *, image_px: int) -> Drawn:
@@ -45,7 +45,7 @@ def paint_case(case: Case, seed: int, *, image_px: int) -> Drawn:
     # A lid may hide some of the lesions that were drawn.
     counts = {name: count for name, count in laid.counts.items() if not (laid.masks[name] & ~seen).any()}
     drawn = _middle_rows(described(case, eye, pixels=pixels, masks=masks, counts=counts, modality=Modality.UWF))
-    return mirrored(drawn) if generator(seed, "side").random() < 0.5 else drawn
+    return mirrored(drawn) if generator(seed, "wide, side").random() < 0.5 else drawn
 
 
 def _middle_rows(drawn: Drawn) -> Drawn:

@@ -8,7 +8,6 @@ from scipy import ndimage
 
 from fundus_ray.data.rendered import oct as scans
 from fundus_ray.data.rendered.layers import SHARES, draw_frame, surfaces, undisturbed
-from fundus_ray.data.rendered.laying import generator
 from fundus_ray.data.rendered.oct import draw_case, draw_oct, paint_case
 from fundus_ray.data.rendered.oct_signs import AMD, CSC, DME, HOLE, MEMBRANE, Case
 from fundus_ray.types import Modality
@@ -51,7 +50,7 @@ def test_the_retina_is_thinnest_at_the_fovea_and_its_inner_layers_end_there() ->
 def test_the_layers_follow_each_other_whatever_disease_does() -> None:
     order = [*[name for name in SHARES if name != "pigment_epithelium"], "retina_base", "pigment_epithelium"]
     for seed in range(30):
-        case = draw_case(generator(seed, "case"))
+        case = draw_case(np.random.default_rng(seed))
         parts, rows = scans.layout(case, seed, image_px=PX)
         frame = parts.frame
         for upper, lower in zip(order, [*order[1:], "epithelium_base"], strict=True):
@@ -152,6 +151,6 @@ def test_the_hole_parts_the_retina_from_its_surface_to_the_pigment_epithelium() 
 
 
 def test_every_condition_and_stage_comes_up() -> None:
-    drawn = [draw_case(generator(seed, "case")) for seed in range(150)]
+    drawn = [draw_case(np.random.default_rng(seed)) for seed in range(150)]
     assert {case.diagnoses for case in drawn} == {(), (AMD,), (DME,), (CSC,), (HOLE,), (MEMBRANE,)}
     assert {case.amd_stage for case in drawn} == {None, "none", "early", "intermediate", "late"}
