@@ -50,13 +50,14 @@ class Ground:
         clear_of_fovea: float = 0.0,
         where: Where | None = None,
         on_vessels: bool = False,
+        in_front: bool = False,
     ) -> NDArray[np.float64] | None:
         """A free place (x, y) for a lesion of this `radius` [units], normally distributed about `centre` (of the
-        posterior pole, if None), or None where no try found one."""
+        posterior pole, if None), or None where no try found one. in_front: it may cover other lesions."""
         eye, size = self.eye, radius * self.unit
         middle = eye.place(np.array(0.8 * eye.fovea_distance), np.array(0.0)) if centre is None else centre
         for point in rng.normal(middle, spread, (TRIES, 2)):
-            if self._is_free(point, size, clear_of_fovea) and (on_vessels or not self._on_vessel(point)):
+            if self._is_free(point, size, clear_of_fovea, in_front) and (on_vessels or not self._on_vessel(point)):
                 if where is not None and not where(*self.from_disc(point)):
                     continue
                 self.taken.append((float(point[0]), float(point[1]), size))
@@ -70,14 +71,15 @@ class Ground:
         offset = np.subtract(point, self.eye.disc)
         return float(offset @ temporal), float(offset @ down)
 
-    def _is_free(self, point: NDArray[np.float64], size: float, clear_of_fovea: float) -> bool:
+    def _is_free(self, point: NDArray[np.float64], size: float, clear_of_fovea: float, in_front: bool) -> bool:
         eye, (x, y) = self.eye, point
         inside = (x / max(self.reach[0] - size, 0.05)) ** 2 + (y / max(self.reach[1] - size, 0.05)) ** 2 < 1
         off_disc = np.hypot(x - eye.disc[0], y - eye.disc[1]) > eye.disc_radius + size + 2 * self.unit
         off_fovea = np.hypot(x - eye.fovea[0], y - eye.fovea[1]) > clear_of_fovea + size * bool(clear_of_fovea)
         gap = size + GAP * self.unit
         return bool(inside and off_disc and off_fovea) and all(
-            np.hypot(x - other_x, y - other_y) > gap + other for other_x, other_y, other in self.taken
+            np.hypot(x - other_x, y - other_y) > gap + other
+            for other_x, other_y, other in ([] if in_front else self.taken)
         )
 
     def _on_vessel(self, point: NDArray[np.float64]) -> bool:

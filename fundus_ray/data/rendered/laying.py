@@ -48,6 +48,10 @@ LOOKS: dict[str, Look] = {  # deepest first
     "vitreous_haemorrhage": Look((0.30, 0.03, 0.02), 0.85),
 }
 
+# What lies beneath these is not seen where they cover more than HIDDEN_FROM.
+HIDING = ("geographic_atrophy", "subretinal_haemorrhage", "preretinal_haemorrhage", "vitreous_haemorrhage")
+HIDDEN_FROM = 0.7
+
 
 @dataclass(slots=True)
 class Laid:
@@ -69,10 +73,22 @@ def lay(laid: Laid, plan: Mapping[str, Paint], ground: Ground, *, seed: int, ben
         mask = painted.coverage > MASK_FROM if painted.area is None else painted.area
         if not mask.any():
             continue
+        if finding in HIDING:
+            _hide(laid, painted.coverage > HIDDEN_FROM)
         laid.image = blend(laid.image, painted.coverage * np.float32(look.opacity), colour=look.colour)
         laid.coverage[finding], laid.masks[finding] = painted.coverage, mask
         if painted.number:
             laid.counts[finding] = painted.number
+
+
+def _hide(laid: Laid, hidden: NDArray[np.bool_]) -> None:
+    """Take what is no longer seen out of the masks so far; what is hidden in part is not counted either."""
+    for finding, mask in list(laid.masks.items()):
+        if (mask & hidden).any():
+            laid.counts.pop(finding, None)
+            laid.masks[finding] = mask & ~hidden
+            if not laid.masks[finding].any():
+                del laid.masks[finding]
 
 
 def generator(seed: int, name: str) -> np.random.Generator:

@@ -28,7 +28,9 @@ def new_vessels(ground: Ground, rng: np.random.Generator, *, tufts: int) -> Pain
             turn = rng.uniform(0, 2 * np.pi)
             root = np.add(eye.disc, 0.6 * eye.disc_radius * np.array([np.cos(turn), np.sin(turn)]))
         else:
-            site = ground.site(rng, radius=size / ground.unit, spread=0.45, clear_of_fovea=0.15, on_vessels=True)
+            site = ground.site(
+                rng, radius=size / ground.unit, spread=0.45, clear_of_fovea=0.15, on_vessels=True, in_front=True
+            )
             if site is None:
                 continue
             root = site
@@ -61,7 +63,7 @@ def _hull(points: NDArray[np.float64], *, about: NDArray[np.float64], sides: int
 def preretinal_blood(ground: Ground, rng: np.random.Generator) -> Painted:
     """Blood between retina and vitreous that has settled: a level top, a round bottom. It hides what lies beneath."""
     radius = rng.uniform(6, 13)
-    site = ground.site(rng, radius=radius, spread=0.34, clear_of_fovea=0.0, on_vessels=True)
+    site = ground.site(rng, radius=radius, spread=0.34, on_vessels=True, in_front=True)
     canvas = Canvas(ground.eye.image_px)
     if site is not None:
         across = np.linspace(-1, 1, 33)

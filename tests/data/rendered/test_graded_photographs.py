@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from fundus_ray.data.rendered import cases, cfp, photo_lesions, uwf
+from fundus_ray.data.rendered import cases, cfp, marks, patches, photo_lesions, uwf
 from fundus_ray.data.rendered.cases import Case
 from fundus_ray.data.rendered.cfp import draw_cfp
 from fundus_ray.data.rendered.drawn import Drawn, mirrored
 from fundus_ray.data.rendered.eye import draw_eye
 from fundus_ray.data.rendered.laying import LOOKS, generator
+from fundus_ray.data.rendered.marks import Paint
 from fundus_ray.data.rendered.photo_lesions import draw_on_photo
 from fundus_ray.data.rendered.uwf import draw_uwf
 from fundus_ray.types import Modality
@@ -105,10 +107,10 @@ def test_the_discs_area_is_that_of_its_ellipse() -> None:
 @PAINT
 @pytest.mark.parametrize("grade", [1, 2, 3, 4])
 def test_the_grade_of_diabetic_retinopathy_follows_from_the_findings(paint: Callable[..., Drawn], grade: int) -> None:
-    for seed in range(3):
-        drawn = paint(diabetic(seed, grade=grade), seed, image_px=PX)
+    for seed in range(6):
+        drawn = paint(diabetic(seed, grade=grade), seed, image_px=224)
         assert drawn.dr_grade == grade
-        assert "microaneurysm" in drawn.findings
+        assert "microaneurysm" in drawn.findings or "vitreous_haemorrhage" in drawn.findings
         assert bool(PROLIFERATIVE & set(drawn.findings)) == (grade == 4), seed
         assert ("severe_haemorrhages" in drawn.findings) == (grade == 3), seed
         assert (set(drawn.findings) == {"microaneurysm"}) == (grade == 1), seed
@@ -227,3 +229,24 @@ def test_every_grade_and_condition_comes_up(draw: Draw) -> None:
     assert {case.dr_grade for case in drawn} == {None, 0, 1, 2, 3, 4}
     stages = {"none", "early", "intermediate", "late", None} if draw is not draw_uwf else {None}
     assert {case.amd_stage for case in drawn} == stages
+
+
+def test_what_blood_hides_is_not_in_the_masks_beneath() -> None:
+    blood: dict[str, Paint] = {"subretinal_haemorrhage": patches.subretinal_blood}
+    drusen: dict[str, Paint] = {"drusen": partial(marks.drusen, count=40, sizes=(1.5, 2.7), spread=0.06)}
+    seen, partly = (cfp.paint_case(Case("", (), plan), 3, image_px=PX) for plan in (drusen, {**drusen, **blood}))
+    lost = seen.masks["drusen"] & ~partly.masks["drusen"]
+    assert lost.sum() > 50
+    assert not (lost & ~ndimage.binary_dilation(partly.masks["subretinal_haemorrhage"], iterations=2)).any()
+    assert not (
+        partly.masks["drusen"] & ndimage.binary_erosion(partly.masks["subretinal_haemorrhage"], iterations=6)
+    ).any()
+
+
+def test_lesions_that_haze_hides_in_part_are_not_counted() -> None:
+    plan: dict[str, Paint] = {
+        "microaneurysm": partial(marks.microaneurysms, count=40),
+        "vitreous_haemorrhage": patches.vitreous_blood,
+    }
+    drawn = [cfp.paint_case(Case("", (), plan), seed, image_px=168) for seed in range(4)]
+    assert all("microaneurysm" not in one.counts for one in drawn if one.masks["vitreous_haemorrhage"].mean() > 0.3)
