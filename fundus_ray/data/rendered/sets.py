@@ -34,9 +34,11 @@ def write_sets(
 ) -> WrittenSets:
     """Draw `train` and `held_out` pictures of each kind; 0 leaves that half out.
 
-    Raises DataError for an unknown kind, an empty request, or a folder that cannot be written or holds other pictures.
+    Raises DataError for an unknown kind, a negative number, an empty request, or a folder that cannot be written or holds other pictures.
     """
-    if train < 0 or held_out < 0 or not train + held_out or not kinds:
+    if min(train, held_out, seed) < 0:
+        raise DataError(f"sizes and seed must be 0 or more, not train {train}, held-out {held_out}, seed {seed}")
+    if not train + held_out or not kinds:
         raise DataError(f"nothing to draw: {len(kinds)} kinds, {train} images for training, {held_out} held out")
     chosen = [kind_of(name) for name in dict.fromkeys(kinds)]
     imports: list[Path] = []

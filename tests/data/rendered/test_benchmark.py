@@ -143,6 +143,13 @@ def test_nothing_to_draw_is_refused(tmp_path: Path) -> None:
         write_sets(tmp_path, kinds=["cfp"], train=0, held_out=0, image_px=112, seed=0)
 
 
+@pytest.mark.parametrize("negative", ["train", "held_out", "seed"])
+def test_a_negative_number_is_refused(negative: str, tmp_path: Path) -> None:
+    sizes = {"train": 1, "held_out": 1, "seed": 0} | {negative: -1}
+    with pytest.raises(DataError, match="must be 0 or more"):
+        write_sets(tmp_path, kinds=["cfp"], image_px=112, **sizes)
+
+
 def test_the_command_writes_both_halves(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--out", tmp_path / "p", "--kinds", "oct", "--train", "3", "--held-out", "2", "--image-px", "112"]
     assert main(["data", "phantoms", *map(str, words)]) == 0
