@@ -34,7 +34,8 @@ def write_sets(
 ) -> WrittenSets:
     """Draw `train` and `held_out` pictures of each kind; 0 leaves that half out.
 
-    Raises DataError for an unknown kind, a negative number, an empty request, or a folder that cannot be written or holds other pictures.
+    Raises DataError for an unknown kind, a negative number, an empty request, or a folder that cannot be written or
+    holds other pictures.
     """
     if min(train, held_out, seed) < 0:
         raise DataError(f"sizes and seed must be 0 or more, not train {train}, held-out {held_out}, seed {seed}")
