@@ -24,7 +24,7 @@ from fundus_ray import loop
 from fundus_ray.checkpoints import Checkpoint, checkpoints, latest_checkpoint, write_checkpoint
 from fundus_ray.config import Config
 from fundus_ray.data.order import sample_at
-from fundus_ray.data.photo import photograph
+from fundus_ray.data.rendered.photo import photograph
 from fundus_ray.data.source import DataSplit, in_order, load_data
 from fundus_ray.errors import ConfigError, DataError, FundusRayError
 from fundus_ray.evaluate.metrics import EvalResult
@@ -86,6 +86,7 @@ def run(config: Config, *, resume: Path | None = None) -> Path:
     folder = _open_folder(config, resume=resume, checkpoint=checkpoint)
     folder.add_stage_seconds("data", time.perf_counter() - began)
     try:
+        _check_same_store(folder, split.content)
         with _stage(folder, "knowledge", f"the store that rewards cite from ({config.knowledge.store})"):
             store = asyncio.run(_build_knowledge(config, folder=cache_dir / "knowledge"))
             _check_same_knowledge(folder, store.snapshot)
@@ -251,6 +252,7 @@ async def _read_photograph(job: _Job, actors: Actors) -> None:
         "photo": "views of it were trained on",
         "phantoms": "out of distribution: it saw rendered eyes only",
         "jsonl": "not one of your images",
+        "store": "not one of the store's images",
     }[data.source]
     _say(f"a real photograph (CC0, scikit-image; {seen}):")
     print(f"   {text}", flush=True)
@@ -262,6 +264,19 @@ def _count_start(folder: RunFolder, *, proofs: int) -> None:
     folder.write_facts(
         "starts", {"publishes": int(old.get("publishes", 0)) + 1, "proofs": int(old.get("proofs", 0)) + proofs}
     )
+
+
+def _check_same_store(folder: RunFolder, content: str) -> None:
+    """The order of prompts goes on exactly only over the same rows. Raises ConfigError where a resumed run would have
+    others; content: "" = the data are no store."""
+    before = folder.facts.get("data", {}).get("store")
+    if before is not None and before != content:
+        raise ConfigError(
+            f"--resume {folder.path}: it learned from a store with content {before[:12]}, but data.path holds "
+            f"{content[:12] or 'no store'} now; give the old store, or start a new run"
+        )
+    if content:
+        folder.write_facts("data", {"store": content})
 
 
 def _check_same_base(folder: RunFolder, model_path: Path) -> None:

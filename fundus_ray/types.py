@@ -58,6 +58,7 @@ class Sample:
     split: str  # "train" | "eval"
     patient_id: str
     findings: tuple[str, ...] | None = None  # finding ids annotated on this image; None = image not annotated
+    looked_for: tuple[str, ...] | None = None  # finding ids that its annotators looked for; None = all
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,14 @@ WITHIN_A_LAYER = {("reasoning", "knowledge"), ("sft", "traces")}  # (importer, i
 NETWORK_LIBRARIES = {"torch", "torchvision", "transformers", "peft", "vllm"}
 # Folders, and single files.
 MAY_IMPORT_NETWORK_LIBRARIES = {"policy", "sft", "learner", "knowledge/embedding.py", "reward/checkers/nli.py"}
-MAY_IMPORT_RAY = {"actors.py", "runtime.py", "rollout/worker.py", "reward/worker.py", "learner/worker.py"}
+MAY_IMPORT_RAY = {
+    "actors.py",
+    "runtime.py",
+    "rollout/worker.py",
+    "reward/worker.py",
+    "learner/worker.py",
+    "data/store/ray_dataset.py",
+}
 MAY_CATCH_EVERYTHING = {"cli/entry.py", "reward/plugin.py", *MAY_IMPORT_RAY}  # plugin.py: a user's code
 VAGUE_NAMES = {"utils", "util", "common", "base", "helpers", "misc"}
 MODULE_LINES, FUNCTION_LINES, CONFIG_FIELDS = 400, 60, 120

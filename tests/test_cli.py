@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from replica import photo, text
 
 from fundus_ray.cli import build_parser, explain, main, parse
 from fundus_ray.cli.runs import documented_yaml
@@ -49,7 +50,22 @@ except SystemExit:
 
 def test_help_lists_the_commands_in_pipeline_order() -> None:
     shown = re.findall(r"^    (\w+) ", fundus_ray("--help").stdout, flags=re.MULTILINE)
-    assert shown == ["data", "knowledge", "traces", "train", "generate", "report", "config", "plan", "reward"]
+    run = ["train", "generate", "report", "config"]
+    assert shown == ["data", "knowledge", "traces", *run, "evaluate", "plan", "reward"]
+
+
+def test_import_says_what_it_took_and_what_it_left_out(tmp_path: Path) -> None:
+    text(tmp_path / "train.csv", "id_code,diagnosis", "a,2", "b,9", "c,1")
+    photo(tmp_path / "train_images" / "a.png")
+    done = fundus_ray("data", "import", "aptos2019", "--root", tmp_path, "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    first, second = done.stdout.splitlines()
+    assert first == f"imported 1 of 3 rows, 1 patients, into {tmp_path}/out/aptos2019.jsonl"
+    assert second.startswith("left out: unknown code 1, missing file 1; each is named in ")
+    assert "importing aptos2019: 3row" in done.stderr
+    strict = fundus_ray("data", "import", "aptos2019", "--root", tmp_path, "--out", tmp_path / "out", "--strict")
+    assert strict.returncode == 2
+    assert "train.csv:3: diagnosis is '9'; allowed are 0, 1, 2, 3, 4" in strict.stderr
 
 
 @pytest.mark.parametrize(
@@ -117,6 +133,11 @@ def test_help_lists_the_commands_in_pipeline_order() -> None:
         ),
         (["reward", "score", "--modality", "cfp", "--question", "Q", "--truth", "A"], "no chain on standard input"),
         (["data", "sheet", "--columns", "0", "--out", "x.png"], "at least 1 column"),
+        (
+            ["data", "import", "idrd", "--root", ".", "--out", "x"],
+            "called 'idrd'; did you mean idrid?",
+        ),
+        (["data", "import", "idrid", "--root", "no/such", "--out", "x"], "--root no/such is not a folder"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(words: list[str], said: str) -> None:

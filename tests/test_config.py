@@ -51,7 +51,7 @@ def test_empty_recipe_gives_the_defaults(tmp_path: Path) -> None:
         ("rollout.temperature=0.005", ">= 0.01 and <= 10"),
         ("policy.lora_rank=513", ">= 1 and <= 512"),
         ("policy.dtype=float16", "one of float32, bfloat16"),
-        ("data.source=folder", "one of phantoms, photo, jsonl"),
+        ("data.source=folder", "one of phantoms, photo, jsonl, store"),
         ("data.eval_fraction=0", "> 0 and <= 0.9"),
         ("reward.accuracy=-0.1", ">= 0"),
         ("learner.algorithm=ppo", "one of grpo, dr_grpo, rloo, reinforce_pp, dapo, gspo, cispo"),
@@ -144,7 +144,7 @@ def test_mistake_in_a_recipe_names_the_recipe(tmp_path: Path) -> None:
     ("settings", "said"),
     [
         (["data.image_px=100"], "data.image_px=100 is not a multiple of 28; nearest is 112"),
-        (["data.source=jsonl", "sft.vision_warmup_steps=0"], "jsonl needs a path"),
+        (["data.source=jsonl", "sft.vision_warmup_steps=0"], "jsonl and store need a path"),
         (["data.path=x.jsonl"], "data.path='x.jsonl' does not go with data.source=phantoms"),
         (["data.source=photo"], "which data.source=photo has not; set it to 0"),
         (["policy.path=/does/not/exist"], "policy.path=/does/not/exist is not a checkpoint folder (no config.json)"),

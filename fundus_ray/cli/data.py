@@ -1,4 +1,4 @@
-"""`fundus-ray data`: look at what is learned from."""
+"""`fundus-ray data`: look at what is learned from, and import public data sets."""
 
 from __future__ import annotations
 
@@ -6,19 +6,36 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from fundus_ray.cli import data_phantoms, data_store
 from fundus_ray.cli.arguments import add, topic
 
 
 def register(commands: Any) -> None:
     """Add the topic."""
-    group = topic(commands, "data", "look at the training images")
-    command = add(group, "sheet", _sheet, "a contact sheet of phantoms, one row a disease, as a PNG")
-    command.add_argument("--out", type=Path, required=True, metavar="PNG")
-    command.add_argument("--columns", type=int, default=8, metavar="N", help="phantoms of each disease (default 8)")
+    group = topic(commands, "data", "look at the training images, import public sets, keep benchmarks out")
+    data_phantoms.register(group)
+    data_store.register(group)
+
+    add(group, "sets", _sets, "the public data sets that can be imported")
+
+    command = add(group, "import", _import, "read a public data set as it lies on the disk: labels, masks, hashes")
+    command.add_argument("name", metavar="NAME", help="as `fundus-ray data sets` lists it")
+    command.add_argument("--root", type=Path, required=True, metavar="DIR", help="the set's own top folder")
+    command.add_argument("--out", type=Path, required=True, metavar="DIR", help="gets NAME.jsonl and what was left out")
+    command.add_argument("--strict", action="store_true", help="stop at the first row that cannot be used")
 
 
-def _sheet(args: argparse.Namespace) -> None:
-    from fundus_ray.data.sheet import write_sheet
+def _sets(_: argparse.Namespace) -> None:
+    from fundus_ray.data.registry import SETS
 
-    write_sheet(args.out, columns=args.columns)
-    print(f"wrote {args.out}")
+    for public in SETS.values():
+        people = public.patient_key or "not named"
+        print(f"{public.name}: {public.title}, {public.modality.value}; licence: {public.licence}; patients: {people}")
+        print(f"    {public.url}\n    {public.citation}")
+
+
+def _import(args: argparse.Namespace) -> None:
+    from fundus_ray.data.importing import import_set, summary
+    from fundus_ray.data.registry import public_set
+
+    print(summary(import_set(public_set(args.name), root=args.root, out=args.out, strict=args.strict)))

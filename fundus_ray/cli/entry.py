@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Sequence
 
 from fundus_ray import __version__
-from fundus_ray.cli import data, knowledge, plan, reward, runs, traces
+from fundus_ray.cli import data, evaluate, knowledge, plan, reward, runs, traces
 from fundus_ray.errors import FundusRayError
 
 STOPPED = 128 + signal.SIGINT
@@ -71,7 +71,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--debug", action="store_true", help="on an error also print the traceback")
     commands = parser.add_subparsers(title="commands, in pipeline order", metavar="COMMAND", required=True)
 
-    for module in (data, knowledge, traces, runs, plan, reward):
+    for module in (data, knowledge, traces, runs, evaluate, plan, reward):
         module.register(commands)
     return parser
 

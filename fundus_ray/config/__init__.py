@@ -7,10 +7,11 @@
 
 from fundus_ray.config.load import load, to_yaml
 from fundus_ray.config.rules import allowed, check
-from fundus_ray.config.schema import Config, KnowledgeConfig, LearnerConfig, RewardConfig, documented_fields
+from fundus_ray.config.schema import Config, DataConfig, KnowledgeConfig, LearnerConfig, RewardConfig, documented_fields
 
 __all__ = [
     "Config",
+    "DataConfig",
     "KnowledgeConfig",
     "LearnerConfig",
     "RewardConfig",

@@ -36,6 +36,8 @@ class _Idle:
         return key != self.but and (key in self.what or key.split(".")[0] in self.what)
 
 
+ON_DISK = ("jsonl", "store")  # sources that lie at data.path
+
 _IDLE = (
     _Idle(("sft",), "sft.steps=0, which trains nothing", lambda c: not c.sft.steps, but="sft.steps"),
     _Idle(
@@ -76,10 +78,21 @@ _IDLE = (
     ),
     _Idle(
         ("data.train_samples", "data.eval_samples"),
-        "data.source=jsonl, which takes every row",
-        lambda c: c.data.source == "jsonl",
+        "data.source=jsonl or store, which take every row",
+        lambda c: c.data.source in ON_DISK,
     ),
-    _Idle(("data.eval_fraction",), "rendered data; set data.eval_samples instead", lambda c: c.data.source != "jsonl"),
+    _Idle(
+        ("data.eval_fraction",),
+        "rendered data; set data.eval_samples instead",
+        lambda c: c.data.source not in ON_DISK,
+    ),
+    _Idle(
+        ("data.eval_fraction",),
+        "data.source=store, whose halves were fixed when it was written",
+        lambda c: c.data.source == "store",
+    ),
+    _Idle(("data.image_root",), "data.source other than store", lambda c: c.data.source != "store"),
+    _Idle(("data.benchmarks",), "rendered data, which is no benchmark's", lambda c: c.data.source not in ON_DISK),
     _Idle(("reward.gate_consistency",), "reward.consistency=0", lambda c: not c.reward.consistency),
     _Idle(("reward.custom",), "reward.plugin empty", lambda c: not c.reward.plugin),
     _Idle(("reward.plugin",), "reward.custom=0", lambda c: not c.reward.custom),
@@ -289,10 +302,10 @@ def _check_rules(c: Config) -> None:
         raise ConfigError(
             f"data.image_px={c.data.image_px} is not a multiple of 28; nearest is {round(c.data.image_px / 28) * 28}"
         )
-    if (c.data.source == "jsonl") != bool(c.data.path):
+    if (c.data.source in ON_DISK) != bool(c.data.path):
         raise ConfigError(
             f"data.path={c.data.path!r} does not go with data.source={c.data.source}: "
-            "jsonl needs a path, the other sources take none"
+            "jsonl and store need a path, the other sources take none"
         )
     if c.data.source != "phantoms" and c.sft.vision_warmup_steps and c.sft.steps:
         raise ConfigError(
@@ -316,7 +329,7 @@ def _check_rules(c: Config) -> None:
             "the prompt needs room"
         )
     image_tokens = (c.data.image_px // 28) ** 2
-    if c.data.source != "jsonl" and image_tokens + c.rollout.max_tokens >= c.rollout.max_model_len:
+    if c.data.source not in ON_DISK and image_tokens + c.rollout.max_tokens >= c.rollout.max_model_len:
         raise ConfigError(
             f"rollout.max_model_len={c.rollout.max_model_len} does not hold the {image_tokens} tokens of an image of "
             f"data.image_px={c.data.image_px} and rollout.max_tokens={c.rollout.max_tokens}; set it higher"

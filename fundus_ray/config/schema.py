@@ -44,10 +44,17 @@ class DataConfig:
 
     source: str = _opt(
         "phantoms",
-        "rendered images with known findings, views of one CC0 photograph, or your own images by a JSONL",
-        choices=("phantoms", "photo", "jsonl"),
+        "rendered images with known findings, views of one CC0 photograph, your own images by a JSONL, or a store",
+        choices=("phantoms", "photo", "jsonl", "store"),
     )
-    path: str = _opt("", "jsonl only: the JSONL file; image paths in it are relative to its folder")
+    path: str = _opt(
+        "",
+        "jsonl: the JSONL file, image paths in it are relative to its folder; store: its folder, or s3://... and such",
+    )
+    image_root: str = _opt("", "store only: where its images lie now; empty = where they lay when it was written")
+    benchmarks: str = _opt(
+        "", "jsonl and store: list of benchmark images (Parquet); training that would see one is refused"
+    )
     train_samples: int = _opt(2048, "phantoms and photo: training samples to render", low=1)
     eval_samples: int = _opt(512, "phantoms and photo: held-out samples to render", low=1)
     eval_fraction: float = _opt(0.2, "jsonl: share of patients held out", above=0.0, high=0.9)

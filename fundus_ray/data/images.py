@@ -13,6 +13,7 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
+from fundus_ray.data.places import read_bytes
 from fundus_ray.errors import DataError
 from fundus_ray.types import ImageRef
 
@@ -22,26 +23,17 @@ DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.
 
 def image_ref(path: str | Path) -> ImageRef:
     """The reference of an image file that decodes in full. Raises DataError where it is missing or damaged."""
-    content = _content(path)
+    content = read_bytes(path)
     image = _decode(content, path)
     return ImageRef(str(path), hashlib.sha256(content).hexdigest(), width_px=image.width, height_px=image.height)
 
 
 def read_pixels(ref: ImageRef) -> Image.Image:
     """The image as RGB, upright by its EXIF tag. Raises DataError where the file is gone, damaged or changed since."""
-    content = _content(ref.path)
+    content = read_bytes(ref.path)
     if hashlib.sha256(content).hexdigest() != ref.sha256:
         raise DataError(f"image {ref.path} has changed since the data set was loaded (its sha256 differs)")
     return _decode(content, ref.path)
-
-
-def _content(path: str | Path) -> bytes:
-    try:
-        return Path(path).read_bytes()
-    except FileNotFoundError:
-        raise DataError(f"image {path} does not exist") from None
-    except (OSError, ValueError) as err:
-        raise DataError(f"image {path} cannot be read: {_one_line(err)}") from None
 
 
 def _decode(content: bytes, path: str | Path) -> Image.Image:
@@ -50,15 +42,16 @@ def _decode(content: bytes, path: str | Path) -> Image.Image:
             image.load()
             upright = ImageOps.exif_transpose(image)
     except Image.DecompressionBombError as err:
-        raise DataError(f"image {path} is too large: {_one_line(err)}") from None
+        raise DataError(f"image {path} is too large: {one_line(err)}") from None
     except DECODE_ERRORS as err:
-        raise DataError(f"image {path} is damaged or not an image: {_one_line(err)}") from None
+        raise DataError(f"image {path} is damaged or not an image: {one_line(err)}") from None
     if upright.mode[0] in "IF":
         raise DataError(f"image {path} has more than 8 bits a channel (mode {upright.mode}); save it with 8 bits")
     return upright.convert("RGB")
 
 
-def _one_line(err: BaseException) -> str:
+def one_line(err: BaseException) -> str:
+    """Its text on one line."""
     # Pillow names the in-memory buffer it was given, which tells a user nothing.
     text = " ".join(str(err).split())
     return "unknown format" if "BytesIO" in text else text or type(err).__name__

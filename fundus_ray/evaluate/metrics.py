@@ -32,7 +32,7 @@ class EvalRow:
     text: str
     answer: tuple[str, ...] | None  # None = no readable answer, which is a wrong one
     correct: bool
-    findings: tuple[str, ...]  # ids asserted in the chain
+    findings: tuple[str, ...]  # ids asserted in the chain, of those that the annotators looked for
     recited: tuple[str, ...] | None  # those that fit the answer but are not on the image; None = it cannot be told
     well_formed: bool
     status: str

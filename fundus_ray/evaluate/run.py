@@ -15,6 +15,7 @@ from tqdm import tqdm
 from fundus_ray.evaluate.metrics import EvalResult, EvalRow, summarise
 from fundus_ray.reasoning.prompt import build_prompt
 from fundus_ray.reward.outcome import accuracy
+from fundus_ray.reward.tasks import in_annotators_terms
 from fundus_ray.types import Prompt, RewardStatus, RolloutGroup, Sample, Sampling, ScoredGroup
 
 Generate = Callable[[Prompt, Sampling], Awaitable[RolloutGroup]]
@@ -103,7 +104,7 @@ async def _read(
         text=item.rollout.text,
         answer=item.answer,
         correct=accuracy(item.answer, sample.answer) == 1.0,
-        findings=item.findings,
+        findings=in_annotators_terms(item.findings, sample),
         recited=item.recited,
         well_formed=item.parts["format"] == 1.0,
         status=item.status.value,

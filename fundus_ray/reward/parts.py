@@ -12,7 +12,15 @@ from fundus_ray.reward.knowledge import knowledge
 from fundus_ray.reward.lookup import Known, Read
 from fundus_ray.reward.outcome import accuracy, problems_of_form, well_formed
 from fundus_ray.reward.part import Part
-from fundus_ray.reward.tasks import Scope, TaskRule, asked_lesion, concludes, expected, rule_of
+from fundus_ray.reward.tasks import (
+    Scope,
+    TaskRule,
+    asked_lesion,
+    concludes,
+    expected,
+    in_annotators_terms,
+    rule_of,
+)
 from fundus_ray.types import CheckedClaim, Sample
 
 PARTS = ("accuracy", "format", "consistency", "knowledge", "coherence", "grounding")
@@ -77,7 +85,8 @@ class PartScorer:
         if rule.grounding is Scope.NOTHING:
             return Part(None, ("grounding does not apply to this kind of question",))
         if rule.grounding is Scope.IMAGE:
-            return grounding(read.stated, sample.findings, vocabulary=self._vocabulary)
+            stated = in_annotators_terms(read.stated, sample)
+            return grounding(stated, sample.findings, vocabulary=self._vocabulary)
         asked = asked_lesion(sample, self._vocabulary)
         if not asked:
             return Part(None, ("grounding does not apply: the question does not name one finding",))

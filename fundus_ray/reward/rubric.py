@@ -29,6 +29,7 @@ from fundus_ray.reward.lookup import NOTHING_KNOWN, Known, Read, look_up, read_r
 from fundus_ray.reward.part import Part
 from fundus_ray.reward.parts import PARTS, PartScorer
 from fundus_ray.reward.plugin import Plugin, PluginFailedError
+from fundus_ray.reward.tasks import in_annotators_terms
 from fundus_ray.reward.verdicts import Verdicts
 from fundus_ray.types import RewardStatus, RolloutGroup, Sample, ScoredGroup, ScoredRollout
 
@@ -165,7 +166,7 @@ class Rubric:
             explanation=tuple(f"{name}: {reason}" for name, part in parts.items() for reason in part.reasons),
             evidence=known.evidence,
             snapshot=self.snapshot,
-            recited=recited(read.stated, own, annotated=sample.findings),
+            recited=recited(in_annotators_terms(read.stated, sample), own, annotated=sample.findings),
         )
 
     def _total(self, parts: Mapping[str, Part]) -> float:

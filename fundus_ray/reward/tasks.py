@@ -73,6 +73,20 @@ TASKS: dict[str, TaskRule] = {
     "diagnosis": _DIAGNOSIS,  # one answer or several                                                         L4b
     "grading": _DIAGNOSIS,  # grades of one disease, each with its record                                     L4c L4d
 }
+FUNBENCH = {  # its tasks, as data/questions writes them
+    "L1a": "modality",
+    "L1b": "modality",
+    "L2a": "structure",
+    "L2b": "laterality",
+    "L3a": "lesion",
+    "L3b": "location",
+    "L3c": "size",
+    "L3d": "count",
+    "L4a": "abnormality",
+    "L4b": "diagnosis",
+    "L4c": "grading",
+    "L4d": "grading",
+}
 
 # What their records look for is seen in any eye, so it makes none abnormal.
 HEALTHY = PLACE_LABELS | {NORMAL}
@@ -91,15 +105,23 @@ KINDS = {
     "pigment_epithelial_detachment": ("haemorrhagic_ped",),
     "detached_retina": ("tractional_detachment",),
 }
-_RANGE = re.compile(r"(?P<sign><=|>=|<|>|≤|≥)?\s*(?P<low>\d+)(?:\s*(?:-|\u2013|to)\s*(?P<high>\d+))?")
+_RANGE = re.compile(
+    r"(?P<sign><=|>=|<|>|≤|≥|no more than|more than)?(?:between)?\s*(?P<low>\d+)"
+    r"(?:\s*(?:-|\u2013|to|and)\s*(?P<high>\d+))?"
+)
+
+
+def kind_of(task: str) -> str:
+    """The kind of question by which TASKS knows a task; the task itself where it has no other name."""
+    return FUNBENCH.get(task, task)
 
 
 def rule_of(sample: Sample, records: Records) -> TaskRule:
     """The rule of its task. A task that the table does not know is judged by its options: a Yes/No question about one
     finding as "lesion"; options (or a free answer) with a record among them as "diagnosis"; else no part but grounding
     applies."""
-    if sample.task in TASKS:
-        return TASKS[sample.task]
+    if (kind := kind_of(sample.task)) in TASKS:
+        return TASKS[kind]
     options = sample.options or sample.answer
     if {normalise(option) for option in options} == {YES, NO} and asked_lesion(sample, records.vocabulary):
         return _LESION
@@ -112,6 +134,17 @@ def asked_lesion(sample: Sample, vocabulary: Vocabulary) -> frozenset[str]:
     return (
         frozenset(f for lesion in named for f in (lesion, *KINDS.get(lesion, ()))) if len(named) == 1 else frozenset()
     )
+
+
+def in_annotators_terms(stated: Sequence[str], sample: Sample) -> tuple[str, ...]:
+    """The stated findings as who annotated the image would write them, each once: a kind of a finding that they looked
+    for becomes that finding, and what they did not look for is left out, as nothing is known of it."""
+    if sample.looked_for is None:
+        return tuple(stated)
+    own = {*sample.looked_for, *(sample.findings or ())}
+    wider = {kind: finding for finding, kinds in KINDS.items() for kind in kinds if finding in own}
+    written = (finding if finding in own else wider.get(finding) for finding in stated)
+    return tuple(dict.fromkeys(finding for finding in written if finding is not None))
 
 
 def expected(rule: TaskRule, sample: Sample, *, answer: Sequence[str], records: Records) -> Expected | str:
@@ -165,7 +198,7 @@ def _by_lesion(sample: Sample, answer: Sequence[str], vocabulary: Vocabulary) ->
         supportive=frozenset(),
         contradicting=frozenset() if present else lesion,
         rules=(rule,),
-        count=_range(answer) if present and sample.task == "count" else None,
+        count=_range(answer) if present and kind_of(sample.task) == "count" else None,
     )
 
 
@@ -198,15 +231,16 @@ def _names_another(conclusion: str, sample: Sample, answer: Sequence[str]) -> bo
 
 
 def _range(answer: Sequence[str]) -> tuple[float, float] | None:
-    """The numbers that an option such as `<=5`, `5-15` or `>35` allows, its ends with it; None where it names none."""
-    match = _RANGE.fullmatch(answer[0].strip()) if len(answer) == 1 else None
+    """The numbers that an option such as `<=5`, `Between 5 and 15` or `>35` allows, its ends with it; None where it
+    names none."""
+    match = _RANGE.fullmatch(answer[0].strip().casefold()) if len(answer) == 1 else None
     if match is None:
         return None
     low = float(match["low"])
     if match["high"]:
         return low, float(match["high"])
     sign = match["sign"] or ""
-    return (0.0, low) if sign in ("<=", "<", "≤") else (low, float("inf")) if sign else (low, low)
+    return (0.0, low) if sign in ("<=", "<", "≤", "no more than") else (low, float("inf")) if sign else (low, low)
 
 
 def _tidy(option: str) -> str:

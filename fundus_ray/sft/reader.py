@@ -18,7 +18,7 @@ import torch
 
 from fundus_ray.config import Config
 from fundus_ray.data.cache import content_key
-from fundus_ray.data.phantoms import DISEASES, phantom_samples, seed_of, severities
+from fundus_ray.data.rendered.phantoms import DISEASES, phantom_samples, seed_of, severities
 from fundus_ray.knowledge.records import Records
 from fundus_ray.policy.load import load_policy
 from fundus_ray.reasoning.chain import compose, reasons

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from fundus_ray.config import Config
-from fundus_ray.data.phantoms import FINDINGS, render, seed_of
+from fundus_ray.data.rendered.phantoms import FINDINGS, render, seed_of
 from fundus_ray.policy.load import PolicyModel
 from fundus_ray.policy.logprobs import encode_patches
 from fundus_ray.sft.batch import SftExample

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fundus_ray.data.phantoms import FINDING_RATES
+from fundus_ray.data.rendered.phantoms import FINDING_RATES
 from fundus_ray.errors import DataError
 from fundus_ray.knowledge.records import Record, load_records, read_records, record_files
 from fundus_ray.knowledge.vocabulary import load_vocabulary

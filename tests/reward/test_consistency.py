@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from fundus_ray.data.phantoms import FINDING_RATES
+from fundus_ray.data.rendered.phantoms import FINDING_RATES
 from fundus_ray.knowledge.records import load_records
 from fundus_ray.knowledge.vocabulary import load_vocabulary
 from fundus_ray.reasoning.chain import compose

@@ -9,11 +9,23 @@ from pathlib import Path
 import pytest
 import yaml
 
+from fundus_ray.data.questions import wording
 from fundus_ray.knowledge.records import load_records
 from fundus_ray.reasoning.answer import choose
 from fundus_ray.reasoning.steps import read_chain
 from fundus_ray.reward.consistency import consistency
-from fundus_ray.reward.tasks import HEALTHY, TASKS, Against, Scope, asked_lesion, concludes, expected, rule_of
+from fundus_ray.reward.tasks import (
+    FUNBENCH,
+    HEALTHY,
+    TASKS,
+    Against,
+    Scope,
+    asked_lesion,
+    concludes,
+    expected,
+    in_annotators_terms,
+    rule_of,
+)
 from fundus_ray.types import ImageRef, Modality, Sample
 
 RECORDS = load_records()
@@ -123,6 +135,9 @@ def test_a_count_needs_the_lesion_unless_the_answer_denies_it(
         ("5-15", (5, 15)),
         ("5 to 15", (5, 15)),
         (">35", (35, float("inf"))),
+        ("No more than 5", (0, 5)),
+        ("Between 5 and 15", (5, 15)),
+        ("More than 35 ", (35, float("inf"))),
         ("12", (12, 12)),
         ("many", None),
         (COUNTS[0], None),
@@ -295,3 +310,40 @@ def test_a_conclusion_may_be_the_letter_of_the_answer(conclusion: str, consisten
 def test_a_letter_concludes_yes_or_no_too() -> None:
     drusen = make("lesion", "Are there drusen?", ["Yes", "No"])
     assert [value(drusen, "drusen", letter, "A") for letter in "AB"] == [1.0, 0.0]
+
+
+def test_the_benchmarks_twelve_tasks_are_known_by_its_own_names() -> None:
+    assert set(FUNBENCH) == set(wording.TASKS)
+    assert set(FUNBENCH.values()) == set(TASKS)
+    sample = make("L3d", "How many Microaneurysm are there in the image?", wording.COUNT_BINS)
+    assert rule_of(sample, RECORDS) is TASKS["count"]
+    assert value(sample, "microaneurysms", "Between 5 and 15", "B") == 1.0
+    assert value(sample, "none", "Between 5 and 15", "B") == 0.0
+
+
+@pytest.mark.parametrize("lesion", wording.LESIONS)
+def test_questions_about_a_lesion_name_it_so_that_it_is_understood(lesion: str) -> None:
+    for task in ("L3a", "L3b", "L3c", "L3d"):
+        for text in wording.TEXTS[task]:
+            asked = asked_lesion(make(task, text.format(lesion=wording.LESIONS[lesion]), YES_NO), VOCABULARY)
+            assert lesion in asked, text
+
+
+def annotated(*findings: str, looked_for: tuple[str, ...] | None) -> Sample:
+    return dataclasses.replace(make("L4c", "?", YES_NO), findings=findings, looked_for=looked_for)
+
+
+@pytest.mark.parametrize(
+    ("stated", "looked_for", "counts"),
+    [
+        (["drusen", "enlarged_cup"], None, ("drusen", "enlarged_cup")),  # they looked for everything
+        (["drusen", "enlarged_cup"], ("drusen",), ("drusen",)),  # of a cup nothing is known
+        (["flame_haemorrhage", "dot_blot_haemorrhage"], ("retinal_haemorrhage",), ("retinal_haemorrhage",)),
+        (["flame_haemorrhage"], ("dot_blot_haemorrhage",), ()),  # another kind
+        (["hard_exudate"], ("drusen",), ("hard_exudate",)),  # annotated, though not looked for everywhere
+    ],
+)
+def test_stated_findings_are_held_against_what_the_annotators_looked_for(
+    stated: list[str], looked_for: tuple[str, ...] | None, counts: tuple[str, ...]
+) -> None:
+    assert in_annotators_terms(stated, annotated("hard_exudate", looked_for=looked_for)) == counts

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from fundus_ray.config import load
-from fundus_ray.data.phantoms import FINDINGS, render, severities
+from fundus_ray.data.rendered.phantoms import FINDINGS, render, severities
 from fundus_ray.data.source import load_data
 from fundus_ray.knowledge.records import load_records
 from fundus_ray.sft.reader import CONSPICUOUS, SEED, reply_of, train_reader

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from fundus_ray.config import Config, load
-from fundus_ray.data.phantoms import FINDINGS, render
+from fundus_ray.data.rendered.phantoms import FINDINGS, render
 from fundus_ray.errors import ConfigError, DataError
 from fundus_ray.knowledge.records import load_records
 from fundus_ray.policy.load import load_policy, load_processor

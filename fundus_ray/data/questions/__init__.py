@@ -1,0 +1,1 @@
+"""Questions of FunBench's task types, made from labels and lesion masks."""
