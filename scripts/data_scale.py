@@ -68,7 +68,7 @@ def main() -> None:
         print(json.dumps(measured(args.run, Place(args.work, args.rows[0], args.workers))))
         return
     lines = [
-        "| rows | stage | seconds | rows a second | peak memory [MiB] | what came of it |",
+        "| rows | stage | seconds | CPU seconds | peak memory [MiB] | what came of it |",
         "|---|---|---|---|---|---|",
     ]
     for rows in args.rows:
@@ -187,7 +187,9 @@ def run_read(place: Place) -> str:
 def run_score(place: Place) -> str:
     folders = {"--root": "root", "--predictions": "said", "--out": "scores"}
     words = [word for option, name in folders.items() for word in (option, str(place.benchmark / name))]
-    return command("evaluate", "--benchmark", "funbench", *words)
+    command("evaluate", "--benchmark", "funbench", *words)
+    scores = json.loads((place.benchmark / "scores" / "scores.json").read_text())
+    return f"overall {scores['overall']:.4f}, with intervals"
 
 
 def command(*words: str) -> str:

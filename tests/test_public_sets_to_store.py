@@ -176,6 +176,8 @@ def test_a_mask_that_changed_since_the_import_costs_its_image_alone(
         (["own.jsonl"], "own.jsonl holds questions of your own: give the licence"),
         (["own.jsonl", "--licence", "CC0", "--open"], "--tasks and --open are for imported sets"),
         (["empty"], "empty holds no import"),
+        (["none.jsonl"], "none.jsonl is empty; a JSONL of"),
+        (["odd.jsonl"], "odd.jsonl:1 is not a row of `fundus-ray data import`: ValueError(\"unknown field 'eyes'\")"),
         (["other.jsonl"], "images of 'other' are of no known source"),
     ],
 )
@@ -183,9 +185,11 @@ def test_bad_input_is_named(
     words: list[str], said: str, imported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "empty").mkdir()
+    (tmp_path / "none.jsonl").touch()
     (tmp_path / "own.jsonl").write_text('{"image": "x.png", "modality": "CFP", "question": "?", "answer": "x"}\n')
     row = json.loads((imported / "idrid.jsonl").read_text().splitlines()[0])
     (tmp_path / "other.jsonl").write_text(json.dumps({**row, "source": "other"}) + "\n")
+    (tmp_path / "odd.jsonl").write_text(json.dumps({**row, "eyes": "L"}) + "\n")
     for name in ("idrid.jsonl", "idrid.left_out.jsonl"):
         (tmp_path / name).write_bytes((imported / name).read_bytes())
     assert main(["data", "pack", str(tmp_path / words[0]), *words[1:], "--out", str(tmp_path / "s")]) == 2

@@ -27,6 +27,7 @@ from fundus_ray.types import ImageRef, Modality
 
 UNGRADABLE = "ungradable"  # no fault of the set: also --strict leaves such images out
 WINDOW = 8  # images in work for each thread: what bounds the memory
+KNOWN = {field.name for field in fields(Labelled)} | {"sha256", "width_px", "height_px"}  # fields of a row
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +110,8 @@ def read_imported(path: Path) -> Iterator[tuple[Labelled, ImageRef]]:
 def _read_record(line: str, *, where: str) -> tuple[Labelled, ImageRef]:
     try:
         record = json.loads(line)
+        if unknown := sorted(set(record) - KNOWN):
+            raise ValueError(f"unknown field {unknown[0]!r}")
         ref = ImageRef(record["image"], record["sha256"], width_px=record["width_px"], height_px=record["height_px"])
         return _labelled(record), ref
     except (KeyError, TypeError, ValueError, AttributeError) as err:

@@ -81,11 +81,13 @@ def _is_import(file: Path) -> bool:
     try:
         with file.open(encoding="utf-8-sig") as lines:
             first = next((line for line in lines if line.strip()), "")
-        row = json.loads(first)
+        row = json.loads(first or "null")
     except FileNotFoundError:
         raise DataError(f"{file} does not exist; a JSONL, or a folder of imports, is expected") from None
     except OSError as err:
         raise DataError(f"{file} cannot be read: {err.strerror or err}") from None
     except ValueError:
         return False  # the reader of questions says what is wrong, by line
+    if not first:
+        raise DataError(f"{file} is empty; a JSONL of `fundus-ray data import`, or of your own questions, is expected")
     return isinstance(row, dict) and {"source", "key", "sha256"} <= row.keys() and "question" not in row

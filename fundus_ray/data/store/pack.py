@@ -31,7 +31,7 @@ from fundus_ray.data.leaks.names import image_name
 from fundus_ray.data.patients import Patient, split_patients
 from fundus_ray.data.places import place
 from fundus_ray.data.store.manifest import Manifest
-from fundus_ray.data.store.write import write_store
+from fundus_ray.data.store.write import refuse_store, write_store
 from fundus_ray.errors import DataError
 from fundus_ray.types import Sample
 
@@ -66,6 +66,8 @@ def pack(
     over all sets: see data/patients.py. Sets are to be given in a fixed order, new ones last. Raises DataError as
     `write_store`, where an image cannot be read, and where nothing is left.
     """
+    refuse_store(place(folder))
+    place(folder).write(REPORT, b"being written\n")  # what cannot be written is known before all images are hashed
     shown = _fingerprinted(pictures, workers=workers)
     found = all_leaks(shown, LeakGuard(benchmarks))
     gone = {leak.path for leak in found.values()}

@@ -54,8 +54,7 @@ def write_store(
     source without a licence.
     """
     target = place(folder)
-    if target.size(MANIFEST) is not None:
-        raise DataError(f"{target.name} holds a store already; take another folder, or remove this one")
+    refuse_store(target)
     root = root_of(image_root)
     halves = {split: _Half(target, split, rows_a_shard=rows_a_shard) for split in SPLITS}
     seen = _Seen(licences)
@@ -77,6 +76,12 @@ def write_store(
     )
     write_manifest(target, manifest)
     return manifest
+
+
+def refuse_store(folder: Place) -> None:
+    """Raises DataError where the folder holds a store."""
+    if folder.size(MANIFEST) is not None:
+        raise DataError(f"{folder.name} holds a store already; take another folder, or remove this one")
 
 
 class _Half:

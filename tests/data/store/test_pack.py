@@ -271,3 +271,18 @@ def test_a_store_on_an_object_store_names_images_below_its_root(sets: Path) -> N
     )
     assert packed.manifest.image_root == str(sets)
     assert next(Store("memory://pack/s").rows("train", ["image"]))["image"].startswith("kaggle/")
+
+
+def test_a_folder_that_holds_a_store_is_refused_before_any_image_is_read(tmp_path: Path, sets: Path) -> None:
+    packed_at(tmp_path / "s", sets)
+    gone = replace(samples(sets)[0], image=replace(samples(sets)[0].image, path="/nowhere.png"))
+    with pytest.raises(DataError, match="holds a store already"):
+        pack(
+            tmp_path / "s",
+            [gone],
+            pictures=pictures_of([gone]),
+            licences=LICENCES,
+            benchmarks=[],
+            eval_fraction=0.3,
+            seed=0,
+        )
