@@ -1,7 +1,7 @@
 """Ray actors behind the loop's protocols: one call each, with a time limit, and errors that a user can act on.
 
-In: actor handles made by runtime.py. Out: `RolloutActor` for engine_pool.py, `ModelActor` for model_pool.py, `RewardPool`
-and `LearnerActor`, which loop.py takes as parts.
+In: actor handles made by runtime.py. Out: `RolloutActor` and `ModelActor` for the pools of engines (engine_pool.py,
+model_pool.py), `RewardPool` and `LearnerActor`, which loop.py takes as parts.
 Policies go from the learner to the engines through Ray's object store; this process holds only the reference.
 """
 

@@ -28,7 +28,8 @@ QuestionName = tuple[str, str]  # task file, key
 def mark(folder: Path, made_with: Mapping[str, Any]) -> None:
     """Say in the folder what its answers are made with. Raises ConfigError where it holds answers made otherwise."""
     path = folder / MADE_WITH
-    before = read_json(path) if path.is_file() else made_with
+    any_answer = any(lines.stat().st_size for lines in folder.rglob(LINES))
+    before = read_json(path) if any_answer and path.is_file() else made_with
     odd = next((key for key in made_with if before.get(key) != made_with[key]), None)
     if odd is not None:
         raise ConfigError(

@@ -50,7 +50,7 @@ def reordered(question: Question, *, seed: int) -> Question:
 
 
 def letter_scores(first: Sequence[tuple[str, float]], options: Sequence[str]) -> Mapping[str, float] | None:
-    """Option -> probability that the reply begins with its letter, out of (text, logprob) of the likeliest first tokens.
+    """Option -> probability that the reply begins with its letter, of (text, logprob) of the likeliest first tokens.
 
     None where the likeliest is no option's letter: the reply then does not begin with its answer.
     """

@@ -1,8 +1,8 @@
 """The same questions put otherwise: their options in other orders, or the image taken away.
 
 In: the result as the benchmark asks, and one for each control. Out: `Control`: its score, how often the same option was
-chosen, and McNemar's test. Where most of a score is left without the image, the score is not one of seeing; where another
-order of the options changes many choices, it is not one of knowing.
+chosen, and McNemar's test. Where most of a score is left without the image, it was no score of seeing; where another
+order of the options changes many choices, it was no score of knowing.
 """
 
 from __future__ import annotations

@@ -24,8 +24,8 @@ AS_PUBLISHED = "as published"
 @dataclass(frozen=True, slots=True)
 class Beside:
     """What stands beside the scores. stray: stored answers that answer nothing, a line each; against: "" or a task ->
-    test against another run; made_with: the model and how it was asked, {} = the answers were given; cut_off: its answers
-    that reached the longest length."""
+    test against another run; made_with: the model and how it was asked, {} = the answers were given; cut_off:
+    its answers that reached the longest length."""
 
     stray: Sequence[str] = ()
     published: Sequence[PublishedRow] = ()
