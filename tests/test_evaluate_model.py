@@ -91,7 +91,7 @@ def test_every_question_is_asked_once_scored_and_kept_for_a_second_call(
     # L1a: 1; L4a: "Yes" to both: 0; L4b: y right in both.
     assert found["levels"] == {"L1-modality_perception": 1.0, "L4-disease_diagnosis": 0.5}
     assert found["made_with"]["model"] == str(folders["model"].resolve())
-    (yes, no) = found["labels"][L4A]
+    yes, _ = found["labels"][L4A]
     assert (yes["scored"], yes["auroc"]) == (2, 0.5)  # the same probability for both
     assert found["labels"][L4B][0]["scored"] == 0  # several may be right: one letter says nothing of them
 
