@@ -75,7 +75,8 @@ class Answered:
     name: str
     benchmark: Benchmark
     answers: Answers
-    cut_off: int
+    cut_off: int = 0
+    not_asked: tuple[str, ...] = ()  # a line each: question, reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +146,7 @@ def answer_benchmark(
                 at_the_end.callback(one.folder.close)
                 at_the_end.callback(_export, one, out)
                 rounds.append(one)
-        if todo := [(one, name) for one in rounds for name in one.folder.missing()]:
+        if todo := [(one, name) for one in rounds for name in one.folder.missing() if name not in one.not_asked]:
             asyncio.run(_ask(config, todo, model=model, out=out))
         with _writing(out):
             _write_not_asked(out, rounds)
@@ -219,8 +220,6 @@ def _round(
         text = words(question, form=asking.form, e_mode=asking.e_mode)
         if text is None:
             not_asked[one] = (NO_PROMPT, f"E-mode{asking.e_mode} is null")
-        elif question.image not in there:
-            not_asked[one] = (NO_FILE, f"{files[question.image]} does not exist")
         else:
             shown = AskedImage(str(files[question.image]), px=asking.px, grey=name == GREY_IMAGE)
             image = None if name == NO_IMAGE else shown
@@ -229,7 +228,11 @@ def _round(
         one: about(p.request.system, p.request.user, p.question.image, p.question.options) for one, p in put.items()
     }
     path = out / "controls" / name.replace(" ", "-") if name else out
-    return _Round(name, benchmark, put, AnswerFolder(path, asked=hashes), not_asked)
+    folder = AnswerFolder(path, asked=hashes)
+    for one in folder.missing():
+        if put[one].question.image not in there:
+            not_asked[one] = (NO_FILE, f"{files[put[one].question.image]} does not exist")
+    return _Round(name, benchmark, put, folder, not_asked)
 
 
 def _request(config: Config, question: Question, text: tuple[str, str], *, form: str) -> ModelRequest:
@@ -289,11 +292,12 @@ def _answered(one: _Round) -> Answered:
         if questions:
             files.append(TaskFile(file.path, questions))
     if not files:
-        (kind, why), *_ = one.not_asked.values()
-        raise DataError(f"not one question of {one.benchmark.name} could be asked: {kind}: {why}")
+        counts = ", ".join(f"{kind}: {count}" for kind, count in left_out.items())
+        raise DataError(f"{one.name or one.benchmark.name}: not one question could be asked; {counts}")
     return Answered(
         name=one.name,
         benchmark=replace(one.benchmark, files=tuple(files), left_out=left_out),
         answers=one.folder.answers,
         cut_off=one.folder.cut_off,
+        not_asked=tuple(f"{file}: {key}: {why}" for (file, key), (_, why) in one.not_asked.items()),
     )

@@ -150,7 +150,9 @@ def test_a_question_that_could_not_be_asked_is_named_left_out_and_tried_again(
         "image cannot be read": 1,
         "no answer within loop.stall_s": 1,
     }
-    assert "left out: 2 rows, image file is missing" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "left out: 2 rows, image file is missing" in told
+    assert f"4 questions could not be asked, all named in {folders['out']}/not_asked.jsonl: " in told
     named = [json.loads(line) for line in (folders["out"] / "not_asked.jsonl").read_text().splitlines()]
     assert sorted(row["key"] for row in named) == ["DDR/1.jpg", "DDR/1.jpg", "DDR/2.jpg", "DDR/3.jpg"]
     assert "image 2.jpg is damaged" in {row["why"] for row in named}
@@ -158,6 +160,9 @@ def test_a_question_that_could_not_be_asked_is_named_left_out_and_tried_again(
     mended = Model()
     assert evaluate(monkeypatch, folders, mended) == 0
     assert sorted(name for name, _ in mended.asked) == ["2.jpg", "3.jpg"]
+    assert scores(folders)["counts"]["questions"] == 4
+    (folders["root"] / "DDR" / "2.jpg").unlink()  # what is answered stays answered
+    assert evaluate(monkeypatch, folders, Model()) == 0
     assert scores(folders)["counts"]["questions"] == 4
 
 

@@ -107,7 +107,7 @@ def _evaluate(args: argparse.Namespace) -> None:
         write_result(args.out, results[0], beside)
     except OSError as err:
         raise ConfigError(f"--out {args.out} cannot be written: {err}") from None
-    for note in notes(results[0], beside):
+    for note in (*_not_asked(answers, args.out), *notes(results[0], beside)):
         print(f"fundus-ray: note: {note}", file=sys.stderr)
     for (kind, name), value in results[0].scores.items():
         if kind in ("overall", "levels", "tasks"):
@@ -116,6 +116,13 @@ def _evaluate(args: argparse.Namespace) -> None:
         same = "" if control.same is None else f", same choice {control.same:.4f}"
         print(f"{control.scores['overall', '']:8.4f}  overall, {control.name}{same}")
     print(f"wrote {args.out / 'scores.json'}, scores.md, questions.jsonl")
+
+
+def _not_asked(answers: _Answers, out: Path) -> list[str]:
+    lines = [line for one in answers.answered for line in one.not_asked]
+    return (
+        [f"{len(lines)} questions could not be asked, all named in {out}/not_asked.jsonl: {lines[0]}"] if lines else []
+    )
 
 
 def _beside(answers: _Answers, results: Any, *, published: Any, theirs: Any) -> Beside:
@@ -166,7 +173,7 @@ def _stored(args: argparse.Namespace, benchmark: Benchmark) -> _Answers:
 
     answers = read_predictions(args.predictions, benchmark)
     return _Answers(
-        answered=[Answered(name="", benchmark=benchmark, answers=answers, cut_off=0)],
+        answered=[Answered(name="", benchmark=benchmark, answers=answers)],
         stray=strays(args.predictions, benchmark, answers),
     )
 

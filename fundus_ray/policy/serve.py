@@ -20,9 +20,10 @@ from vllm.lora.request import LoRARequest
 from vllm.outputs import RequestOutput
 from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 from vllm.v1.engine.async_llm import AsyncLLM
+from vllm.v1.engine.exceptions import EngineDeadError
 
 from fundus_ray.config import Config
-from fundus_ray.errors import ConfigError, DeliveryError, WorkerDiedError
+from fundus_ray.errors import ConfigError, DeliveryError, ProcessDiedError, WorkerDiedError
 from fundus_ray.policy.engine_args import engine_args
 from fundus_ray.policy.generate import probe_params, probed, shut_down
 from fundus_ray.policy.load import chat_text
@@ -89,7 +90,7 @@ class ServedModel:
 
     async def complete(self, request: ModelRequest, *, pixels: Image.Image | None, limit_s: float) -> ModelReply:
         """The reply. Raises TimeoutError after `limit_s` seconds (the request is then aborted), ConfigError for a
-        request that does not fit, WorkerDiedError where the engine fails."""
+        request that does not fit, WorkerDiedError where the engine fails, ProcessDiedError where its process is gone."""
         with_image = pixels is not None
         text = chat_text(self._processor, system=request.system, user=request.user, with_image=with_image)
         inputs: dict[str, Any] = {"prompt": text}
@@ -103,6 +104,8 @@ class ServedModel:
                 f"{self._name}: the request does not fit: {' '.join(str(err).split())[:200]}; set "
                 "rollout.max_model_len higher, to the prompt, its image and the reply together"
             ) from None
+        except EngineDeadError as err:
+            raise ProcessDiedError(f"{self._name}: vLLM's engine process died: {' '.join(str(err).split())}") from err
         except VLLMServerError as err:
             raise WorkerDiedError(f"{self._name}: its engine failed: {' '.join(str(err).split())[:200]}") from err
         (completion,) = output.outputs
@@ -119,9 +122,8 @@ class ServedModel:
     async def _run(self, inputs: dict[str, Any], params: SamplingParams) -> RequestOutput:
         self._counter += 1
         last: RequestOutput | None = None
-        async for output in self._llm.generate(
-            inputs, params, f"{self._name}-{self._counter}", lora_request=self._lora
-        ):
+        name = f"{self._name}-{self._counter}"
+        async for output in self._llm.generate(inputs, params, name, lora_request=self._lora):
             last = output
         assert last is not None
         return last

@@ -48,7 +48,8 @@ class AnswerFolder:
     """An open folder; one process at a time writes to it (obs/sole_writer.py)."""
 
     def __init__(self, path: Path, *, asked: Mapping[QuestionName, str]) -> None:
-        """`asked`: question -> hash; stored answers to anything else are dropped. Raises DataError on a broken line."""
+        """`asked`: question -> hash. Stored answers to a question that was put otherwise are dropped; those to questions
+        that are not asked now stay in the file. Raises DataError on a broken line."""
         self.path = path
         self._asked = asked
         self._answers: dict[QuestionName, Answer] = {}
@@ -97,10 +98,12 @@ class AnswerFolder:
         self._lines.close()
 
     def _take(self, path: Path, row: Mapping[str, Any]) -> bool:
-        """Whether the line answers a question of now."""
+        """Whether the line stays."""
         try:
             name, answer = (row["file"], row["key"]), Answer(row["answer"], row.get("scores"))
-            if self._asked.get(name) != row["about"]:
+            if name not in self._asked:
+                return True
+            if self._asked[name] != row["about"]:
                 return False
             self._keep(name, answer, complete=row["complete"])
         except KeyError as err:

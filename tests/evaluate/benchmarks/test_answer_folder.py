@@ -57,6 +57,14 @@ def test_an_answer_to_other_words_is_asked_for_again(tmp_path: Path) -> None:
     assert list(again.missing()) == [NAMES[0], NAMES[2]]
 
 
+def test_answers_to_questions_that_are_not_asked_now_stay_in_the_file(tmp_path: Path) -> None:
+    folder_of(tmp_path, (0, Answer("A")), (1, Answer("B"))).close()
+    fewer = folder_of(tmp_path, asked={NAMES[1]: ASKED[NAMES[1]]})
+    assert fewer.answers == {FILE: {"DDR/1.jpg": Answer("B")}}
+    fewer.close()
+    assert folder_of(tmp_path).answers == {FILE: {"DDR/0.jpg": Answer("A"), "DDR/1.jpg": Answer("B")}}
+
+
 def test_answers_of_another_model_are_refused_but_settings_may_change_before_the_first_answer(tmp_path: Path) -> None:
     mark(tmp_path, {"model": "a", "prompt": "think"})
     mark(tmp_path, {"model": "b", "prompt": "think"})
