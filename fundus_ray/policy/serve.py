@@ -90,7 +90,7 @@ class ServedModel:
 
     async def complete(self, request: ModelRequest, *, pixels: Image.Image | None, limit_s: float) -> ModelReply:
         """The reply. Raises TimeoutError after `limit_s` seconds (the request is then aborted), ConfigError for a
-        request that does not fit, WorkerDiedError where the engine fails, ProcessDiedError where its process is gone."""
+        request that does not fit, WorkerDiedError where the engine fails, ProcessDiedError where it is gone."""
         with_image = pixels is not None
         text = chat_text(self._processor, system=request.system, user=request.user, with_image=with_image)
         inputs: dict[str, Any] = {"prompt": text}

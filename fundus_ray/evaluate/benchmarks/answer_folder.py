@@ -48,8 +48,8 @@ class AnswerFolder:
     """An open folder; one process at a time writes to it (obs/sole_writer.py)."""
 
     def __init__(self, path: Path, *, asked: Mapping[QuestionName, str]) -> None:
-        """`asked`: question -> hash. Stored answers to a question that was put otherwise are dropped; those to questions
-        that are not asked now stay in the file. Raises DataError on a broken line."""
+        """`asked`: question -> hash. Stored answers to a question that was put otherwise are dropped; those to others
+        than these stay in the file. Raises DataError on a broken line."""
         self.path = path
         self._asked = asked
         self._answers: dict[QuestionName, Answer] = {}
