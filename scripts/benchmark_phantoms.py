@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """The whole way on a FunBench-shaped benchmark of held-out rendered eyes: one table of all twelve tasks.
 
-    python scripts/benchmark_phantoms.py [--patients N] [--held-out N] [--readme] [section.key=value ...]
+    python scripts/benchmark_phantoms.py [--train N] [--held-out N] [--kinds KIND ...] [--readme] [section.key=value ...]
 
     rendered eyes -> import JSONL -> store without the benchmark's images -> warm start, RLVR (configs/benchmark.yaml)
                   -> benchmark    -> `fundus-ray evaluate` of the warm start (before) and of the last adapter (after)
@@ -45,20 +45,17 @@ ASKED = ("--prompt", "think", "--image-px", "0")  # as in training; the eyes are
 def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--patients", type=int, default=1500, help="to learn from (default 1500)")
-    parser.add_argument("--held-out", type=int, default=400, help="of the benchmark (default 400)")
+    parser.add_argument("--train", type=int, default=1500, help="eyes of each kind to learn from (default 1500)")
+    parser.add_argument("--held-out", type=int, default=200, help="of each kind in the benchmark (default 200)")
+    parser.add_argument("--kinds", nargs="+", default=["cfp", "oct", "uwf"], help="default cfp oct uwf")
     parser.add_argument("--seed", type=int, default=0, help="of the rendered eyes (default 0)")
     parser.add_argument("--folder", type=Path, default=Path("runs/benchmark"), help="default runs/benchmark")
     parser.add_argument("--readme", action="store_true", help="also write the section of README.md")
     parser.add_argument("overrides", nargs="*", metavar="SECTION.KEY=VALUE")
     args = parser.parse_intermixed_args()
-    eyes = once(
-        args.folder / "eyes",
-        lambda out: render(out, patients=args.patients, held_out=args.held_out, seed=args.seed),
-        patients=args.patients,
-        held_out=args.held_out,
-        seed=args.seed,
-    )
+    config = load(RECIPE, args.overrides)
+    drawn = {"kinds": args.kinds, "train": args.train, "held_out": args.held_out, "px": config.data.image_px}
+    eyes = once(args.folder / "eyes", lambda out: render(out, **drawn, seed=args.seed), **drawn, seed=args.seed)
     benchmark = eyes / "benchmark"
     store = once(args.folder / "store", lambda out: pack(out, eyes=eyes), eyes=eyes.name)
     settings = [f"data.path={store.resolve()}", f"run.dir={args.folder}", "evaluate.photo=false", *args.overrides]
@@ -84,18 +81,18 @@ def once(folder: Path, make: Any, **settings: Any) -> Path:
     return place
 
 
-def render(out: Path, *, patients: int, held_out: int, seed: int) -> None:
-    """`out`/imports: the eyes to learn from, as an import leaves them; `out`/benchmark: the held-out ones."""
-    size = ("--seed", str(seed))
-    run("data", "phantoms", "--imports", str(out / "imports"), "--patients", str(patients), *size)
-    run("data", "phantoms", "--benchmark", str(out / "benchmark"), "--patients", str(held_out), *size)
+def render(out: Path, *, kinds: Sequence[str], train: int, held_out: int, px: int, seed: int) -> None:
+    """`out`/*.jsonl: the eyes to learn from, as an import leaves them; `out`/benchmark: the held-out ones."""
+    sizes = ("--train", str(train), "--held-out", str(held_out), "--image-px", str(px), "--seed", str(seed))
+    run("data", "phantoms", "--out", str(out), "--kinds", *kinds, *sizes)
 
 
 def pack(out: Path, *, eyes: Path) -> None:
     """A store of the twelve tasks' questions, without what the benchmark shows."""
     known, root = out / "benchmark.parquet", str(eyes / "benchmark")
     run("data", "benchmark", "phantoms", "--keys", root, "--root", root, "--out", str(known))
-    run("data", "pack", str(eyes / "imports"), "--benchmarks", str(known), "--out", str(out))
+    imports = map(str, sorted(eyes.glob("*.jsonl")))
+    run("data", "pack", *imports, "--benchmarks", str(known), "--out", str(out))
 
 
 def evaluate_both(run_dir: Path, benchmark: Path) -> dict[str, Mapping[str, Any]]:

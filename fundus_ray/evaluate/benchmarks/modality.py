@@ -20,7 +20,10 @@ _SHOWN = tuple(
     for modality, pattern in (
         (Modality.OCT, rf"^(?:OCTDL|OCTID|RETOUCH|UCSD|NEH){_END}|(?:^|[/_-])oct{_END}|optical coherence"),
         (Modality.UWF, rf"^TOP{_END}|ultra-?wide|(?:^|[/_-])uwf{_END}"),
-        (Modality.CFP, rf"^(?:DDR|DeepDRiD|IDRiD|JSIEC|OIA-ODIR|Retinal-Lesions|RFMiD)|(?:^|[/_-])cfp{_END}|fundus"),
+        (
+            Modality.CFP,
+            rf"^(?:DDR|DeepDRiD|IDRiD|JSIEC|OIA-ODIR|Retinal-Lesions|RFMiD)|(?:^|[/_-])(?:cfp|photo){_END}|fundus",
+        ),
     )
 )
 
