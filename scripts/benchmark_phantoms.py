@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """The whole way on a FunBench-shaped benchmark of held-out rendered eyes: one table of all twelve tasks.
 
-    python scripts/benchmark_phantoms.py [--train N] [--held-out N] [--kinds KIND ...] [--readme] [section.key=value ...]
+    python scripts/benchmark_phantoms.py [--train N] [--held-out N] [--kinds KIND ...] [section.key=value ...]
 
     rendered eyes -> import JSONL -> store without the benchmark's images -> warm start, RLVR (configs/benchmark.yaml)
                   -> benchmark    -> `fundus-ray evaluate` of the warm start (before) and of the last adapter (after)
@@ -39,6 +39,7 @@ SCRIPT = "scripts/benchmark_phantoms.py"
 RECIPE = ROOT / "configs" / "benchmark.yaml"
 CHANCE_DRAWS = 20
 DONE = "DONE"  # marks a folder that was written to its end
+STORE = "store"  # of such a folder
 ASKED = ("--prompt", "think", "--image-px", "0")  # as in training; the eyes are small already
 
 
@@ -54,11 +55,21 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", metavar="SECTION.KEY=VALUE")
     args = parser.parse_intermixed_args()
     config = load(RECIPE, args.overrides)
-    drawn = {"kinds": args.kinds, "train": args.train, "held_out": args.held_out, "px": config.data.image_px}
+    drawn: dict[str, Any] = {
+        "kinds": args.kinds,
+        "train": args.train,
+        "held_out": args.held_out,
+        "px": config.data.image_px,
+    }
     eyes = once(args.folder / "eyes", lambda out: render(out, **drawn, seed=args.seed), **drawn, seed=args.seed)
     benchmark = eyes / "benchmark"
     store = once(args.folder / "store", lambda out: pack(out, eyes=eyes), eyes=eyes.name)
-    settings = [f"data.path={store.resolve()}", f"run.dir={args.folder}", "evaluate.photo=false", *args.overrides]
+    settings = [
+        f"data.path={(store / STORE).resolve()}",
+        f"run.dir={args.folder}",
+        "evaluate.photo=false",
+        *args.overrides,
+    ]
     run_dir = finished(load(RECIPE, settings), evaluated="after")
     scores = evaluate_both(run_dir, benchmark)
     text = table(scores, chance=chance(read_funbench_root(benchmark), draws=CHANCE_DRAWS))
@@ -88,11 +99,11 @@ def render(out: Path, *, kinds: Sequence[str], train: int, held_out: int, px: in
 
 
 def pack(out: Path, *, eyes: Path) -> None:
-    """A store of the twelve tasks' questions, without what the benchmark shows."""
+    """`out`/store: the twelve tasks' questions, without what the benchmark shows."""
     known, root = out / "benchmark.parquet", str(eyes / "benchmark")
     run("data", "benchmark", "phantoms", "--keys", root, "--root", root, "--out", str(known))
     imports = map(str, sorted(eyes.glob("*.jsonl")))
-    run("data", "pack", *imports, "--benchmarks", str(known), "--out", str(out))
+    run("data", "pack", *imports, "--benchmarks", str(known), "--out", str(out / STORE))
 
 
 def evaluate_both(run_dir: Path, benchmark: Path) -> dict[str, Mapping[str, Any]]:
