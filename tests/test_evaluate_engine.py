@@ -60,37 +60,42 @@ def answers(out: Path, file: str = L2B) -> Any:
     return json.loads((out / "answers" / file).read_text())
 
 
+@pytest.fixture(scope="module")
+def answered(tmp_path_factory: pytest.TempPathFactory, root: Path, tiny_policy: Path) -> Path:
+    """What the base weights say, on two engines."""
+    out = tmp_path_factory.mktemp("answered")
+    assert evaluate(root, tiny_policy, out, "--controls=order,image,grey", "--orders=1", "--workers=2") == 0
+    return out
+
+
 def test_a_model_answers_on_two_engines_with_controls_and_a_second_call_starts_none(
-    root: Path, tiny_policy: Path, tmp_path: Path
+    root: Path, tiny_policy: Path, answered: Path
 ) -> None:
-    words = ("--controls=order,image,grey", "--orders=1", "--workers=2")
-    assert evaluate(root, tiny_policy, tmp_path, *words) == 0
-    found = json.loads((tmp_path / "scores.json").read_text())
+    found = json.loads((answered / "scores.json").read_text())
     assert found["counts"]["questions"] == 6
     assert found["counts"]["left_out"] == {"image cannot be read": 2}
     assert [one["name"] for one in found["controls"]] == ["order 1", "no image", "grey image"]
-    named = [json.loads(line) for line in (tmp_path / "not_asked.jsonl").read_text().splitlines()]
+    named = [json.loads(line) for line in (answered / "not_asked.jsonl").read_text().splitlines()]
     assert all("3.png is damaged" in row["why"] for row in named)
-    shown, hidden = answers(tmp_path), answers(tmp_path / "controls" / "no-image")
+    shown, hidden = answers(answered), answers(answered / "controls" / "no-image")
     assert set(shown) <= set(hidden)
-    logs = sorted((tmp_path / "logs").iterdir())
+    logs = sorted((answered / "logs").iterdir())
     assert [log.name for log in logs] == ["reader-0.log", "reader-1.log"]
 
     for log in logs:
         log.unlink()
     (root / "DDR" / "3.png").rename(root / "DDR" / "3.away")  # nothing else is left to ask
-    assert evaluate(root, tiny_policy, tmp_path, "--controls=order", "--orders=1") == 0
+    assert evaluate(root, tiny_policy, answered, "--controls=order", "--orders=1") == 0
     (root / "DDR" / "3.away").rename(root / "DDR" / "3.png")
-    assert list((tmp_path / "logs").iterdir()) == []
-    assert answers(tmp_path) == shown
+    assert list((answered / "logs").iterdir()) == []
+    assert answers(answered) == shown
 
 
 def test_answers_under_an_adapter_are_its_own_and_proven(
-    root: Path, tiny_policy: Path, adapter: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    root: Path, tiny_policy: Path, adapter: Path, answered: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert evaluate(root, tiny_policy, tmp_path / "base") == 0
     assert evaluate(root, tiny_policy, tmp_path / "own", "--adapter", str(adapter)) == 0
-    assert answers(tmp_path / "own") != answers(tmp_path / "base")
+    assert answers(tmp_path / "own") != answers(answered)
     # The same files with a probe that another adapter would have: what is not proven does not answer.
     probe = adapter / "probe.json"
     kept = probe.read_text()
@@ -106,7 +111,7 @@ def test_answers_under_an_adapter_are_its_own_and_proven(
 def test_what_does_not_fit_names_its_question_and_the_setting(
     root: Path, tiny_policy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert evaluate(root, tiny_policy, tmp_path, "rollout.max_model_len=24") == 2
+    assert evaluate(root, tiny_policy, tmp_path, "rollout.max_model_len=48") == 2
     said = capsys.readouterr().err
     assert L1A in said
     assert "set rollout.max_model_len higher" in said

@@ -97,8 +97,9 @@ def test_a_death_beyond_the_restarts_ends_all_waiting() -> None:
 
     async def main() -> None:
         model = pool(diary, engines=1, restarts=1)
+        assert await asked(model, "q0") == ["q0 by reader-0"]
         with pytest.raises(ProcessDiedError, match="reader-0 died"):
-            await asked(model, "q0", "q1")
+            await asked(model, "q1", "q3")
         with pytest.raises(ProcessDiedError, match="reader-0 died"):
             await asked(model, "q2")
 

@@ -23,7 +23,7 @@ def run_dir(tmp_path_factory: pytest.TempPathFactory, tiny_policy: Path) -> Path
     for step in (10, 20):
         checkpoint = folder / "checkpoints" / f"step-{step:06d}"
         write_files(publish(policy, step=step), checkpoint / "adapter")
-        state = {"step": step, "next_group_id": 0, "passed_group_ids": []}
+        state: dict[str, object] = {"step": step, "next_group_id": 0, "passed_group_ids": []}
         (checkpoint / "state.json").write_text(json.dumps(state))
     return folder
 
