@@ -1,7 +1,7 @@
 """Ray actors behind the loop's protocols: one call each, with a time limit, and errors that a user can act on.
 
-In: actor handles made by runtime.py. Out: `RolloutActor` for engine_pool.py, `RewardPool` and `LearnerActor`, which
-loop.py takes as parts.
+In: actor handles made by runtime.py. Out: `RolloutActor` and `ModelActor` for the pools of engines (engine_pool.py,
+model_pool.py), `RewardPool` and `LearnerActor`, which loop.py takes as parts.
 Policies go from the learner to the engines through Ray's object store; this process holds only the reference.
 """
 
@@ -22,14 +22,13 @@ import ray
 from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskError, TaskCancelledError
 
 from fundus_ray.errors import FundusRayError, ProcessDiedError, WorkerDiedError
-from fundus_ray.gather import errors_of
 from fundus_ray.loop import Published
+from fundus_ray.model_pool import Picture
 from fundus_ray.obs.log_file import last_lines
 from fundus_ray.obs.trace import Trace
 from fundus_ray.rollout.balance import Balance
 from fundus_ray.types import (
     DeliveryProof,
-    ImageRef,
     ModelReply,
     ModelRequest,
     PolicyVersion,
@@ -151,27 +150,42 @@ class RolloutActor:
         )
 
 
-class ReaderPool:
-    """All engines of a generic model. A request goes to the engine with the fewest under way."""
+class ModelActor:
+    """One engine of a served model, as model_pool.py takes it."""
 
-    def __init__(self, actors: Sequence[Actor], *, limit_s: float) -> None:
-        """limit_s: longest reply [s]."""
-        self._actors = tuple(actors)
-        self._balance = Balance(len(actors))
+    def __init__(self, spawn: Callable[[], Actor], *, loading: str, start_limit_s: float, limit_s: float) -> None:
+        """`spawn` makes the actor, and a new one in its place; loading: the model, as in errors; start_limit_s: longest
+        loading of it [s]; limit_s: longest reply [s]."""
+        self._spawn = spawn
+        self._loading = loading
+        self._start_limit_s = start_limit_s
         self._limit_s = limit_s
+        self._actor = spawn()
 
-    async def ask(self, image: ImageRef | None, request: ModelRequest) -> ModelReply:
+    @property
+    def name(self) -> str:
+        """As in errors."""
+        return self._actor.name
+
+    async def start(self) -> None:
+        """Load the model."""
+        doing = f"loading {self._loading} (limit: ray.start_timeout_s)"
+        await self._actor.call("start", doing=doing, limit_s=self._start_limit_s)
+
+    async def ask(self, image: Picture | None, request: ModelRequest) -> ModelReply:
         """What the model says, of the image where there is one."""
         doing = "answering" if image is None else f"reading {image.path}"
-        with self._balance.lease() as index:
-            reply: ModelReply = await self._actors[index].call(
-                "ask", image, request, doing=doing, limit_s=self._limit_s
-            )
+        reply: ModelReply = await self._actor.call("ask", image, request, doing=doing, limit_s=self._limit_s)
         return reply
 
-    async def close(self, *, limit_s: float) -> list[BaseException]:
-        """Stop the engines, each within limit_s; what went wrong is returned, as the end goes on."""
-        return await errors_of([actor.call("close", doing="closing", limit_s=limit_s) for actor in self._actors])
+    async def close(self, *, limit_s: float) -> None:
+        """Stop the engine."""
+        await self._actor.call("close", doing="closing", limit_s=limit_s)
+
+    def again(self) -> ModelActor:
+        """A new engine, not yet started, in the place of this one, whose remains are ended."""
+        ray.kill(self._actor.handle)
+        return ModelActor(self._spawn, loading=self._loading, start_limit_s=self._start_limit_s, limit_s=self._limit_s)
 
 
 class RewardPool:

@@ -39,3 +39,7 @@ class StalenessError(FundusRayError):
 
 class StalledError(FundusRayError):
     """Everything answers, but no group could be trained on for too long: counts the dropped groups, by reason."""
+
+
+class TimeLimitError(FundusRayError):
+    """One request took longer than its limit, while others go on: names the limit."""

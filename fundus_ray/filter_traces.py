@@ -20,6 +20,7 @@ from fundus_ray.errors import DataError
 from fundus_ray.knowledge.passage import Passage
 from fundus_ray.knowledge.records import Records
 from fundus_ray.knowledge.store import read_corpus, records_of
+from fundus_ray.obs.sole_writer import sole_writer
 from fundus_ray.reasoning.passage import states
 from fundus_ray.traces.filter import (
     KEPT,
@@ -39,7 +40,6 @@ from fundus_ray.traces.store import (
     StoredTrace,
     check_folder,
     export_kept,
-    sole_writer,
     stored_traces,
     subject,
     write_verdicts,

@@ -2,7 +2,7 @@
 
 In: the configuration, the policy's folder, the built knowledge store, the run folder. Out: `Actors`, whose members
 are loop.py's parts. Supervision is by call: every call has a time limit, and a dead actor fails its calls at once
-(actors.py), which ends the run with an error that names it. Engines alone are started again (engine_pool.py).
+(actors.py), which ends the run with an error that names it. Engines alone are started again (crew.py).
 
 On a cluster of several machines the policy's, the knowledge's and the run's folder must be shared by all of them.
 """
@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fundus_ray.actors import Actor, LearnerActor, ReaderPool, RewardPool, RolloutActor
+from fundus_ray.actors import Actor, LearnerActor, ModelActor, RewardPool, RolloutActor
 
 # isort: split
 import ray  # after actors.py, which settles how loud Ray is when it is imported
@@ -30,12 +30,15 @@ from fundus_ray.config import Config
 from fundus_ray.cores import check_cores, pinned
 from fundus_ray.engine_pool import RolloutPool
 from fundus_ray.errors import ConfigError
+from fundus_ray.evaluate.worker import AnswerWorker
 from fundus_ray.gather import all_or_first_error
 from fundus_ray.knowledge.store import BuiltStore
 from fundus_ray.learner.worker import LearnerWorker
 from fundus_ray.loop import Parts
+from fundus_ray.model_pool import ModelPool
 from fundus_ray.obs.trace import Trace
 from fundus_ray.policy.load import gpu_count
+from fundus_ray.policy.stored_adapter import StoredAdapter
 from fundus_ray.reward.worker import RewardWorker
 from fundus_ray.rollout.worker import RolloutWorker
 from fundus_ray.traces.worker import ReaderWorker
@@ -45,6 +48,7 @@ log = logging.getLogger(__name__)
 
 CONNECT_S = 10.0  # longest wait for a cluster's head
 CLOSE_S = 30.0  # longest orderly stop of an engine; after that its process is killed
+ANSWER_SLACK_S = 60.0  # an engine aborts a question after loop.stall_s itself; one that does not even do that hangs
 
 WORKER_ENV = {
     "HF_HUB_OFFLINE": "1",  # a path that is not there is an error, not a download
@@ -100,18 +104,42 @@ async def start(
 
 
 @asynccontextmanager
-async def start_readers(config: Config, *, model_path: Path, log_dir: Path) -> AsyncIterator[ReaderPool]:
+async def start_readers(config: Config, *, model_path: Path, log_dir: Path) -> AsyncIterator[ModelPool]:
     """Engines of a generic model alone: `rollout.workers` of them, as `rollout.*` says. Raises as `start` does."""
+    limit_s = config.loop.stall_s
+    async with _models(config, ReaderWorker, (), model_path=model_path, log_dir=log_dir, limit_s=limit_s) as pool:
+        yield pool
+
+
+@asynccontextmanager
+async def start_answerers(
+    config: Config, *, model_path: Path, adapter: StoredAdapter | None, log_dir: Path
+) -> AsyncIterator[ModelPool]:
+    """Engines that answer a benchmark, under the adapter where there is one. Raises as `start` does, and what the
+    adapter is at fault for."""
+    limit_s = config.loop.stall_s + ANSWER_SLACK_S
+    async with _models(
+        config, AnswerWorker, (adapter,), model_path=model_path, log_dir=log_dir, limit_s=limit_s
+    ) as pool:
+        yield pool
+
+
+@asynccontextmanager
+async def _models(
+    config: Config, worker: type, more: Sequence[Any], *, model_path: Path, log_dir: Path, limit_s: float
+) -> AsyncIterator[ModelPool]:
     asks = [Ask(f"reader-{i}", config.rollout.cpus, config.rollout.gpus) for i in range(config.rollout.workers)]
     with _cluster(config, asks):
-        actors = []
+        engines = []
         for ask in asks:
             path = log_dir.resolve() / f"{ask.name}.log"
-            args = (config, str(model_path.resolve()), ask.name, str(path))
-            actors.append(spawn(ask, ReaderWorker, *args, threads=config.rollout.threads, log_path=path))
-        limit_s, doing = config.ray.start_timeout_s, f"loading {model_path} (limit: ray.start_timeout_s)"
-        await all_or_first_error([a.call("start", doing=doing, limit_s=limit_s) for a in actors])
-        pool = ReaderPool(actors, limit_s=config.loop.stall_s)
+            args = (config, str(model_path.resolve()), ask.name, str(path), *more)
+            calls, threads = config.calls_under_way, config.rollout.threads
+            make = partial(spawn, ask, worker, *args, threads=threads, calls=calls, log_path=path)
+            start_limit_s = config.ray.start_timeout_s
+            engines.append(ModelActor(make, loading=str(model_path), start_limit_s=start_limit_s, limit_s=limit_s))
+        await all_or_first_error([engine.start() for engine in engines])
+        pool = ModelPool(engines, restarts=config.rollout.restarts)
         async with _closed_at_the_end(pool):
             yield pool
 
@@ -129,7 +157,7 @@ def _cluster(config: Config, asks: Sequence[Ask]) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def _closed_at_the_end(pool: RolloutPool | ReaderPool) -> AsyncIterator[None]:
+async def _closed_at_the_end(pool: RolloutPool | ModelPool) -> AsyncIterator[None]:
     try:
         yield
     except BaseException:

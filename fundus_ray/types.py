@@ -74,12 +74,13 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class ModelRequest:
-    """One request to a served model, which answers with what it finds likeliest. `schema`: JSON schema of the reply."""
+    """One request to a served model, which answers with what it finds likeliest."""
 
-    system: str
+    system: str  # "" = no system turn
     user: str
     max_tokens: int
-    schema: str
+    schema: str = ""  # JSON schema of the reply; "" = free text
+    alternatives: int = 0  # likeliest first tokens to tell with their logprobs
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,7 @@ class ModelReply:
     text: str
     complete: bool
     tokens: tuple[tuple[str, float], ...] = ()  # each as text, with its logprob among those that the schema allows
+    first: tuple[tuple[str, float], ...] = ()  # `alternatives` to the first token, likeliest first, as text and logprob
 
 
 @dataclass(frozen=True, slots=True)

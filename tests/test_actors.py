@@ -13,15 +13,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fundus_ray.actors import Actor, LearnerActor, RewardPool, RolloutActor
+from fundus_ray.actors import Actor, LearnerActor, ModelActor, RewardPool, RolloutActor
 from fundus_ray.engine_pool import RolloutPool
 from fundus_ray.errors import DataError, DeliveryError, ProcessDiedError, WorkerDiedError
+from fundus_ray.model_pool import ModelPool
 from fundus_ray.obs.log_file import redirect_output
 from fundus_ray.obs.trace import Trace
 from fundus_ray.types import (
     DeliveryProof,
     ImageRef,
     Modality,
+    ModelReply,
+    ModelRequest,
     PolicyVersion,
     Prompt,
     PublishedAdapter,
@@ -160,6 +163,27 @@ class Marker:
 
     async def score(self, group: RolloutGroup) -> ScoredGroup:
         return ScoredGroup(group=group, scored=(), trainable=True, drop_reason="", started_s=0.0, finished_s=0.0)
+
+
+class Answerer:
+    """Speaks the methods of a served model's worker. The first life ends with the question `die`."""
+
+    def __init__(self, marker: str) -> None:
+        self._marker = Path(marker)
+
+    async def start(self) -> None:
+        pass
+
+    async def ask(self, image: ImageRef | None, request: ModelRequest) -> ModelReply:
+        if request.user == "broken":
+            raise DataError("image s.png is damaged")
+        if request.user == "die" and not self._marker.exists():
+            self._marker.touch()
+            os._exit(1)
+        return ModelReply(f"{request.user} {os.getpid()}", complete=True)
+
+    async def close(self) -> None:
+        pass
 
 
 @pytest.fixture(scope="module")
@@ -369,3 +393,20 @@ def batch_of(rows: int) -> TrainBatch:
         images=(SAMPLE.image,),
         policy_step=1,
     )
+
+
+async def test_a_served_models_engine_that_dies_is_started_again_and_its_question_asked_again(
+    logs: Path, tmp_path: Path
+) -> None:
+    def make_answerer() -> Actor:
+        return make(Answerer, str(tmp_path / "died"), name="reader-0")
+
+    engine = ModelActor(make_answerer, loading="a model", start_limit_s=30.0, limit_s=30.0)
+    pool = ModelPool([engine], restarts=1)
+    first = await pool.ask(None, ModelRequest("", "hello", max_tokens=1))
+    again = await pool.ask(None, ModelRequest("", "die", max_tokens=1))
+    assert again.text.split()[0] == "die"
+    assert again.text.split()[1] != first.text.split()[1], "another process answered"
+    with pytest.raises(DataError, match=r"image s\.png is damaged"):
+        await pool.ask(None, ModelRequest("", "broken", max_tokens=1))
+    assert await pool.close(limit_s=30.0) == []

@@ -22,6 +22,7 @@ from fundus_ray.errors import ConfigError, WorkerDiedError
 HEAVY = ("torch", "vllm", "ray", "transformers", "numpy", "omegaconf", "matplotlib", "tantivy", "elasticsearch")
 TIMEOUT_S = 120
 TIMES = ("--tokens", "20:5", "--tokens-per-s", "50,2000", "--update-s", "2")  # of a made-up system, for `plan`
+BENCHMARK = ("evaluate", "--benchmark", "funbench", "--root", "no/such", "--out", "no/out")
 
 
 def fundus_ray(*words: str | Path) -> subprocess.CompletedProcess[str]:
@@ -138,6 +139,15 @@ def test_import_says_what_it_took_and_what_it_left_out(tmp_path: Path) -> None:
             "called 'idrd'; did you mean idrid?",
         ),
         (["data", "import", "idrid", "--root", "no/such", "--out", "x"], "--root no/such is not a folder"),
+        (
+            [*BENCHMARK, "--predictions", "x", "--prompt", "think"],
+            "--prompt is for --model; --predictions runs no model",
+        ),
+        ([*BENCHMARK, "--predictions", "x", "rollout.workers=2"], "rollout.workers=2 is for --model"),
+        ([*BENCHMARK, "--model", "x", "--prompt", "think", "--e-mode", "2"], "--e-mode is for funbench with --prompt"),
+        ([*BENCHMARK, "--model", "x", "--orders", "2"], "--orders is for --controls order"),
+        ([*BENCHMARK, "--model", "x", "loop.steps=2"], "loop.steps has no effect on evaluate; it reads policy.dtype"),
+        ([*BENCHMARK, "--model", "x"], "no/such: no such folder; give FunBench's folder"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(words: list[str], said: str) -> None:

@@ -175,7 +175,7 @@ def test_no_engine_turns_to_a_version_before_the_slowest_has_proven_it() -> None
         rollouts = pool(diary)
         diary.seconds["take"] = 1.0
         await rollouts.set_policy(version(0))
-        slow = rollouts._engines[1]
+        slow = rollouts._crew.engines[1]
         slow.diary = Diary(seconds={"take": 30.0}, events=diary.events)  # type: ignore[attr-defined]
         await rollouts.set_policy(version(1))
 

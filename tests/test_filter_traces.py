@@ -17,6 +17,7 @@ from fundus_ray.errors import ConfigError, DataError
 from fundus_ray.filter_traces import filter_traces
 from fundus_ray.knowledge.records import load_records
 from fundus_ray.knowledge.store import build_store
+from fundus_ray.obs.sole_writer import sole_writer
 from fundus_ray.traces.filter import (
     CONTRADICTING,
     NO_RECORD,
@@ -26,7 +27,7 @@ from fundus_ray.traces.filter import (
     UNCITED,
     UNPARSEABLE,
 )
-from fundus_ray.traces.store import TraceFolder, sole_writer
+from fundus_ray.traces.store import TraceFolder
 from fundus_ray.types import ImageRef, ModelReply, ModelRequest, Sample
 from fundus_ray.write_traces import TraceWriter
 

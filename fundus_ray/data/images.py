@@ -36,6 +36,11 @@ def read_pixels(ref: ImageRef) -> Image.Image:
     return _decode(content, ref.path)
 
 
+def pixels_at(path: str | Path) -> Image.Image:
+    """The image at the path as RGB, upright by its EXIF tag. Raises DataError where it is missing or damaged."""
+    return _decode(read_bytes(path), path)
+
+
 def _decode(content: bytes, path: str | Path) -> Image.Image:
     try:
         with Image.open(BytesIO(content)) as image:

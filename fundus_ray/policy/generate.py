@@ -201,15 +201,9 @@ class Engine:
             return request.lora_int_id in await self._llm.list_loras()
 
     async def _probe(self, adapter: PublishedAdapter, request: LoRARequest) -> list[float]:
-        params = SamplingParams(
-            max_tokens=1, temperature=0.0, prompt_logprobs=0, output_kind=RequestOutputKind.FINAL_ONLY
-        )
-        ids = list(adapter.probe_token_ids)
-        output = await self._run({"prompt_token_ids": ids}, params, request, priority=PROBE_FIRST)
-        assert output.prompt_logprobs is not None
-        return [
-            float(at[i].logprob) for at, i in zip(output.prompt_logprobs[1:], ids[1:], strict=True) if at is not None
-        ]
+        inputs = {"prompt_token_ids": list(adapter.probe_token_ids)}
+        output = await self._run(inputs, probe_params(), request, priority=PROBE_FIRST)
+        return probed(output, adapter.probe_token_ids)
 
     def _inputs(self, prompt: Prompt, pixels: Image.Image) -> dict[str, Any]:
         ids = self._processor.tokenizer(prompt_text(self._processor, prompt))["input_ids"]
@@ -243,6 +237,17 @@ def shut_down(llm: AsyncLLM) -> None:
     llm.shutdown(timeout=10)
     # The object calls it again when it dies; at the end of the interpreter that fails with a page of text.
     llm.shutdown = lambda timeout=None: None
+
+
+def probe_params() -> SamplingParams:
+    """Of a request that asks for the logprobs of its own prompt."""
+    return SamplingParams(max_tokens=1, temperature=0.0, prompt_logprobs=0, output_kind=RequestOutputKind.FINAL_ONLY)
+
+
+def probed(output: RequestOutput, ids: Sequence[int]) -> list[float]:
+    """The engine's logprobs of the prompt's tokens 1.."""
+    assert output.prompt_logprobs is not None
+    return [float(at[i].logprob) for at, i in zip(output.prompt_logprobs[1:], ids[1:], strict=True) if at is not None]
 
 
 def _largest_gap(a: Sequence[float], b: Sequence[float]) -> float:

@@ -109,10 +109,14 @@ def adapter_off(policy: PolicyModel) -> Iterator[None]:
 
 def prompt_text(processor: Any, prompt: Prompt) -> str:
     """The prompt in the checkpoint's chat format, with one image placeholder."""
-    messages = [
-        {"role": "system", "content": prompt.system},
-        {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": prompt.user}]},
-    ]
+    return chat_text(processor, system=prompt.system, user=prompt.user, with_image=True)
+
+
+def chat_text(processor: Any, *, system: str, user: str, with_image: bool) -> str:
+    """Two turns in the checkpoint's chat format; without a `system` text the format's own, if it has one."""
+    content = [{"type": "image"}, {"type": "text", "text": user}] if with_image else user
+    turns = [{"role": "system", "content": system}] if system else []
+    messages = [*turns, {"role": "user", "content": content}]
     text = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     assert isinstance(text, str)
     return text

@@ -1,4 +1,7 @@
-"""A sample in, its `Prompt` out: one system line, then question, lettered options and the form of the reply."""
+"""A sample in, its `Prompt` out: one system line, then question, lettered options and the form of the reply.
+
+The same words ask a benchmark's question (`ask`), with other forms of reply as controls.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,16 @@ _IMAGE_NAMES = {
     Modality.CFP: "colour fundus photograph",
     Modality.OCT: "retinal OCT scan",
     Modality.UWF: "ultra-wide-field fundus photograph",
+}
+# FunBench's tasks (data/questions/wording.py) whose answer the modality is, and those with several right options.
+MODALITY_TASKS = ("L1a", "L1b")
+SEVERAL_TASKS = ("L3b", "L4b")
+
+THINK, THINK_AFTER, DIRECT = "think", "think-after", "direct"
+_REPLIES = {
+    THINK: "Reply as <think>Findings: ... Conclusion: ...</think><answer>{answer}</answer>",
+    THINK_AFTER: "Reply as <answer>{answer}</answer><think>Findings: ... Conclusion: ...</think>",
+    DIRECT: "Reply with the {answer} alone.",
 }
 
 
@@ -27,13 +40,22 @@ def answer_letters(answer: Sequence[str], options: Sequence[str]) -> list[str]:
     return [letter(options.index(option)) for option in answer] if options else list(answer)
 
 
-def system_line(modality: Modality) -> str:
-    """Who is asked, and what kind of image this is."""
-    return f"You are an ophthalmologist reading a {_IMAGE_NAMES[modality]}."
+def system_line(modality: Modality | None) -> str:
+    """Who is asked, and what kind of image this is; None = that is not told."""
+    return f"You are an ophthalmologist reading {'an image' if modality is None else f'a {_IMAGE_NAMES[modality]}'}."
+
+
+def ask(question: str, options: Sequence[str], *, several: bool, form: str = THINK) -> str:
+    """Question, lettered options and what to reply. `several`: more than one option may be right; `form`: THINK, the
+    one of training, THINK_AFTER or DIRECT."""
+    answer = ("letters, with commas" if several else "letter") if options else "answer"
+    lettered = [f"{letter(i)}. {text}" for i, text in enumerate(options)]
+    return "\n".join([question, *lettered, _REPLIES[form].format(answer=answer)])
 
 
 def build_prompt(sample: Sample, *, group_id: int, seed: int) -> Prompt:
-    """The sample in words. Whether several answers may be right is for the question itself to say, as FunBench's do.
+    """The sample in words. A question that asks for the modality is not told it; one of FunBench's tasks with several
+    right options asks for letters, whatever its answer; of any other it is for the question itself to say.
 
     Raises DataError beyond 26 options.
     """
@@ -41,13 +63,10 @@ def build_prompt(sample: Sample, *, group_id: int, seed: int) -> Prompt:
         raise DataError(
             f"sample {sample.id}: {len(sample.options)} options; at most {len(ascii_uppercase)} can be lettered"
         )
-    options = [f"{letter(i)}. {text}" for i, text in enumerate(sample.options)]
-    answer = "letter" if options else "answer"
-    form = f"Reply as <think>Findings: ... Conclusion: ...</think><answer>{answer}</answer>"
     return Prompt(
         sample=sample,
-        system=system_line(sample.modality),
-        user="\n".join([sample.question, *options, form]),
+        system=system_line(None if sample.task in MODALITY_TASKS else sample.modality),
+        user=ask(sample.question, sample.options, several=sample.task in SEVERAL_TASKS),
         group_id=group_id,
         seed=seed,
     )

@@ -12,11 +12,10 @@ A second run with the same settings goes on where the first one stopped. One pro
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fundus_ray.errors import ConfigError, DataError
+from fundus_ray.obs.sole_writer import sole_writer
 from fundus_ray.obs.strict_json import JsonLines, line_of, read_json, read_lines, write_json, write_text
 from fundus_ray.reasoning.prompt import build_prompt
 from fundus_ray.traces.filter import KEPT, NO_REPLY, SAMPLE_CHANGED, SAMPLE_GONE
@@ -32,7 +32,6 @@ from fundus_ray.traces.link import LinkedTrace, Relation
 from fundus_ray.types import Sample
 
 MADE_WITH, TRACES, CHAT, PARQUET = "made_with.json", "traces.jsonl", "kept.jsonl", "kept.parquet"
-LOCK = ".lock"
 IMAGE_MARK = "<image>"  # and no line break, so that the prompt is the one that the policy is asked with here
 
 
@@ -106,21 +105,6 @@ class StoredTrace:
     about: dict[str, Any]  # as `subject`
     rejected: str  # "" = kept
     reply: str  # the model's own words, "" where it was not asked
-
-
-@contextmanager
-def sole_writer(folder: Path) -> Iterator[None]:
-    """Raises ConfigError where another process, or another part of this one, holds the folder; the kernel lets go of
-    it however its process ends."""
-    lock = os.open(folder / LOCK, os.O_CREAT | os.O_RDWR, 0o644)
-    try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ConfigError(f"{folder}: another process is writing to it; wait until it ends, or stop it") from None
-        yield
-    finally:
-        os.close(lock)
 
 
 def check_folder(folder: Path) -> None:

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from fundus_ray.errors import DataError
-from fundus_ray.reasoning.prompt import build_prompt, letter
+from fundus_ray.reasoning.prompt import ask, build_prompt, letter
 from fundus_ray.types import ImageRef, Modality, Sample
 
 SAMPLE = Sample(
@@ -64,3 +64,27 @@ def test_more_options_than_letters_are_refused_by_name_of_the_sample() -> None:
     crowded = dataclasses.replace(SAMPLE, options=tuple(f"option {i}" for i in range(27)))
     with pytest.raises(DataError, match="sample s1: 27 options"):
         build_prompt(crowded, group_id=0, seed=0)
+
+
+@pytest.mark.parametrize("task", ["L1a", "L1b"])
+def test_a_question_for_the_modality_is_not_told_it(task: str) -> None:
+    prompt = build_prompt(dataclasses.replace(SAMPLE, task=task, modality=Modality.OCT), group_id=0, seed=0)
+    assert prompt.system == "You are an ophthalmologist reading an image."
+
+
+@pytest.mark.parametrize(("task", "asked"), [("L4b", "letters, with commas"), ("L4c", "letter")])
+def test_tasks_with_several_right_options_ask_for_letters_also_where_one_is_right(task: str, asked: str) -> None:
+    prompt = build_prompt(dataclasses.replace(SAMPLE, task=task), group_id=0, seed=0)
+    assert prompt.user.endswith(f"<answer>{asked}</answer>")
+
+
+@pytest.mark.parametrize(
+    ("form", "last"),
+    [
+        ("think-after", "Reply as <answer>letter</answer><think>Findings: ... Conclusion: ...</think>"),
+        ("direct", "Reply with the letter alone."),
+    ],
+)
+def test_other_forms_differ_in_the_last_line_only(form: str, last: str) -> None:
+    usual = build_prompt(SAMPLE, group_id=0, seed=0).user.split("\n")
+    assert ask(SAMPLE.question, SAMPLE.options, several=False, form=form).split("\n") == [*usual[:-1], last]

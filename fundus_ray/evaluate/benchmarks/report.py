@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from fundus_ray.evaluate.benchmarks.against import QUESTIONS_FILE, Paired
+from fundus_ray.evaluate.benchmarks.controls import Control, Orders
 from fundus_ray.evaluate.benchmarks.letters import UNMATCHED
 from fundus_ray.evaluate.benchmarks.published import PublishedRow
 from fundus_ray.evaluate.benchmarks.question import Verdict
@@ -20,31 +21,37 @@ _OWN_TABLES = ("overall", "levels", "tasks")
 AS_PUBLISHED = "as published"
 
 
-def write_result(
-    folder: Path,
-    result: Result,
-    *,
-    stray: Sequence[str],
-    published: Sequence[PublishedRow] = (),
-    against: Mapping[str, Paired] | None = None,
-) -> None:
-    """Write the three files into `folder`, which is made; older ones there are replaced. `stray`: stored answers that
-    answer nothing, a line each."""
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What stands beside the scores. stray: stored answers that answer nothing, a line each; against: "" or a task ->
+    test against another run; made_with: the model and how it was asked, {} = the answers were given; cut_off:
+    its answers that reached the longest length."""
+
+    stray: Sequence[str] = ()
+    published: Sequence[PublishedRow] = ()
+    against: Mapping[str, Paired] = field(default_factory=dict)
+    controls: Sequence[Control] = ()
+    orders: Orders | None = None
+    made_with: Mapping[str, Any] = field(default_factory=dict)
+    cut_off: int = 0
+
+
+def write_result(folder: Path, result: Result, beside: Beside) -> None:
+    """Write the three files into `folder`, which is made; older ones there are replaced."""
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / QUESTIONS_FILE, "".join(f"{line_of(question_row(v))}\n" for v in result.verdicts))
-    write_text(folder / "scores.md", markdown(result, stray=stray, published=published, against=against or {}))
-    write_json(folder / "scores.json", as_json(result, stray=stray, published=published, against=against or {}))
+    write_text(folder / "scores.md", markdown(result, beside))
+    write_json(folder / "scores.json", as_json(result, beside))
 
 
-def as_json(
-    result: Result, *, stray: Sequence[str], published: Sequence[PublishedRow], against: Mapping[str, Paired]
-) -> dict[str, Any]:
+def as_json(result: Result, beside: Beside) -> dict[str, Any]:
     """Plain values. What is undefined is None here and stands under "undefined" with its reason."""
     kinds = dict.fromkeys(("levels", "tasks", *(kind for kind, _ in result.scores if kind != "overall")))
     return {
         "benchmark": result.benchmark,
         "metric": result.metric,
         "compat": result.compat,
+        "made_with": dict(beside.made_with),
         "overall": result.scores[OVERALL],
         **{kind: {n: value for (k, n), value in result.scores.items() if k == kind} for kind in kinds},
         "intervals": {
@@ -59,14 +66,30 @@ def as_json(
             "patients": result.patients,
             "unanswered": result.count(UNANSWERED),
             "unmatched": result.count(UNMATCHED),
+            "cut_off": beside.cut_off,
             "stops_published_scorer": result.stops_published,
             "read_by": dict(result.rules),
             "left_out": dict(result.left_out),
         },
         "absent": list(result.absent),
-        "stray": list(stray),
-        "against": {name or "all": asdict(pair) for name, pair in against.items()},
-        AS_PUBLISHED: [asdict(row) for row in published],
+        "stray": list(beside.stray),
+        "against": {name or "all": asdict(pair) for name, pair in beside.against.items()},
+        "controls": [control_row(one) for one in beside.controls],
+        "orders": None if beside.orders is None else asdict(beside.orders),
+        AS_PUBLISHED: [asdict(row) for row in beside.published],
+    }
+
+
+def control_row(control: Control) -> dict[str, Any]:
+    """One control with plain keys."""
+    levels = {name: value for (kind, name), value in control.scores.items() if kind == "levels"}
+    return {
+        "name": control.name,
+        "overall": control.scores[OVERALL],
+        "levels": levels,
+        "questions": control.questions,
+        "same_choice": control.same,
+        "against": asdict(control.paired),
     }
 
 
@@ -90,8 +113,10 @@ def question_row(verdict: Verdict) -> dict[str, Any]:
     }
 
 
-def notes(result: Result, *, stray: Sequence[str]) -> Iterator[str]:
+def notes(result: Result, beside: Beside) -> Iterator[str]:
     """What a reader of the score must know, a line each."""
+    if beside.cut_off:
+        yield f"{beside.cut_off} answers were cut off at the longest length allowed (rollout.max_tokens)"
     if n := result.count(UNMATCHED):
         yield f"{n} answers chose no option by any rule and count as wrong; --sentence-model reads them by similarity"
     if n := result.count(UNANSWERED):
@@ -102,12 +127,10 @@ def notes(result: Result, *, stray: Sequence[str]) -> Iterator[str]:
         yield f"{len(result.absent)} task files have no stored answers and are left out, such as {result.absent[0]}"
     yield from (f"left out: {n} rows, {reason}" for reason, n in sorted(result.left_out.items()))
     yield from (f"undefined: {line}" for line in result.undefined)
-    yield from (f"not used: {line}" for line in stray)
+    yield from (f"not used: {line}" for line in beside.stray)
 
 
-def markdown(
-    result: Result, *, stray: Sequence[str], published: Sequence[PublishedRow], against: Mapping[str, Paired]
-) -> str:
+def markdown(result: Result, beside: Beside) -> str:
     """The tables."""
     lines = [
         f"# {result.benchmark}: {result.metric}" + (" (as the published scorer)" if result.compat else ""),
@@ -115,11 +138,13 @@ def markdown(
         f"{len(result.verdicts)} questions, {result.patients} patients."
         + (" Brackets: 95 % bootstrap over patients." if result.intervals else ""),
         "",
-        *(f"* {note}" for note in notes(result, stray=stray)),
-        *_scores_table(result, published),
+        *(f"* {key}: {value}" for key, value in beside.made_with.items()),
+        *(f"* {note}" for note in notes(result, beside)),
+        *_scores_table(result, beside.published),
+        *_control_tables(result, beside),
         *_dimension_tables(result),
         *_label_tables(result),
-        *_against_table(against),
+        *_against_table(beside.against),
     ]
     return "\n".join(lines) + "\n"
 
@@ -138,6 +163,31 @@ def _scores_table(result: Result, published: Sequence[PublishedRow]) -> list[str
         for kind, name in names
     ]
     return ["", "## Scores", "", *_table(head, rows)]
+
+
+def _control_tables(result: Result, beside: Beside) -> list[str]:
+    """The same questions put otherwise."""
+    if not beside.controls:
+        return []
+    levels = [name for kind, name in result.scores if kind == "levels"]
+    head = ("asked", "overall", *levels, "same choice", "right as asked only", "right here only", "p")
+    asked = (
+        "as the benchmark does",
+        *(_share(result.scores[name]) for name in (OVERALL, *(("levels", n) for n in levels))),
+    )
+    rows = [(*asked, "", "", "", "")]
+    for one in beside.controls:
+        scores = [_share(one.scores.get(name)) for name in (OVERALL, *(("levels", n) for n in levels))]
+        pair = one.paired
+        rows.append((one.name, *scores, _share(one.same), str(pair.only_ours), str(pair.only_theirs), f"{pair.p:.3g}"))
+    lines = ["", "## Controls", "", *_table(head, rows)]
+    if (orders := beside.orders) is not None:
+        lines += [
+            "",
+            f"Over {orders.number} orders of the options: overall {orders.lowest:.4f} to {orders.highest:.4f}; "
+            f"{_share(orders.same_in_all)} of the questions get the same choice in all of them.",
+        ]
+    return lines
 
 
 def _dimension_tables(result: Result) -> list[str]:
