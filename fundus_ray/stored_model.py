@@ -36,7 +36,9 @@ def find_model(model: Path, adapter: Path | None) -> StoredModel:
         base = _base(model) or "ITS BASE WEIGHTS"
         raise ConfigError(f"--model {model} is a run folder; give --model {base} --adapter {model}")
     if not (model / "config.json").is_file():
-        raise ConfigError(f"--model {model}: no config.json there; give the folder of a checkpoint (nothing is downloaded)")
+        raise ConfigError(
+            f"--model {model}: no config.json there; give the folder of a checkpoint (nothing is downloaded)"
+        )
     return StoredModel(model.resolve(), None if adapter is None else read_adapter(_files(adapter, model), base=model))
 
 
