@@ -59,7 +59,7 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> tuple[Sample, ...]:
     """Twelve phantoms."""
     config = load(None, ["data.train_samples=12", "data.eval_samples=4"])
     cache_dir = tmp_path_factory.mktemp("phantoms")
-    return load_data(config, cache_dir=cache_dir, finding_ids=load_vocabulary().ids).train
+    return tuple(load_data(config, cache_dir=cache_dir, finding_ids=load_vocabulary().ids).train)
 
 
 @pytest.fixture(scope="session")

@@ -49,7 +49,7 @@ def config_in(folder: Path, *more: str) -> Config:
 
 def training_samples(config: Config) -> tuple[Sample, ...]:
     cache_dir = Path(config.run.dir).resolve() / "cache"
-    return load_data(config, cache_dir=cache_dir, finding_ids=load_records().vocabulary.ids).train
+    return tuple(load_data(config, cache_dir=cache_dir, finding_ids=load_records().vocabulary.ids).train)
 
 
 async def write_all(config: Config, out: Path) -> None:

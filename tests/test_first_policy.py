@@ -56,7 +56,7 @@ def config(cache_dir: Path) -> Config:
 
 @pytest.fixture(scope="module")
 def train(config: Config, cache_dir: Path) -> tuple[Sample, ...]:
-    return load_data(config, cache_dir=cache_dir, finding_ids=RECORDS.vocabulary.ids).train
+    return tuple(load_data(config, cache_dir=cache_dir, finding_ids=RECORDS.vocabulary.ids).train)
 
 
 def test_the_policy_starts_from_the_reader_and_learns_the_traces_that_it_wrote(
