@@ -23,9 +23,10 @@ from tqdm import tqdm
 from fundus_ray import loop
 from fundus_ray.checkpoints import Checkpoint, checkpoints, latest_checkpoint, write_checkpoint
 from fundus_ray.config import Config
+from fundus_ray.data.option_order import in_order
 from fundus_ray.data.order import sample_at
 from fundus_ray.data.rendered.photo import photograph
-from fundus_ray.data.source import DataSplit, in_order, load_data
+from fundus_ray.data.source import DataSplit, load_data
 from fundus_ray.errors import ConfigError, DataError, FundusRayError
 from fundus_ray.evaluate.metrics import EvalResult
 from fundus_ray.evaluate.run import evaluate

@@ -14,8 +14,8 @@ from pathlib import Path
 from fundus_ray.checkpoints import latest_checkpoint
 from fundus_ray.config import Config, load
 from fundus_ray.data.images import image_ref
+from fundus_ray.data.option_order import in_order
 from fundus_ray.data.rendered.phantoms import DISEASES, QUESTION
-from fundus_ray.data.source import in_order
 from fundus_ray.errors import ConfigError, DataError
 from fundus_ray.learner.worker import ADAPTER_FOLDER
 from fundus_ray.obs.log_file import output_to

@@ -60,6 +60,7 @@ def main() -> None:
         "train": args.train,
         "held_out": args.held_out,
         "px": config.data.image_px,
+        "option_order": config.data.option_order,
     }
     eyes = once(args.folder / "eyes", lambda out: render(out, **drawn, seed=args.seed), **drawn, seed=args.seed)
     benchmark = eyes / "benchmark"
@@ -92,10 +93,12 @@ def once(folder: Path, make: Any, **settings: Any) -> Path:
     return place
 
 
-def render(out: Path, *, kinds: Sequence[str], train: int, held_out: int, px: int, seed: int) -> None:
+def render(
+    out: Path, *, kinds: Sequence[str], train: int, held_out: int, px: int, option_order: str, seed: int
+) -> None:
     """`out`/*.jsonl: the eyes to learn from, as an import leaves them; `out`/benchmark: the held-out ones."""
     sizes = ("--train", str(train), "--held-out", str(held_out), "--image-px", str(px), "--seed", str(seed))
-    run("data", "phantoms", "--out", str(out), "--kinds", *kinds, *sizes)
+    run("data", "phantoms", "--out", str(out), "--kinds", *kinds, *sizes, "--option-order", option_order)
 
 
 def pack(out: Path, *, eyes: Path) -> None:

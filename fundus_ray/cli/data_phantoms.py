@@ -32,6 +32,12 @@ def register(group: Any) -> None:
     )
     command.add_argument("--image-px", type=int, default=224, metavar="PX", help="width of an image (default 224)")
     command.add_argument("--seed", type=int, default=0, metavar="N", help="which images (default 0)")
+    command.add_argument(
+        "--option-order",
+        choices=("given", "sorted"),
+        default="given",
+        help="of the benchmark's options: as FunBench draws them, or sorted, so that the same ones keep their letters",
+    )
 
 
 def _sheet(args: argparse.Namespace) -> None:
@@ -57,6 +63,7 @@ def _phantoms(args: argparse.Namespace) -> None:
         held_out=args.held_out,
         image_px=args.image_px,
         seed=args.seed,
+        option_order=args.option_order,
     )
     for path in written.imports:
         print(f"wrote {path}: {args.train} images to train on")

@@ -7,7 +7,7 @@ patient and no image.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from fundus_ray.data.jsonl import FindingIds, jsonl_samples
 from fundus_ray.data.leaks.benchmark import read_benchmarks
 from fundus_ray.data.leaks.fingerprint import file_fingerprint
 from fundus_ray.data.leaks.guard import LeakGuard, picture_of, refuse_leaks
+from fundus_ray.data.option_order import in_order
 from fundus_ray.data.rendered.phantoms import phantom_samples
 from fundus_ray.data.rendered.photo import photo_samples
 from fundus_ray.data.store.halves import stored_halves
@@ -79,11 +80,6 @@ def _refuse_known_leaks(samples: Sequence[Sample], benchmarks: str, *, origin: s
         guard=LeakGuard(read_benchmarks(benchmarks)),
         remedy=f"take their rows out of {origin}",
     )
-
-
-def in_order(sample: Sample, *, option_order: str) -> Sample:
-    """The sample with its options as `data.option_order` says."""
-    return replace(sample, options=tuple(sorted(sample.options))) if option_order == "sorted" else sample
 
 
 def divide(samples: Sequence[Sample], *, origin: str) -> DataSplit:

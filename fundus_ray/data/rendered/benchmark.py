@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from fundus_ray.data.labelled import Labelled, Space
+from fundus_ray.data.option_order import in_order
 from fundus_ray.data.questions import wording
 from fundus_ray.data.questions.ask import questions
 from fundus_ray.data.rendered import descriptions
@@ -69,8 +70,11 @@ NUMBERED = {
 SEVERAL_RIGHT = ("L3b", "L4b")  # tasks whose right answer is a list, also of one
 
 
-def write_benchmark(root: Path, images: Iterable[tuple[Labelled, Space]], *, seed: int) -> dict[str, int]:
-    """Write the task files; how many questions each has, by file name below `root`.
+def write_benchmark(
+    root: Path, images: Iterable[tuple[Labelled, Space]], *, seed: int, option_order: str = "given"
+) -> dict[str, int]:
+    """Write the task files; how many questions each has, by file name below `root`. option_order: "given" is
+    FunBench's, drawn by seed but for bins; "sorted" gives an option one letter wherever the same ones are listed.
 
     Raises DataError where an image lies elsewhere than its key says, or a file cannot be written.
     """
@@ -81,7 +85,7 @@ def write_benchmark(root: Path, images: Iterable[tuple[Labelled, Space]], *, see
             raise DataError(f"{row.image} must lie at {root.resolve() / row.key}, as the benchmark calls it {row.key}")
         for sample in questions(row, space=space, seed=seed, split="eval"):
             name = file_of(sample)
-            files[name][row.key] = record_of(sample, row, seed=seed)
+            files[name][row.key] = record_of(in_order(sample, option_order=option_order), row, seed=seed)
             sources[name].add(row.source)
     for name, data in files.items():
         info = {"data source": sorted(sources[name]), "number of images": len(data)}

@@ -30,9 +30,16 @@ class WrittenSets:
 
 
 def write_sets(
-    folder: Path, *, kinds: Sequence[str], train: int, held_out: int, image_px: int, seed: int
+    folder: Path,
+    *,
+    kinds: Sequence[str],
+    train: int,
+    held_out: int,
+    image_px: int,
+    seed: int,
+    option_order: str = "given",
 ) -> WrittenSets:
-    """Draw `train` and `held_out` pictures of each kind; 0 leaves that half out.
+    """Draw `train` and `held_out` pictures of each kind; 0 leaves that half out. option_order: of the benchmark.
 
     Raises DataError for an unknown kind, a negative number, an empty request, or a folder that cannot be written or
     holds other pictures.
@@ -54,5 +61,5 @@ def write_sets(
             seeds = view_seeds(seed, count=held_out, split="eval")
             rows = labelled_phantoms(folder / BENCHMARK, kind, seeds=seeds, image_px=image_px, official_split="test")
             images += [(row, kind.space) for row in rows]
-    written = write_benchmark(folder / BENCHMARK, images, seed=seed) if images else {}
+    written = write_benchmark(folder / BENCHMARK, images, seed=seed, option_order=option_order) if images else {}
     return WrittenSets(tuple(imports), folder / BENCHMARK if images else None, written)

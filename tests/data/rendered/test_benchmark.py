@@ -159,6 +159,19 @@ def test_the_command_writes_both_halves(tmp_path: Path, capsys: pytest.CaptureFi
     assert len((tmp_path / "p" / "phantoms-oct.jsonl").read_text().splitlines()) == 3
 
 
+def test_sorted_options_keep_their_letters_and_their_answers(tmp_path: Path) -> None:
+    sizes = {"train": 0, "held_out": 4, "image_px": 112, "seed": 3}
+    given = files(write_sets(tmp_path / "given", kinds=["cfp"], **sizes))
+    ordered = files(write_sets(tmp_path / "sorted", kinds=["cfp"], option_order="sorted", **sizes))
+    assert given.keys() == ordered.keys()
+    for name, file in ordered.items():
+        for key, record in file["data"].items():
+            raw, before = record["raw_data"], given[name]["data"][key]["raw_data"]
+            assert raw["options"] == sorted(before["options"])
+            right = [raw["options"]["ABCDEFGHIJ".index(letter)] for letter in record["gt"].split(",")]
+            assert set(right) == ({before["gt"]} if isinstance(before["gt"], str) else set(before["gt"]))
+
+
 @pytest.mark.parametrize("kind", list(KINDS))
 def test_a_contact_sheet_of_each_kind_shows_every_grade(kind: str, tmp_path: Path) -> None:
     from PIL import Image
