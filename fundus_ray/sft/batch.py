@@ -18,7 +18,15 @@ from fundus_ray.data.images import read_pixels
 from fundus_ray.policy.load import expand_image_token, preprocess_images, prompt_text
 from fundus_ray.reasoning.prompt import build_prompt
 from fundus_ray.traces.writer import Trace
-from fundus_ray.types import Prompt, Sample
+from fundus_ray.types import ImageRef, Prompt, Sample
+
+
+@dataclass(frozen=True, slots=True)
+class ImagePatches:
+    """One image, cut up. All examples of the image hold the same one: a set asks many questions of each."""
+
+    patches: Tensor  # [t*h*w, 1176] bfloat16: halves the memory, and the warm start trains in bfloat16 anyway
+    grid: Tensor  # [3]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +35,7 @@ class SftExample:
 
     prompt_ids: tuple[int, ...]  # [P] image placeholder expanded
     completion_ids: tuple[int, ...]  # [C] ends with the end-of-turn token
-    patches: Tensor  # [t*h*w, 1176] bfloat16: halves the memory, and the warm start trains in bfloat16 anyway
-    grid: Tensor  # [3]
+    image: ImagePatches
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,21 +49,25 @@ class SftRows:
     grids: Tensor  # [N, 3]
 
 
-def make_example(processor: Any, sample: Sample, *, trace: Trace) -> SftExample:
-    """The sample's own prompt and the trace. Raises DataError where the image cannot be read."""
-    return encode_example(processor, build_prompt(sample, group_id=0, seed=0), text=trace.text)
+def cut_image(processor: Any, image: ImageRef) -> ImagePatches:
+    """Raises DataError where the image cannot be read."""
+    patches, grids = preprocess_images(processor, [read_pixels(image)])
+    return ImagePatches(patches.to(torch.bfloat16), grids[0])
 
 
-def encode_example(processor: Any, prompt: Prompt, *, text: str) -> SftExample:
-    """Any prompt and the reply to it. Raises DataError where the image cannot be read."""
-    patches, grids = preprocess_images(processor, [read_pixels(prompt.sample.image)])
-    image_tokens = int(grids[0].prod()) // processor.image_processor.merge_size**2
+def make_example(processor: Any, sample: Sample, *, trace: Trace, image: ImagePatches) -> SftExample:
+    """The sample's own prompt and the trace."""
+    return encode_example(processor, build_prompt(sample, group_id=0, seed=0), text=trace.text, image=image)
+
+
+def encode_example(processor: Any, prompt: Prompt, *, text: str, image: ImagePatches) -> SftExample:
+    """Any prompt and the reply to it."""
+    image_tokens = int(image.grid.prod()) // processor.image_processor.merge_size**2
     ids = processor.tokenizer(prompt_text(processor, prompt))["input_ids"]
     return SftExample(
         prompt_ids=tuple(expand_image_token(ids, image_token_id=processor.image_token_id, count=image_tokens)),
         completion_ids=completion_ids(processor, text),
-        patches=patches.to(torch.bfloat16),
-        grid=grids[0],
+        image=image,
     )
 
 
@@ -75,6 +86,6 @@ def collate(examples: Sequence[SftExample], *, pad_id: int) -> SftRows:
         token_ids=torch.from_numpy(token_ids),
         prompt_lens=torch.tensor([len(p) for p, _ in rows]),
         seq_lens=torch.tensor([len(p) + len(c) for p, c in rows]),
-        patches=torch.cat([e.patches for e in examples]),
-        grids=torch.stack([e.grid for e in examples]),
+        patches=torch.cat([e.image.patches for e in examples]),
+        grids=torch.stack([e.image.grid for e in examples]),
     )

@@ -22,7 +22,7 @@ from fundus_ray.data.rendered.phantoms import DISEASES, phantom_samples, seed_of
 from fundus_ray.knowledge.records import Records
 from fundus_ray.policy.load import load_policy
 from fundus_ray.reasoning.chain import compose, reasons
-from fundus_ray.sft.batch import encode_example
+from fundus_ray.sft.batch import cut_image, encode_example
 from fundus_ray.sft.checkpoint import TRAINED, save_policy, trained_once
 from fundus_ray.sft.tiny_base import make_base
 from fundus_ray.sft.train import train_on_examples
@@ -91,7 +91,11 @@ def _train(
     make_base(config, samples, records=records, folder=base, texts=texts, words=[json.dumps(name) for name in names])
     policy = load_policy(base, dtype=config.policy.dtype, device="cuda" if config.learner.gpus else "cpu")
     prompts = [Prompt(sample=s, system=request.system, user=request.user, group_id=0, seed=0) for s in samples]
-    examples = [encode_example(policy.processor, p, text=r) for p, r in zip(prompts, replies, strict=True)]
+    processor = policy.processor
+    examples = [
+        encode_example(processor, p, text=r, image=cut_image(processor, p.sample.image))
+        for p, r in zip(prompts, replies, strict=True)
+    ]
     if config.sft.vision_warmup_steps:
         vision_warmup(config, policy, samples, examples=examples)
     train_on_examples(

@@ -23,7 +23,7 @@ from fundus_ray.data.cache import content_key
 from fundus_ray.errors import DataError
 from fundus_ray.knowledge.records import Records
 from fundus_ray.policy.load import PolicyModel, load_policy
-from fundus_ray.sft.batch import SftExample, make_example
+from fundus_ray.sft.batch import ImagePatches, SftExample, cut_image, make_example
 from fundus_ray.sft.checkpoint import TRAINED, fingerprint, save_policy, trained_once
 from fundus_ray.sft.tiny_base import finding_names, make_base
 from fundus_ray.sft.train import train_on_examples
@@ -90,8 +90,14 @@ def _written_traces(config: Config, samples: Sequence[Sample], *, records: Recor
 def trace_examples(samples: Sequence[Sample], traces: Sequence[Trace], *, processor: Any) -> list[SftExample]:
     """Samples and their traces as tokens and patches."""
     by_id = {s.id: s for s in samples}
-    bar = tqdm(traces, desc="tokens and patches", unit="trace", mininterval=1.0)
-    return [make_example(processor, by_id[t.sample_id], trace=t) for t in bar]
+    images: dict[str, ImagePatches] = {}
+    examples = []
+    for trace in tqdm(traces, desc="tokens and patches", unit="trace", mininterval=1.0):
+        sample = by_id[trace.sample_id]
+        if sample.image.sha256 not in images:
+            images[sample.image.sha256] = cut_image(processor, sample.image)
+        examples.append(make_example(processor, sample, trace=trace, image=images[sample.image.sha256]))
+    return examples
 
 
 def _train(

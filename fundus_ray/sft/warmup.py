@@ -44,8 +44,8 @@ def vision_warmup(
 
     def loss_of_next() -> Tensor:
         index = rng.integers(0, len(examples), size=sft.batch_size).tolist()
-        patches = torch.cat([examples[i].patches for i in index]).to(policy.network.dtype)
-        features = encode_patches(policy, patches, torch.stack([examples[i].grid for i in index]))
+        patches = torch.cat([examples[i].image.patches for i in index]).to(policy.network.dtype)
+        features = encode_patches(policy, patches, torch.stack([examples[i].image.grid for i in index]))
         logits = head(torch.stack(features.embeddings)).float()
         wanted = targets[index].to(policy.device)
         return nn.functional.binary_cross_entropy_with_logits(logits, wanted, pos_weight=weight)

@@ -6,6 +6,7 @@ import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,10 +17,10 @@ from fundus_ray.data.rendered.phantoms import FINDINGS, render
 from fundus_ray.errors import ConfigError, DataError
 from fundus_ray.knowledge.records import load_records
 from fundus_ray.policy.load import load_policy, load_processor
-from fundus_ray.sft.batch import SftExample, collate, make_example
+from fundus_ray.sft.batch import ImagePatches, SftExample, collate, cut_image, make_example
 from fundus_ray.sft.tiny_base import make_base
 from fundus_ray.sft.train import endless_batches, train_on_examples
-from fundus_ray.sft.warm_start import traces_of, warm_start
+from fundus_ray.sft.warm_start import trace_examples, traces_of, warm_start
 from fundus_ray.sft.warmup import finding_cells
 from fundus_ray.traces.link import LinkedTrace
 from fundus_ray.traces.store import TraceFolder
@@ -30,12 +31,14 @@ RECORDS = load_records()
 TEXT = "<think>Findings: none. Conclusion: normal.</think><answer>A</answer>"
 
 
+def example_of(processor: Any, sample: Sample, *, trace: Trace) -> SftExample:
+    return make_example(processor, sample, trace=trace, image=cut_image(processor, sample.image))
+
+
 def test_only_the_completion_is_learned_and_it_ends_the_turn(tiny_policy: Path, samples: tuple[Sample, ...]) -> None:
     processor = load_processor(tiny_policy)
-    short = make_example(processor, samples[0], trace=Trace("a", TEXT, (), ("normal",)))
-    long = make_example(
-        processor, samples[1], trace=Trace("b", TEXT.replace("none", "drusen, drusen"), (), ("normal",))
-    )
+    short = example_of(processor, samples[0], trace=Trace("a", TEXT, (), ("normal",)))
+    long = example_of(processor, samples[1], trace=Trace("b", TEXT.replace("none", "drusen, drusen"), (), ("normal",)))
     rows = collate([short, long], pad_id=0)
     assert rows.token_ids.shape == (2, int(rows.seq_lens.max()))
     for i, example in enumerate((short, long)):
@@ -46,9 +49,18 @@ def test_only_the_completion_is_learned_and_it_ends_the_turn(tiny_policy: Path, 
     assert rows.patches.shape == (2 * 64, 3 * 2 * 14 * 14)
 
 
+def test_questions_about_one_image_hold_its_patches_once(tiny_policy: Path, samples: tuple[Sample, ...]) -> None:
+    asked = [samples[0], replace(samples[0], id="again", question="Which condition is it?"), samples[1]]
+    traces = [Trace(sample.id, TEXT, (), ("normal",)) for sample in asked]
+    first, again, other = trace_examples(asked, traces, processor=load_processor(tiny_policy))
+    assert again.image is first.image
+    assert again.prompt_ids != first.prompt_ids
+    assert not torch.equal(other.image.patches, first.image.patches)
+
+
 def test_a_policy_can_learn_one_trace_by_heart(tiny_policy: Path, samples: tuple[Sample, ...]) -> None:
     policy = load_policy(tiny_policy)
-    example = make_example(policy.processor, samples[0], trace=Trace("a", TEXT, (), ("normal",)))
+    example = example_of(policy.processor, samples[0], trace=Trace("a", TEXT, (), ("normal",)))
     config = load(None, ["sft.batch_size=1", "sft.bf16=false"])
     losses = train_on_examples(config, policy, [example], steps=40, learning_rate=3e-3, name="by heart")
     assert len(losses) == 40
@@ -57,7 +69,7 @@ def test_a_policy_can_learn_one_trace_by_heart(tiny_policy: Path, samples: tuple
 
 def test_batches_go_through_all_examples_before_any_comes_again() -> None:
     blank = torch.zeros(0)
-    examples = [SftExample((i,), (), blank, blank) for i in range(7)]
+    examples = [SftExample((i,), (), ImagePatches(blank, blank)) for i in range(7)]
     stream = itertools.islice(endless_batches(examples, size=3, seed=0), 7)
     seen = [example.prompt_ids[0] for batch in stream for example in batch]
     assert [sorted(seen[i : i + 7]) for i in (0, 7, 14)] == [list(range(7))] * 3
@@ -122,8 +134,8 @@ def test_lesion_maps_go_with_the_images_that_have_a_trace_in_whatever_order_they
 
     def seen(config: Config, policy: object, shown: list[Sample], *, examples: list[SftExample]) -> list[float]:
         pairs.append(tuple(s.id for s in shown))
-        own = [make_example(load_processor(base), s, trace=Trace(s.id, TEXT, (), ())).patches for s in shown]
-        assert all(torch.equal(mine, e.patches) for mine, e in zip(own, examples, strict=True))
+        own = [cut_image(load_processor(base), s.image).patches for s in shown]
+        assert all(torch.equal(mine, e.image.patches) for mine, e in zip(own, examples, strict=True))
         return []
 
     monkeypatch.setattr("fundus_ray.sft.warm_start.vision_warmup", seen)
