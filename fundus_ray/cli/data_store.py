@@ -112,8 +112,15 @@ def _pack(args: argparse.Namespace) -> None:
 
 
 def _check_options(args: argparse.Namespace, *, imports: Sequence[Path], asked: Sequence[Path]) -> None:
+    from fundus_ray.data.registry import ORIGINS
+
     if asked and not args.licence:
         raise ConfigError(f"{asked[0]} holds questions of your own: give the licence of their images (--licence TEXT)")
+    taken = next((file for file in asked if file.stem in ORIGINS), None)
+    if taken:
+        raise ConfigError(
+            f"{taken} would count as the public set {taken.stem}, with its patients and licence; rename it"
+        )
     if args.licence and not asked:
         raise ConfigError("--licence is for your own questions; of imported sets `fundus-ray data sets` has it")
     if not imports and (args.tasks or args.open):
