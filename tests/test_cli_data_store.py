@@ -67,3 +67,10 @@ def test_questions_of_your_own_are_not_taken_for_a_public_set(folder: Path, caps
     rows = (folder / "rows.jsonl").rename(folder / "idrid.jsonl")
     assert main(["data", "pack", str(rows), "--licence", "CC0", "--out", str(folder / "store")]) == 2
     assert "idrid.jsonl would count as the public set idrid" in capsys.readouterr().err
+
+
+def test_a_root_without_any_image_of_the_benchmark_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    keys = ["--keys", str(folder / "L1a.json"), "--root", str(folder / "bench" / "DDR")]
+    assert main(["data", "benchmark", "funbench", *keys, "--out", str(folder / "b.parquet")]) == 2
+    assert "holds none of the 2 images, such as DDR/a.png" in capsys.readouterr().err
+    assert not (folder / "b.parquet").exists()

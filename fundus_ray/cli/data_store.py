@@ -70,6 +70,8 @@ def _benchmark(args: argparse.Namespace) -> None:
         args.keys, root=args.root, keep=lambda modality: kept_modality(modality, args.modality)
     )
     images, unread = benchmark_images(args.name, pictures)
+    if args.root and unread == len(images.keys):
+        raise ConfigError(f"--root {args.root} holds none of the {unread} images, such as {images.keys[0]}")
     write_benchmarks(args.out, [images])
     print(f"wrote {args.out}: {len(images.keys)} images of {args.name}, {unread} of them by key only")
 
