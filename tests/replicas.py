@@ -11,6 +11,7 @@ from replica import HEIGHT, WIDTH, mask, text, workbook
 from replica import photo as photo_of_value
 
 from fundus_ray.data.public import brset, rfmid, top
+from fundus_ray.data.public.idrid import LESIONS as IDRID_LESIONS
 
 _values: Iterator[int] = count(1)
 
@@ -42,6 +43,8 @@ def idrid(root: Path) -> None:
         )
         photo(grades / "1. Original Images" / split / "IDRiD_001.jpg")
         photo(masks / "1. Original Images" / split / "IDRiD_01.jpg")
+        for lesion, _ in IDRID_LESIONS.values():
+            (masks / "2. All Segmentation Groundtruths" / split / lesion).mkdir(parents=True)
     truths = masks / "2. All Segmentation Groundtruths" / "a. Training Set"
     mask(truths / "1. Microaneurysms" / "IDRiD_01_MA.tif", 255, mode="RGBA")
     mask(truths / "5. Optic Disc" / "IDRiD_01_OD.tif", 255, 255, mode="RGBA")
@@ -229,6 +232,8 @@ def adam(root: Path) -> None:
         [["ID", "imgName", "Fovea_X", "Fovea_Y"], [1, "A0001.jpg", 7, 4]],
     )
     masks = root / "Training400-Lesion" / "Lesion_Masks"
+    for name in ("exudate", "scar"):
+        (masks / name).mkdir(parents=True)
     black_on_white(masks / "drusen" / "A0001.bmp")
     black_on_white(masks / "hemorrhage" / "A0001.bmp")
 
@@ -236,6 +241,7 @@ def adam(root: Path) -> None:
 def palm(root: Path) -> None:
     for name in ("P0001", "H0001", "N0001", "X0001"):
         photo(root / "PALM-Training400" / "PALM-Training400" / f"{name}.jpg")
+    (root / "PALM-Training400" / "Lesion_Masks" / "Detachment").mkdir(parents=True)
     black_on_white(root / "PALM-Training400" / "Lesion_Masks" / "Atrophy" / "P0001.bmp")
 
 

@@ -61,3 +61,16 @@ def test_check_names_a_leak_of_a_further_list(folder: Path, capsys: pytest.Captu
 def test_bad_input_is_named(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words) == 2
     assert said in capsys.readouterr().err
+
+
+def test_questions_of_your_own_are_not_taken_for_a_public_set(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = (folder / "rows.jsonl").rename(folder / "idrid.jsonl")
+    assert main(["data", "pack", str(rows), "--licence", "CC0", "--out", str(folder / "store")]) == 2
+    assert "idrid.jsonl would count as the public set idrid" in capsys.readouterr().err
+
+
+def test_a_root_without_any_image_of_the_benchmark_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    keys = ["--keys", str(folder / "L1a.json"), "--root", str(folder / "bench" / "DDR")]
+    assert main(["data", "benchmark", "funbench", *keys, "--out", str(folder / "b.parquet")]) == 2
+    assert "holds none of the 2 images, such as DDR/a.png" in capsys.readouterr().err
+    assert not (folder / "b.parquet").exists()

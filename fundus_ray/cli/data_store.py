@@ -70,6 +70,8 @@ def _benchmark(args: argparse.Namespace) -> None:
         args.keys, root=args.root, keep=lambda modality: kept_modality(modality, args.modality)
     )
     images, unread = benchmark_images(args.name, pictures)
+    if args.root and unread == len(images.keys):
+        raise ConfigError(f"--root {args.root} holds none of the {unread} images, such as {images.keys[0]}")
     write_benchmarks(args.out, [images])
     print(f"wrote {args.out}: {len(images.keys)} images of {args.name}, {unread} of them by key only")
 
@@ -112,8 +114,15 @@ def _pack(args: argparse.Namespace) -> None:
 
 
 def _check_options(args: argparse.Namespace, *, imports: Sequence[Path], asked: Sequence[Path]) -> None:
+    from fundus_ray.data.registry import ORIGINS
+
     if asked and not args.licence:
         raise ConfigError(f"{asked[0]} holds questions of your own: give the licence of their images (--licence TEXT)")
+    taken = next((file for file in asked if file.stem in ORIGINS), None)
+    if taken:
+        raise ConfigError(
+            f"{taken} would count as the public set {taken.stem}, with its patients and licence; rename it"
+        )
     if args.licence and not asked:
         raise ConfigError("--licence is for your own questions; of imported sets `fundus-ray data sets` has it")
     if not imports and (args.tasks or args.open):

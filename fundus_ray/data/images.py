@@ -17,8 +17,12 @@ from fundus_ray.data.places import read_bytes
 from fundus_ray.errors import DataError
 from fundus_ray.types import ImageRef
 
-# What Pillow's decoders raise on damaged files; a bare OSError covers truncation and unknown formats.
-DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
+# What Pillow's decoders raise on damaged files; a bare OSError covers truncation and unknown formats, and a damaged
+# header can state a size that Pillow refuses.
+DECODE_ERRORS = (
+    *(OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error),
+    Image.DecompressionBombError,
+)
 
 
 def image_ref(path: str | Path) -> ImageRef:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zlib
 from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
@@ -123,6 +124,19 @@ def test_a_mask_of_another_size_than_its_image_is_refused(tmp_path: Path) -> Non
     report = import_set(made_of(row, other), root=tmp_path, out=tmp_path / "out", strict=False)
     assert report.left_out == {"unusable mask": 1}
     assert "m.png is 3 x 2 px, its image 12 x 8" in str(lines(report.left_out_file)[0]["why"])
+
+
+def test_a_mask_whose_header_states_an_absurd_size_is_left_out(tmp_path: Path) -> None:
+    photo(tmp_path / "a.png")
+    huge = mask(tmp_path / "m.png", 255)
+    content = bytearray(huge.read_bytes())
+    content[16:24] = (60_000).to_bytes(4, "big") * 2  # width and height in the first chunk
+    content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
+    huge.write_bytes(content)
+    row = Labelled("made", "a.png", tmp_path / "a.png", Modality.CFP, "a", masks={"drusen": huge})
+    other = Labelled("made", "b.png", tmp_path / "a.png", Modality.CFP, "b")
+    report = import_set(made_of(row, other), root=tmp_path, out=tmp_path / "out", strict=False)
+    assert report.left_out == {"unusable mask": 1}
 
 
 def test_a_set_of_which_nothing_is_left_is_an_error(tmp_path: Path) -> None:

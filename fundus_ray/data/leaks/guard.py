@@ -95,17 +95,39 @@ class LeakGuard:
 
 
 def all_leaks(pictures: Sequence[Picture], guard: LeakGuard) -> dict[int, Leak]:
-    """As `LeakGuard.leaks`, and also every further picture of a patient who has one that is the benchmark's."""
+    """As `LeakGuard.leaks`, and also every copy of a picture that a key names, whose image the benchmark's list need
+    not have, and every further picture of a patient who has one that is the benchmark's."""
+    found = _leaks_in_parts(pictures, guard)
+    named = [
+        BenchmarkImages(leak.benchmark, (leak.key,), (pictures[at].mark,))
+        for at, leak in found.items()
+        if leak.why == "key"
+    ]
+    if named:
+        found = _leaks_in_parts(pictures, LeakGuard(named)) | found
+    patients = {person: leak for at, leak in sorted(found.items(), reverse=True) for person in _people(pictures[at])}
+    for at, picture in enumerate(pictures):
+        of_patient = next((patients[person] for person in _people(picture) if person in patients), None)
+        if at not in found and of_patient is not None:
+            found[at] = _leak(picture, of_patient.benchmark, of_patient.key, "patient")
+    return found
+
+
+def _leaks_in_parts(pictures: Sequence[Picture], guard: LeakGuard) -> dict[int, Leak]:
     found: dict[int, Leak] = {}
     for first in range(0, len(pictures), PICTURES_AT_ONCE):
         part = guard.leaks(pictures[first : first + PICTURES_AT_ONCE])
         found.update({first + at: leak for at, leak in part.items()})
-    patients = {(leak.source, pictures[at].patient_id): leak for at, leak in sorted(found.items(), reverse=True)}
-    for at, picture in enumerate(pictures):
-        of_patient = patients.get((picture.source, picture.patient_id)) if picture.patient_id else None
-        if at not in found and of_patient is not None:
-            found[at] = _leak(picture, of_patient.benchmark, of_patient.key, "patient")
     return found
+
+
+def _people(picture: Picture) -> Iterator[tuple[str, str, str]]:
+    """Who is shown: by the set's own patient id, and by the image's name where sets share their names."""
+    if picture.patient_id:
+        yield "set", picture.source, picture.patient_id
+    name = image_name(picture.path, source=picture.source)
+    if name.patient:
+        yield "name", name.family, name.patient
 
 
 def refuse_leaks(pictures: Iterable[Picture], *, guard: LeakGuard, remedy: str) -> None:

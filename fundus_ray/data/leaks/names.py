@@ -27,6 +27,7 @@ class _Family:
     known_as: names of the set, in small letters and digits only; longer ones also count by how a name begins.
     tail: how many of a path's last parts tell its images apart. patient: what of the last two names patient or volume.
     within: a part of the path that makes a family of its own, as its numbers are those of other people.
+    parts: in a folder's name, what tells the set's parts apart; the rest of it differs between releases.
     """
 
     name: str
@@ -34,6 +35,7 @@ class _Family:
     tail: int = 1
     patient: str = ""
     within: str = ""
+    parts: str = ""
 
 
 # File names are unique within these sets unless `tail` says otherwise. Too few distinctions only leave out too much.
@@ -49,7 +51,8 @@ _FAMILIES = (
     _Family("messidor 2", ("messidor",)),
     _Family("ddr", ("ddr", "ddrdataset")),
     _Family("odir", ("odir", "oiaodir"), patient=r"(?:^|/)(\d+)_(?:left|right)"),
-    _Family("rfmid", ("rfmid",), tail=2),  # each part counts from 1
+    # Each part counts from 1; the challenge's folder is "a. Training Set", Kaggle's is "Training".
+    _Family("rfmid", ("rfmid",), tail=2, parts="train|valid|test"),
     _Family("jsiec", ("jsiec",)),
     _Family("fives", ("fives",), tail=3),  # train/Original/1_A.png
     _Family("deepdrid", ("deepdrid",), patient=r"(?:^|/)(\d+)_[lr]\d", within="ultra-widefield"),
@@ -78,11 +81,18 @@ def image_name(path: str, *, source: str = "") -> ImageName:
         title = f"{title} {family.within}"
     tail = "/".join([*parts[-2:-1], stem])  # a volume's folder, or the file
     patient = re.search(family.patient, tail, re.IGNORECASE) if family.patient else None
+    folders = [_part(folder, family) for folder in parts[-family.tail : -1]]
     return ImageName(
         family=title,
-        image="/".join([*parts[-family.tail : -1], stem]).casefold(),
+        image="/".join([*folders, stem]).casefold(),
         patient=patient.group(1).casefold() if patient else "",
     )
+
+
+def _part(folder: str, family: _Family) -> str:
+    """What of a folder's name counts."""
+    part = re.search(family.parts, folder, re.IGNORECASE) if family.parts else None
+    return part.group() if part else folder
 
 
 def plain(name: str) -> str:

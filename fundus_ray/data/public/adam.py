@@ -10,6 +10,7 @@ from pathlib import Path
 from fundus_ray.data.labelled import BadRow, Labelled, PublicSet, Space
 from fundus_ray.data.public.folders import InFolder, class_folder, class_of, foldered_rows, images_by_class
 from fundus_ray.data.public.ichallenge import LESION_VALUE, fovea_of, masks_of
+from fundus_ray.data.public.layout import mask_folders
 from fundus_ray.data.public.reading import Files
 from fundus_ray.data.tables import read_table
 from fundus_ray.types import Modality
@@ -63,12 +64,15 @@ def row_of(found: InFolder, *, beside: Beside) -> Labelled:
 
 
 def read(root: Path) -> Iterator[Labelled | BadRow]:
-    """Every training image. Raises DataError where the class folders are missing, or the fovea table cannot be read."""
+    """Every training image. Raises DataError where the class folders or a lesion's masks are missing, or the fovea
+    table cannot be read."""
     folder = class_folder(root, "Training400", "Training400/Training400", ".", classes=CLASSES)
     table = folder / "Fovea_location.xlsx"
     rows = read_table(table, columns=("imgName", "Fovea_X", "Fovea_Y")) if table.exists() else ()
     fovea = {row.cells["imgName"].lower(): row.cells for row in rows}
     masks = next((choice for choice in MASKS if (root / choice).is_dir()), None)
+    if masks:
+        mask_folders(root, *(f"{masks}/{name}" for name in LESIONS))
     beside = Beside(Files(root), fovea, masks)
     images = images_by_class(folder, CLASSES, beside=("Disc_Masks", "Lesion_Masks"))
     yield from foldered_rows(NAME, images, partial(row_of, beside=beside))

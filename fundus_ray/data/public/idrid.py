@@ -21,6 +21,7 @@ from PIL import Image
 
 from fundus_ray.data.labelled import BadRow, Labelled, PublicSet, Space
 from fundus_ray.data.public.discs import Disc, disc_of, eye_of
+from fundus_ray.data.public.layout import mask_folders
 from fundus_ray.data.public.lesion_masks import with_lesions
 from fundus_ray.data.public.reading import DR_GRADES, Files, RowError, attempt, code, rows_of
 from fundus_ray.data.tables import TableRow, read_table
@@ -123,7 +124,7 @@ def _eye_by(disc: Disc, image: Path) -> str:
 
 
 def read(root: Path) -> Iterator[Labelled | BadRow]:
-    """Parts B, C and A, as far as their folders are there. Raises DataError where none is."""
+    """Parts B, C and A, as far as they are there. Raises DataError where none is, or a lesion's folder is not."""
     parts = [part for part in (GRADING, LOCALIZATION, SEGMENTATION) if (root / part).is_dir()]
     if not parts:
         raise DataError(f"{root} holds none of the folders {SEGMENTATION}, {GRADING}, {LOCALIZATION}")
@@ -156,10 +157,13 @@ def _named(path: Path) -> Iterator[TableRow]:
 
 def _read_masks(root: Path, files: Files, split: str) -> Iterator[Labelled | BadRow]:
     folder = f"{SEGMENTATION}/1. Original Images/{FOLDERS[split]}"
-    for name in files.names(folder):
-        if name.lower().endswith(".jpg"):
-            key = f"{folder}/{name}"
-            yield attempt(NAME, key, partial(mask_row, key, split=split, files=files))
+    names = [name for name in files.names(folder) if name.lower().endswith(".jpg")]
+    if names:
+        truths = f"{SEGMENTATION}/2. All Segmentation Groundtruths/{FOLDERS[split]}"
+        mask_folders(root, *(f"{truths}/{lesion}" for lesion, _ in LESIONS.values()))
+    for name in names:
+        key = f"{folder}/{name}"
+        yield attempt(NAME, key, partial(mask_row, key, split=split, files=files))
 
 
 def _point(cells: Mapping[str, str]) -> tuple[float, float]:

@@ -37,6 +37,14 @@ def image_folder(root: Path, *choices: str, what: str) -> Path:
     raise DataError(f"{root}: {what} not found; looked for images in {', '.join(map(repr, choices))}")
 
 
+def mask_folders(root: Path, *folders: str) -> None:
+    """Raises DataError where one of them is missing: a mask file that is absent means an absent lesion only in a folder
+    that is there."""
+    for folder in folders:
+        if not (root / folder).is_dir():
+            raise DataError(f"{root / folder} does not exist; without it every image would count as free of it")
+
+
 def folders_in(folder: Path) -> list[Path]:
     """Sub-folders by name, without hidden ones and those that archive tools leave behind."""
     return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith((".", "__")))

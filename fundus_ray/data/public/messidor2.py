@@ -2,11 +2,12 @@
 
 messidor_data.csv       image_id, adjudicated_dr_grade, adjudicated_dme, adjudicated_gradable
 IMAGES/IM000001.JPG     the table may write another letter case or extension; any folder below the root will do
-messidor-2.csv          the two images of each examination, with a semicolon between; may be absent
+messidor-2.csv          the two images of each examination, with a semicolon or comma between; may be absent
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
@@ -71,7 +72,7 @@ def _patients(pairs: Path) -> dict[str, str]:
     """Both images of an examination -> the name of the first."""
     if not pairs.is_file():
         return {}
-    lines = ([_stem(name) for name in line.split(";") if name.strip()] for _, line in read_lines(pairs))
+    lines = ([_stem(name) for name in re.split("[;,]", line) if name.strip()] for _, line in read_lines(pairs))
     return {name: names[0] for names in lines for name in names}
 
 

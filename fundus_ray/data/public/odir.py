@@ -105,14 +105,16 @@ def eye_rows(table: Path) -> Iterator[tuple[str, EyeRow]]:
     for row in read_table(table, columns=COLUMNS):
         for side, eye in SIDES.items():
             file = row.cells[f"{side}-Fundus"]
-            if file not in seen:
+            if not file or file not in seen:
                 seen.add(file)
                 keywords = row.cells[f"{side}-Diagnostic Keywords"]
                 yield f"{row.where}, {side.lower()} eye", EyeRow(row.cells["ID"], eye, file, keywords)
 
 
 def row_of(row: EyeRow, *, source: str, key: str, image: Path, official_split: str) -> Labelled:
-    """One eye. Raises RowError where its keywords say nothing of a fundus, or both normal and ill."""
+    """One eye. Raises RowError where it has no image or its keywords say nothing of a fundus or contradict."""
+    if not row.file:
+        raise RowError("missing value", "the name of this eye's image is empty")
     diagnoses, dr_grade = read_keywords(row.keywords)
     return Labelled(
         source=source,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fundus_ray.data.labelled import BadRow, Labelled, PublicSet, Space
 from fundus_ray.data.public.ichallenge import LESION_VALUE, fovea_of, masks_of
-from fundus_ray.data.public.layout import file_name, image_folder, images_in, located_rows
+from fundus_ray.data.public.layout import file_name, image_folder, images_in, located_rows, mask_folders
 from fundus_ray.data.public.reading import NO_OR_YES, Files, RowError, attempt, code
 from fundus_ray.data.tables import read_table
 from fundus_ray.types import Modality
@@ -82,9 +82,11 @@ def row_of(row: Mapping[str, str], *, folder: str) -> Labelled:
 
 def read(root: Path) -> Iterator[Labelled | BadRow]:
     """The training images, and those of the validation table where it is there. Raises DataError where the training
-    images are missing, or the table is there without a column or without its images."""
+    images or a lesion's masks are missing, or the table is there without a column or without its images."""
     files = Files(root)
     masks = next((choice for choice in MASKS if (root / choice).is_dir()), None)
+    if masks:
+        mask_folders(root, *(f"{masks}/{name}" for name in LESIONS))
     for image in images_in(image_folder(root, *TRAINING, what="training images")):
         place = f"PALM-Training400/{image.name}"
         yield attempt(NAME, place, partial(training_row_of, image, masks_folder=masks, files=files))

@@ -14,12 +14,14 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from fundus_ray.data.labelled import BadRow, Labelled, PublicSet, Space
+from fundus_ray.data.public.layout import mask_folders
 from fundus_ray.data.public.lesion_masks import with_lesions
 from fundus_ray.data.public.reading import DR_GRADES, Files, code, person_and_eye, rows_of
 from fundus_ray.data.tables import read_table
 from fundus_ray.types import Modality
 
 NAME = "retinal_lesions"
+MASKS = "lesion_segs_896x896"
 TAKEN_OUT = 127
 LESIONS = {  # finding -> mask
     "microaneurysm": "microaneurysm",
@@ -38,7 +40,7 @@ def row_of(cells: Mapping[str, str], *, files: Files) -> Labelled:
     stem = PurePosixPath(cells["image id"]).stem
     patient, eye = person_and_eye(stem)
     key = f"images_896x896/{stem}.jpg"
-    folder = f"lesion_segs_896x896/{stem}"
+    folder = f"{MASKS}/{stem}"
     masks = with_lesions(
         {name: files.find_any(f"{folder}/{mask}.png") for name, mask in LESIONS.items()}, above=TAKEN_OUT
     )
@@ -58,7 +60,8 @@ def row_of(cells: Mapping[str, str], *, files: Files) -> Labelled:
 
 
 def read(root: Path) -> Iterator[Labelled | BadRow]:
-    """The rows of dr_grades.csv."""
+    """The rows of dr_grades.csv. Raises DataError where the table or the folder of masks is missing."""
+    mask_folders(root, MASKS)
     files = Files(root)
     table = read_table(root / "dr_grades.csv", columns=("image id", "our label"))
     return rows_of(NAME, table, partial(row_of, files=files), files=files)

@@ -25,11 +25,15 @@ IMAGES, MASKS = "pre_processed/oct_imgs", "pre_processed/oct_masks"
 
 def row_of(image: Path, *, files: Files) -> Labelled:
     """One slice, named `RETOUCH-<set>-<device>_<volume>_<slice>.png`. A volume is one patient's, so it stands for the
-    patient. Raises RowError on another name, or a mask that is damaged or holds other values."""
+    patient. Raises RowError on another name, or a mask that is missing, damaged or holds other values."""
     named = FILE_NAME.fullmatch(image.stem)
     if named is None:
         raise RowError("unknown name", f"slice {image.name!r} is not named RETOUCH-<set>-<device>_<volume>_<slice>")
     mask = files.find_any(f"{MASKS}/{image.name}")
+    if mask is None and SPLITS[named[1]] == "train":
+        raise RowError(
+            "missing file", f"{MASKS}/{image.name} does not exist; every slice of the training set has a mask"
+        )
     found = grey_values(mask) if mask else set()
     if other := found - {0, *FLUIDS.values()}:
         allowed = ", ".join(map(str, (0, *FLUIDS.values())))

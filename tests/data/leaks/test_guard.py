@@ -95,6 +95,29 @@ def test_other_images_of_a_patient_with_a_leak_go_too(hashed: LeakGuard) -> None
     ]
 
 
+def test_the_patients_images_in_a_set_that_shares_names_go_too(hashed: LeakGuard) -> None:
+    pictures = [
+        picture("copy", "/x/10_left.jpg", source="retinal_lesions", patient="10", shown=eye(3)),
+        picture("other eye", "/y/10_right.jpeg", source="eyepacs", patient="10", shown=eye(30)),
+        picture("another", "/y/11_right.jpeg", source="eyepacs", patient="11", shown=eye(31)),
+    ]
+    leaks = all_leaks(pictures, hashed)
+    assert {at: leak.why for at, leak in leaks.items()} == {0: "fingerprint", 1: "patient"}
+
+
+def test_a_copy_of_an_image_that_a_key_names_goes_where_the_list_holds_no_images() -> None:
+    pictures = [
+        picture("copy", "/x/a.png", shown=eye(5).resize((150, 150))),
+        picture("named", "/d/001805_00.jpg", source="top", shown=eye(5)),
+        picture("another", "/x/b.png", shown=eye(6)),
+    ]
+    leaks = all_leaks(pictures, LeakGuard([keys_only("TOP/TOP/001805_00.jpg")]))
+    assert {at: (leak.why, leak.key) for at, leak in leaks.items()} == {
+        0: ("fingerprint", "TOP/TOP/001805_00.jpg"),
+        1: ("key", "TOP/TOP/001805_00.jpg"),
+    }
+
+
 def test_a_known_leak_is_refused_by_sample_benchmark_and_key() -> None:
     guard = LeakGuard([keys_only("TOP/TOP/001805_00.jpg", "TOP/TOP/000007_01.jpg")])
     bad = [picture(f"q{i}", "/d/001805_00.jpg", source="top") for i in range(3)]

@@ -22,11 +22,14 @@ SAME = [
     ),
     ("UCSD/OCT2017/test/CNV/CNV-1016042-1.jpeg", "/k/OCT2017/test/CNV/CNV-1016042-1.jpeg", "oct2017"),
     ("IDRiD/B/b. Testing Set/IDRiD_001.jpg", "/i/Original Images/b. Testing Set/IDRiD_001.jpg", "idrid"),
+    ("RFMiD/1. Original Images/c. Testing Set/7.png", "/r/Test_Set/Test_Set/Test/7.png", "rfmid"),
+    ("RFMiD/Training_Set/Training_Set/Training/7.png", "/r/1. Original Images/a. Training Set/7.png", "rfmid"),
 ]
 DIFFERENT = [
     # both halves of IDRiD count from 1
     ("IDRiD/B/b. Testing Set/IDRiD_001.jpg", "/i/a. Training Set/IDRiD_001.jpg", "idrid"),
     ("RFMiD/c. Testing Set/1.png", "/r/a. Training Set/1.png", "rfmid"),
+    ("RFMiD/c. Testing Set/1.png", "/r/Training_Set/Training_Set/Training/1.png", "rfmid"),
     ("OIA-ODIR/On-site Test Set/Images/10_left.jpg", "/k/train/10_left.jpeg", "eyepacs"),
     ("TOP/TOP/001805_00.jpg", "/data/001805_01.jpg", "top"),
     ("DeepDRiD/ultra-widefield_images/x/58/58_l2.jpg", "/d/regular_fundus_images/x/58/58_l2.jpg", "deepdrid"),

@@ -17,6 +17,11 @@ PALM_IMAGES = Path("PALM-Training400/PALM-Training400")
 PALM_MASKS = Path("PALM-Training400/PALM-Training400-Annotation-Lession/Lesion_Masks")
 
 
+def empty(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).mkdir(parents=True, exist_ok=True)
+
+
 def adam_root(root: Path) -> Path:
     photo(root / "Training400" / "AMD" / "A0001.jpg")
     photo(root / "Training400" / "Non-AMD" / "N0001.jpg")
@@ -39,6 +44,7 @@ def test_adams_folder_is_the_label_and_a_fovea_at_0_is_not_visible(tmp_path: Pat
 
 def test_adams_masks_mark_a_lesion_in_black(tmp_path: Path) -> None:
     root = adam_root(tmp_path)
+    empty(root / ADAM_MASKS, *adam.LESIONS)
     drusen = black_on_white(root / ADAM_MASKS / "drusen" / "A0001.bmp")
     black_on_white(root / ADAM_MASKS / "scar" / "A0001.bmp", lesion=False)
     black_on_white(root / ADAM_MASKS / "others" / "A0001.bmp")
@@ -51,7 +57,7 @@ def test_adams_masks_mark_a_lesion_in_black(tmp_path: Path) -> None:
 
 def test_a_damaged_mask_leaves_out_its_image(tmp_path: Path) -> None:
     root = adam_root(tmp_path)
-    (root / ADAM_MASKS / "drusen").mkdir(parents=True)
+    empty(root / ADAM_MASKS, *adam.LESIONS)
     (root / ADAM_MASKS / "drusen" / "A0001.bmp").write_text("no image")
     items = list(adam.read(root))
     assert list(kept(items)) == ["Training400/Non-AMD/N0001.jpg"]
@@ -61,6 +67,7 @@ def test_a_damaged_mask_leaves_out_its_image(tmp_path: Path) -> None:
 def test_palms_first_letter_is_the_label_and_high_myopia_is_neither(tmp_path: Path) -> None:
     for name in ("P0001.jpg", "H0001.jpg", "N0001.jpg", "X0001.jpg"):
         photo(tmp_path / PALM_IMAGES / name)
+    empty(tmp_path / PALM_MASKS, *palm.LESIONS)
     atrophy = black_on_white(tmp_path / PALM_MASKS / "Atrophy" / "P0001.bmp")
     items = list(palm.read(tmp_path))
     images = kept(items)
@@ -103,4 +110,15 @@ def test_without_images_the_sets_cannot_be_used(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no class folder"):
         list(adam.read(tmp_path))
     with pytest.raises(DataError, match="training images not found"):
+        list(palm.read(tmp_path))
+
+
+def test_a_lesion_whose_folder_of_masks_is_missing_is_not_absent(tmp_path: Path) -> None:
+    root = adam_root(tmp_path / "adam")
+    empty(root / ADAM_MASKS, "drusen", "exudate", "hemorrhage")
+    with pytest.raises(DataError, match=r"Lesion_Masks/scar does not exist; without it every image"):
+        list(adam.read(root))
+    photo(tmp_path / PALM_IMAGES / "P0001.jpg")
+    empty(tmp_path / PALM_MASKS, "Atrophy")
+    with pytest.raises(DataError, match=r"Lesion_Masks/Detachment does not exist; without it every image"):
         list(palm.read(tmp_path))

@@ -27,6 +27,8 @@ def grading(root: Path, *rows: str) -> Path:
 def segmentation(root: Path) -> Path:
     truths = root / A / "2. All Segmentation Groundtruths" / TRAIN
     photo(root / A / "1. Original Images" / TRAIN / "IDRiD_01.jpg")
+    for empty in ("2. Haemorrhages", "4. Soft Exudates"):
+        (truths / empty).mkdir(parents=True)
     mask(truths / "1. Microaneurysms" / "IDRiD_01_MA.tif", 255, mode="RGBA")
     mask(truths / "3. Hard Exudates" / "IDRiD_01_EX.tif", mode="RGBA")  # a file, but nothing in it
     mask(truths / "5. Optic Disc" / "IDRiD_01_OD.tif", 255, 255, 255, mode="RGBA")
@@ -62,6 +64,13 @@ def test_masks_become_findings_and_an_absent_or_empty_mask_is_an_absent_lesion(t
     assert row.masks["microaneurysm"].name == "IDRiD_01_MA.tif"
     assert row.annotated == ("microaneurysm", "retinal_haemorrhage", "hard_exudate", "cotton_wool_spot")
     assert row.dr_grade is None
+
+
+def test_a_missing_folder_of_masks_is_no_absent_lesion(tmp_path: Path) -> None:
+    folder = segmentation(tmp_path) / A / "2. All Segmentation Groundtruths" / TRAIN / "4. Soft Exudates"
+    folder.rmdir()
+    with pytest.raises(DataError, match=r"4\. Soft Exudates does not exist; without it every image"):
+        list(read(tmp_path))
 
 
 def test_the_disc_mask_gives_the_centre_of_the_disc(tmp_path: Path) -> None:

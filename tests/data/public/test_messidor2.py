@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from replica import bad, good, photo, text
 
 from fundus_ray.data.public.messidor2 import read
@@ -36,9 +37,10 @@ def test_grades_are_not_read_where_the_image_is_ungradable(tmp_path: Path) -> No
     assert (row.dr_grade, row.dme_grade, row.gradable) == (None, None, False)
 
 
-def test_both_images_of_an_examination_are_one_patient(tmp_path: Path) -> None:
+@pytest.mark.parametrize("between", [";", ","])
+def test_both_images_of_an_examination_are_one_patient(tmp_path: Path, between: str) -> None:
     assert len({row.patient_id for row in good(read(replica(tmp_path))).values()}) == 2
-    text(tmp_path / "messidor-2.csv", "20051020_43808_0100_PP.png;IM000001.jpg")
+    text(tmp_path / "messidor-2.csv", f"20051020_43808_0100_PP.png{between}IM000001.jpg")
     assert len({row.patient_id for row in good(read(tmp_path)).values()}) == 1
 
 

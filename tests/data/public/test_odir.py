@@ -90,6 +90,18 @@ def test_a_missing_image_leaves_out_its_eye_alone(tmp_path: Path) -> None:
     assert "3_left.jpg does not exist" in why
 
 
+def test_each_eye_without_a_file_name_is_named(tmp_path: Path) -> None:
+    rows = [patient(n, "normal fundus", "cataract", "00010000") for n in (1, 2)]
+    root = odir_root(tmp_path, rows)
+    workbook(root / LABELS, [HEADER, *([*row[:3], "", *row[4:]] for row in rows)])
+    items = list(odir_5k.read(root))
+    assert list(kept(items)) == ["1_right.jpg", "2_right.jpg"]
+    assert [(where, kind) for where, kind, _ in left_out(items)] == [
+        (f"{LABELS}:2, left eye", "missing value"),
+        (f"{LABELS}:3, left eye", "missing value"),
+    ]
+
+
 def test_kaggles_table_which_repeats_a_patient_gives_each_eye_once(tmp_path: Path) -> None:
     row = dict(zip(HEADER, patient(1, "normal fundus", "cataract", "00010000"), strict=True))
     table(tmp_path / "full_df.csv", [row | {"filename": "1_right.jpg"}, row | {"filename": "1_left.jpg"}])

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 from replica import bad, good, mask, photo, text
 
 from fundus_ray.data.public.retinal_lesions import read
+from fundus_ray.errors import DataError
 
 
 def replica(root: Path) -> Path:
@@ -53,3 +55,9 @@ def test_a_damaged_mask_is_a_bad_row(tmp_path: Path) -> None:
     path.parent.mkdir()
     path.write_text("no image")
     assert bad(read(tmp_path)) == [("dr_grades.csv:4", "unreadable mask")]
+
+
+def test_without_the_folder_of_masks_no_image_counts_as_free_of_lesions(tmp_path: Path) -> None:
+    (replica(tmp_path) / "lesion_segs_896x896").rename(tmp_path / "masks")
+    with pytest.raises(DataError, match=r"lesion_segs_896x896 does not exist; without it every image"):
+        list(read(tmp_path))

@@ -38,6 +38,13 @@ def test_a_slice_without_fluid_is_annotated_and_one_of_the_test_set_is_not(tmp_p
     assert (tested.findings, tested.annotated, tested.patient_id) == (None, (), "TEST029")
 
 
+def test_a_training_slice_whose_mask_is_missing_is_left_out(tmp_path: Path) -> None:
+    slice_of(tmp_path, NAME).unlink()
+    ((where, kind, why),) = left_out(retouch.read(tmp_path))
+    assert (where, kind) == (f"pre_processed/oct_imgs/{NAME}", "missing file")
+    assert why.startswith(f"pre_processed/oct_masks/{NAME} does not exist")
+
+
 def test_masks_of_other_values_and_other_names_are_left_out(tmp_path: Path) -> None:
     slice_of(tmp_path, NAME, 1, 2)
     photo(tmp_path / "pre_processed" / "oct_imgs" / "scan.png")
