@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from fundus_ray.errors import DataError
 from fundus_ray.evaluate.benchmarks import funbench, gmai, omnimedvqa
 from fundus_ray.evaluate.benchmarks.against import Paired, QuestionName, mcnemar
 from fundus_ray.evaluate.benchmarks.agreement import Kappa, LabelRates, grade_kappa, grade_scale, label_rates
@@ -102,9 +103,20 @@ def score(benchmark: Benchmark, answers: Answers, *, nearest: Nearest | None, co
     )
 
 
+def score_names(benchmark: Benchmark) -> set[str]:
+    """Names of all levels and tasks that it can have a score of, also where answers to some are absent."""
+    if benchmark.name == funbench.NAME:
+        return {part(file.path) for file in benchmark.files for part in (funbench.level_of, funbench.task_of)}
+    own = {dimension for dimension, kind in _KINDS[benchmark.name].items() if kind in ("levels", "tasks")}
+    return {q.groups[dimension] for file in benchmark.files for q in file.questions for dimension in own}
+
+
 def paired(result: Result, theirs: Mapping[QuestionName, bool]) -> dict[str, Paired]:
-    """McNemar's test against another run: of all questions (""), and of each task of FunBench."""
+    """McNemar's test against another run: of all questions (""), and of each task of FunBench. Raises DataError where
+    the runs share no question."""
     found = {"": mcnemar(result.verdicts, theirs)}
+    if not found[""].questions:
+        raise DataError(f"--against: the other run has no question of this one ({result.benchmark}); give one of the same")
     if result.benchmark == funbench.NAME:
         for task in dict.fromkeys(funbench.task_of(v.question.file) for v in result.verdicts):
             found[task] = mcnemar([v for v in result.verdicts if funbench.task_of(v.question.file) == task], theirs)
@@ -122,8 +134,9 @@ def _verdict(question: Question, answer: Answer | None, nearest: Nearest | None,
         reading = read_funbench(text, question.options, several=question.several, nearest=nearest, meanings=meanings)
     else:
         reading = read_choice(text, question.options, nearest=nearest)
-    chosen = tuple(question.options[place] for place in reading.chosen)
     stops = reading.stops_published and name == funbench.NAME
+    # The published scorer gives no score here at all, also where it has read another letter of the same answer.
+    chosen = () if compat and stops else tuple(question.options[place] for place in reading.chosen)
     return Verdict(question, answer, text, reading.rule, chosen, stops_published=stops)
 
 
