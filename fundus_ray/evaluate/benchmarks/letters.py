@@ -21,7 +21,9 @@ UNMATCHED = "unmatched"
 _OUT_OF_RANGE = "letter out of range"
 _ANSWER = re.compile(r"<answer>(.*?)(?:</answer>|(?=<answer>)|\Z)", re.IGNORECASE | re.DOTALL)
 _THINK_END = re.compile(r"</think>", re.IGNORECASE)
-_LETTER_AMONG_WORDS = re.compile(r"(?:(?<=[\s.()\[\],:;!*#{}])|^)(?!A\s+(?!is\b|because\b)[a-z])([A-Z])(?=[\s.()\[\],:;!*#{}]|$)")
+_LETTER_AMONG_WORDS = re.compile(
+    r"(?:(?<=[\s.()\[\],:;!*#{}])|^)(?!A\s+(?!is\b|because\b)[a-z])([A-Z])(?=[\s.()\[\],:;!*#{}]|$)"
+)
 _THINK = re.compile(r"\s*<think>", re.IGNORECASE)
 
 

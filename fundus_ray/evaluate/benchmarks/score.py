@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from fundus_ray.errors import DataError
 from fundus_ray.evaluate.benchmarks import funbench, gmai, omnimedvqa
 from fundus_ray.evaluate.benchmarks.against import Paired, QuestionName, mcnemar
 from fundus_ray.evaluate.benchmarks.agreement import Kappa, LabelRates, grade_kappa, grade_scale, label_rates
@@ -112,11 +111,8 @@ def score_names(benchmark: Benchmark) -> set[str]:
 
 
 def paired(result: Result, theirs: Mapping[QuestionName, bool]) -> dict[str, Paired]:
-    """McNemar's test against another run: of all questions (""), and of each task of FunBench. Raises DataError where
-    the runs share no question."""
+    """McNemar's test against another run: of all questions (""), and of each task of FunBench."""
     found = {"": mcnemar(result.verdicts, theirs)}
-    if not found[""].questions:
-        raise DataError(f"--against: the other run has no question of this one ({result.benchmark}); give one of the same")
     if result.benchmark == funbench.NAME:
         for task in dict.fromkeys(funbench.task_of(v.question.file) for v in result.verdicts):
             found[task] = mcnemar([v for v in result.verdicts if funbench.task_of(v.question.file) == task], theirs)
