@@ -99,7 +99,9 @@ class _Put:
     request: ModelRequest
 
 
-def made_with(config: Config, benchmark: Benchmark, *, model: StoredModel, asking: Asking) -> dict[str, str | int]:
+def made_with(
+    config: Config, benchmark: Benchmark, *, model: StoredModel, asking: Asking, images: Path
+) -> dict[str, str | int]:
     """What answers of one folder share. Which controls are made, and on which machines, changes no answer."""
     return {
         "benchmark": benchmark.name,
@@ -109,6 +111,7 @@ def made_with(config: Config, benchmark: Benchmark, *, model: StoredModel, askin
         "adapter_files": model.adapter.sha256 if model.adapter else "",
         "prompt": asking.form,
         **({"e_mode": asking.e_mode} if asking.form == BENCHMARK else {}),
+        "images": str(images.resolve()),  # cropped by FunBench's preprocess.py or not, they have the same names
         "image_px": asking.px,
         "max_tokens": config.rollout.max_tokens,
         "arithmetic": config.policy.dtype,
@@ -123,7 +126,7 @@ def answer_benchmark(
     model: StoredModel,
     asking: Asking,
     root: Path,
-    images: Path | None,
+    images: Path,
     out: Path,
 ) -> list[Answered]:
     """Ask what has no answer in `out` yet, and give back all answers: as the benchmark asks first.
@@ -138,7 +141,7 @@ def answer_benchmark(
         with _writing(out):
             out.mkdir(parents=True, exist_ok=True)
             at_the_end.enter_context(sole_writer(out))
-            mark(out, made_with(config, benchmark, model=model, asking=asking))
+            mark(out, made_with(config, benchmark, model=model, asking=asking, images=images))
             files = image_files(benchmark, root=root, images=images, unpacked=out / "images")
             there = _check_images(benchmark, files)
             for name, varied in _variants(benchmark, asking):

@@ -228,6 +228,7 @@ def test_answers_made_otherwise_are_not_mixed(
         ("--image-px=0", "image_px=224, not 0"),
         ("rollout.max_tokens=9", "max_tokens=256, not 9"),
         ("--e-mode=2", "e_mode=3, not 2"),
+        (f"--images={folders['model']}", f"images='{folders['root']}', not '{folders['model']}'"),
     ):
         assert evaluate(monkeypatch, folders, Model(), words) == 2
         assert f"holds answers made with {odd}; take another --out" in capsys.readouterr().err

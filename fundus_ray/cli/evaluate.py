@@ -88,20 +88,22 @@ class _Answers:
 
 
 def _evaluate(args: argparse.Namespace) -> None:
-    from fundus_ray.evaluate.benchmarks.against import read_outcomes
+    from fundus_ray.evaluate.benchmarks.against import check_common, read_outcomes
     from fundus_ray.evaluate.benchmarks.nearest import NearestOption
     from fundus_ray.evaluate.benchmarks.published import OVERALL, read_published
     from fundus_ray.evaluate.benchmarks.report import notes, write_result
-    from fundus_ray.evaluate.benchmarks.score import score
+    from fundus_ray.evaluate.benchmarks.score import score, score_names
 
     _check_options(args)
     theirs = None if args.against is None else read_outcomes(args.against)
     nearest = None if args.sentence_model is None else NearestOption(args.sentence_model)
     benchmark = _read(args)
+    if theirs is not None:
+        check_common(args.against, theirs, benchmark)
+    names = {OVERALL, *score_names(benchmark)}
+    published = [] if args.published is None else read_published(args.published, names)
     answers = _stored(args, benchmark) if args.model is None else _asked(args, benchmark)
     results = [score(one.benchmark, one.answers, nearest=nearest, compat=args.compat) for one in answers.answered]
-    names = {OVERALL, *(name for kind, name in results[0].scores if kind in ("levels", "tasks"))}
-    published = [] if args.published is None else read_published(args.published, names)
     beside = _beside(answers, results, published=published, theirs=theirs)
     try:
         write_result(args.out, results[0], beside)
@@ -193,10 +195,12 @@ def _asked(args: argparse.Namespace, benchmark: Benchmark) -> _Answers:
     )
     config = _config(args, form=form)
     model = find_model(args.model, args.adapter)
+    images = args.images or args.root
     answered = answer_benchmark(
-        config, benchmark, model=model, asking=asking, root=args.root, images=args.images, out=args.out
+        config, benchmark, model=model, asking=asking, root=args.root, images=images, out=args.out
     )
-    return _Answers(answered=answered, made_with=made_with(config, benchmark, model=model, asking=asking))
+    told = made_with(config, benchmark, model=model, asking=asking, images=images)
+    return _Answers(answered=answered, made_with=told)
 
 
 def _config(args: argparse.Namespace, *, form: str) -> Config:

@@ -9,7 +9,7 @@ from pathlib import Path
 from scipy.stats import binomtest
 
 from fundus_ray.errors import DataError
-from fundus_ray.evaluate.benchmarks.question import Verdict
+from fundus_ray.evaluate.benchmarks.question import Benchmark, Verdict
 from fundus_ray.obs.strict_json import read_lines
 
 QUESTIONS_FILE = "questions.jsonl"
@@ -35,6 +35,12 @@ def read_outcomes(folder: Path) -> dict[QuestionName, bool]:
         return {(str(row["file"]), str(row["key"])): bool(row["correct"]) for row in read_lines(path)}
     except KeyError as err:
         raise DataError(f"{path}: a line without {err}; give the --out folder of another evaluation") from None
+
+
+def check_common(folder: Path, theirs: Mapping[QuestionName, bool], benchmark: Benchmark) -> None:
+    """Raises DataError where the other run has no question of the benchmark."""
+    if not any((q.file, q.key) in theirs for file in benchmark.files for q in file.questions):
+        raise DataError(f"--against {folder}: no question of this {benchmark.name} there; give a run on the same one")
 
 
 def mcnemar(verdicts: Sequence[Verdict], theirs: Mapping[QuestionName, bool]) -> Paired:

@@ -93,12 +93,21 @@ def _questions(root: Path, name: str) -> tuple[Question, ...]:
     if name.count("/") not in (1, 2):
         raise DataError(f"{path}: a task file lies in LEVEL/ or LEVEL/TASK/")
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))["data"]
-        return tuple(_question(name, image, row) for image, row in data.items())
+        rows = json.loads(path.read_text(encoding="utf-8"))["data"].items()
     except KeyError as err:
         raise DataError(f"{path}: no key {err}; a task file of FunBench has it") from None
     except (OSError, ValueError, TypeError, AttributeError) as err:
         raise DataError(f"{path}: not a task file of FunBench: {err}") from None
+    return tuple(_checked(name, image, row, path=path) for image, row in rows)
+
+
+def _checked(file: str, image: str, row: Mapping[str, Any], *, path: Path) -> Question:
+    try:
+        return _question(file, image, row)
+    except KeyError as err:
+        raise DataError(f"{path}: {image}: no key {err}; a task file of FunBench has it") from None
+    except TypeError as err:
+        raise DataError(f"{path}: {image}: not a row of FunBench: {err}") from None
 
 
 def _question(file: str, image: str, row: Mapping[str, Any]) -> Question:

@@ -82,6 +82,7 @@ def _questions(
     path: Path, *, modalities: Sequence[str], seen: Counter[str], left_out: Counter[str]
 ) -> Iterator[Question]:
     pictured: dict[str, str] = {}  # index -> name of the image's content
+    asked: set[str] = set()
     for row in _rows(path):
         image = row["image"]
         reference = len(image) <= _REFERENCE
@@ -92,9 +93,12 @@ def _questions(
             left_out["other modality"] += 1
         elif not name:
             left_out["no image"] += 1
+        elif row["index"] in asked:
+            left_out["index is there twice"] += 1
         elif isinstance(made := _question(path.name, row, image if reference else row["index"], name), str):
             left_out[made] += 1
         else:
+            asked.add(row["index"])
             yield made
 
 

@@ -21,6 +21,9 @@ UNMATCHED = "unmatched"
 _OUT_OF_RANGE = "letter out of range"
 _ANSWER = re.compile(r"<answer>(.*?)(?:</answer>|(?=<answer>)|\Z)", re.IGNORECASE | re.DOTALL)
 _THINK_END = re.compile(r"</think>", re.IGNORECASE)
+_LETTER_AMONG_WORDS = re.compile(
+    r"(?:(?<=[\s.()\[\],:;!*#{}])|^)(?!A\s+(?!is\b|because\b)[a-z])([A-Z])(?=[\s.()\[\],:;!*#{}]|$)"
+)
 _THINK = re.compile(r"\s*<think>", re.IGNORECASE)
 
 
@@ -62,11 +65,16 @@ def read_funbench(
 
 
 def read_choice(text: str, options: Sequence[str], *, nearest: Nearest | None) -> Reading:
-    """One option of a multiple-choice question, for the benchmarks whose own reading is not published in full: as
-    training reads it (`B`, `(B)`, `B. text`, the text), else by FunBench's rules."""
+    """One option of a multiple-choice question of OmniMedVQA or GMAI-MMBench: as training reads it (`B`, `(B)`,
+    `B. text`, the text); else the one option's letter among its words, as VLMEvalKit does for GMAI-MMBench ("The answer
+    is B."), but an A before a small word is the article; else by FunBench's rules."""
     chosen = choose(text, options)
     if chosen is not None and len(chosen) == 1:
         return Reading((options.index(chosen[0]),), "as in training")
+    named = {LETTERS.index(letter) for letter in _LETTER_AMONG_WORDS.findall(text)}
+    within = [place for place in named if place < len(options)]
+    if len(within) == 1:
+        return Reading((within[0],), "letter among words")
     return read_funbench(text, options, several=False, nearest=nearest)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fundus_ray.evaluate.benchmarks.against import QUESTIONS_FILE, Paired
+from fundus_ray.evaluate.benchmarks.agreement import LabelRates
 from fundus_ray.evaluate.benchmarks.controls import Control, Orders
 from fundus_ray.evaluate.benchmarks.letters import UNMATCHED
 from fundus_ray.evaluate.benchmarks.published import PublishedRow
@@ -209,7 +210,7 @@ def _label_tables(result: Result) -> list[str]:
                 rates.label,
                 *map(_share, (rates.sensitivity, rates.specificity, rates.harmonic_mean)),
                 *map(str, (rates.positives, rates.negatives)),
-                _share(rates.auroc),
+                _auroc(rates),
             )
             for rates in own
         ]
@@ -217,6 +218,12 @@ def _label_tables(result: Result) -> list[str]:
         if (kappa := result.kappas.get(file)) is not None:
             lines += ["", f"Quadratic kappa {_share(kappa.value)} over {kappa.n} answers that chose a grade."]
     return lines
+
+
+def _auroc(rates: LabelRates) -> str:
+    """With how many questions it is of, where some that offer the label have no number for it."""
+    some = rates.auroc is not None and rates.scored < rates.positives + rates.negatives
+    return _share(rates.auroc) + (f" (of {rates.scored})" if some else "")
 
 
 def _against_table(against: Mapping[str, Paired]) -> list[str]:

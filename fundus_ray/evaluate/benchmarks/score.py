@@ -102,6 +102,14 @@ def score(benchmark: Benchmark, answers: Answers, *, nearest: Nearest | None, co
     )
 
 
+def score_names(benchmark: Benchmark) -> set[str]:
+    """Names of all levels and tasks that it can have a score of, also where answers to some are absent."""
+    if benchmark.name == funbench.NAME:
+        return {part(file.path) for file in benchmark.files for part in (funbench.level_of, funbench.task_of)}
+    own = {dimension for dimension, kind in _KINDS[benchmark.name].items() if kind in ("levels", "tasks")}
+    return {q.groups[dimension] for file in benchmark.files for q in file.questions for dimension in own}
+
+
 def paired(result: Result, theirs: Mapping[QuestionName, bool]) -> dict[str, Paired]:
     """McNemar's test against another run: of all questions (""), and of each task of FunBench."""
     found = {"": mcnemar(result.verdicts, theirs)}
@@ -122,8 +130,9 @@ def _verdict(question: Question, answer: Answer | None, nearest: Nearest | None,
         reading = read_funbench(text, question.options, several=question.several, nearest=nearest, meanings=meanings)
     else:
         reading = read_choice(text, question.options, nearest=nearest)
-    chosen = tuple(question.options[place] for place in reading.chosen)
     stops = reading.stops_published and name == funbench.NAME
+    # The published scorer gives no score here at all, also where it has read another letter of the same answer.
+    chosen = () if compat and stops else tuple(question.options[place] for place in reading.chosen)
     return Verdict(question, answer, text, reading.rule, chosen, stops_published=stops)
 
 

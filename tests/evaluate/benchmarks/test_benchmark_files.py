@@ -80,7 +80,8 @@ def test_patient_is_read_from_the_names_that_tell(image: str, patient: str | Non
     [
         ({"info": {}}, "no key 'data'"),
         ([], "not a task file of FunBench"),
-        ({"data": {"a.jpg": {"E-mode3": "x"}}}, "no key 'raw_data'"),
+        ({"data": {"a.jpg": {"E-mode3": "x"}}}, "a.jpg: no key 'raw_data'"),
+        ({"data": {"a.jpg": "x"}}, "a.jpg: not a row of FunBench"),
         ({"data": {"a.jpg": row(Asked(YES_NO, "Maybe", ""))}}, "a.jpg: right answer ['Maybe'] is not among"),
         ({"data": {"a.jpg": row(Asked(YES_NO, [], ""))}}, "a.jpg: right answer [] is not among the options"),
     ],
@@ -228,6 +229,14 @@ def test_gmai_rows_are_scored_and_rows_of_one_image_are_one_patient(tmp_path: Pa
     assert found["tasks"] == {"Disease Diagnosis": pytest.approx(2 / 3)}
     assert found["department"] == {"Ophthalmology": pytest.approx(2 / 3)}
     assert (found["counts"]["patients"], found["counts"]["left_out"]) == (2, {"other modality": 1})
+
+
+def test_gmai_row_with_the_index_of_another_is_counted_for_one_answer_cannot_be_two(tmp_path: Path) -> None:
+    image = base64.b64encode(bytes(100)).decode()
+    write_gmai(tmp_path / "a.tsv", [gmai_row(1, image, "A"), gmai_row(1, image, "B"), gmai_row(2, image, "B")])
+    benchmark = read_gmai_root(tmp_path)
+    assert [question.key for question in benchmark.files[0].questions] == ["1", "2"]
+    assert benchmark.left_out == {"index is there twice": 1}
 
 
 def test_gmai_images_come_out_of_their_base64(tmp_path: Path) -> None:

@@ -245,6 +245,9 @@ def test_auroc_of_options_with_scores(tmp_path: Path) -> None:
     (yes, no) = scores(tmp_path, {L4A: rows})["labels"][L4A]
     assert (yes["label"], yes["auroc"], yes["scored"]) == ("Yes", 3.5 / 4, 4)
     assert (no["label"], no["auroc"]) == ("No", 3.5 / 4)
+    assert "| 0.8750 |" in (tmp_path / "out" / "scores.md").read_text()
+    scores(tmp_path, {L4A: [*rows, Asked(YES_NO, "No", "B")]})
+    assert "| 0.8750 (of 4) |" in (tmp_path / "out" / "scores.md").read_text()
 
 
 def test_two_runs_are_compared_on_the_questions_of_both(tmp_path: Path) -> None:
@@ -256,6 +259,35 @@ def test_two_runs_are_compared_on_the_questions_of_both(tmp_path: Path) -> None:
     pair = {"questions": 8, "only_ours": 1, "only_theirs": 5, "p": pytest.approx(14 / 64)}
     assert other["against"] == {"all": pair, "L4a-binary_condition_diagnosis": pair}
     assert "McNemar" in (tmp_path / "other" / "scores.md").read_text()
+
+
+def test_run_without_a_common_question_is_no_comparison(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scores(tmp_path, {L4A: asked(YES_NO, ("Yes", "A"))})
+    (tmp_path / "other").mkdir()
+    line = {"file": L2B, "key": "DDR/0.jpg", "correct": True}
+    (tmp_path / "other" / "questions.jsonl").write_text(json.dumps(line) + "\n")
+    paths = ["--root", tmp_path / "FunBench", "--predictions", tmp_path / "answers", "--out", tmp_path / "new"]
+    words = map(str, [*paths, "--against", tmp_path / "other"])
+    assert main(["evaluate", "--benchmark", "funbench", *words]) == 2
+    assert f"--against {tmp_path / 'other'}: no question of this funbench there" in capsys.readouterr().err
+
+
+def test_answer_on_which_the_published_scorer_ends_is_wrong_under_compat_also_in_part(tmp_path: Path) -> None:
+    rows = [Asked((DR, NORMAL), [DR], "A, F"), Asked((DR, NORMAL), [NORMAL], "B")]
+    # DR: sens 1, spec 1 where F is left out of "A, F"; sens 0 where the whole answer is.
+    assert scores(tmp_path, {L4B: rows})["overall"] == 1
+    compat = evaluate(tmp_path, "--compat", out="compat")
+    assert (compat["overall"], compat["counts"]["stops_published_scorer"]) == (0, 1)
+
+
+def test_published_row_may_name_a_task_without_stored_answers(tmp_path: Path) -> None:
+    table = tmp_path / "others.csv"
+    table.write_text("model,source,L1a-coarse_modality_perception,L2b-laterality\nSome-VLM,Table 3,0.9,0.5\n")
+    write_replica(tmp_path / "FunBench", tmp_path / "unused", {L1A: COARSE_MODALITY})
+    found = scores(tmp_path, {L2B: LATERALITY}, "--published", str(table))
+    assert found["absent"] == [L1A]
+    text = (tmp_path / "out" / "scores.md").read_text()
+    assert any("L2b" in line and line.endswith("0.5000 |") for line in text.splitlines())
 
 
 def test_published_rows_stand_beside_ours_and_are_marked(tmp_path: Path) -> None:

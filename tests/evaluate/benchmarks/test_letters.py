@@ -94,6 +94,26 @@ def test_choice_is_read_as_in_training_and_else_by_the_rules(text: str, place: i
     assert read_choice(text, LESIONS, nearest=None).chosen == (() if place is None else (place,))
 
 
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("The answer is B.", 1),
+        ("**B**: there are cotton-wool spots", 1),
+        ("Answer: (D)", 3),
+        ("Option A is right", 0),
+        ("A haemorrhage", 2),  # the article
+        ("A small bleed", None),
+        ("The answer is B, not C", None),
+        ("The answer is F.", None),  # out of range
+        ("The answer is B, not a haemorrhage", 1),
+    ],
+)
+def test_one_letter_among_the_words_of_a_choice_is_read(text: str, place: int | None) -> None:
+    assert read_choice(text, LESIONS, nearest=None).chosen == (() if place is None else (place,))
+    if text.startswith("The answer is B."):
+        assert read_funbench(text, LESIONS, several=False, nearest=None).chosen == ()  # not FunBench's rule
+
+
 @pytest.fixture(scope="module")
 def minilm() -> NearestOption:
     return NearestOption("minilm")
