@@ -145,7 +145,7 @@ def test_nothing_to_draw_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("negative", ["train", "held_out", "seed"])
 def test_a_negative_number_is_refused(negative: str, tmp_path: Path) -> None:
-    sizes = {"train": 1, "held_out": 1, "seed": 0} | {negative: -1}
+    sizes: dict[str, Any] = {"train": 1, "held_out": 1, "seed": 0} | {negative: -1}
     with pytest.raises(DataError, match="must be 0 or more"):
         write_sets(tmp_path, kinds=["cfp"], image_px=112, **sizes)
 
@@ -160,7 +160,7 @@ def test_the_command_writes_both_halves(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 def test_sorted_options_keep_their_letters_and_their_answers(tmp_path: Path) -> None:
-    sizes = {"train": 0, "held_out": 4, "image_px": 112, "seed": 3}
+    sizes: dict[str, Any] = {"train": 0, "held_out": 4, "image_px": 112, "seed": 3}
     given = files(write_sets(tmp_path / "given", kinds=["cfp"], **sizes))
     ordered = files(write_sets(tmp_path / "sorted", kinds=["cfp"], option_order="sorted", **sizes))
     assert given.keys() == ordered.keys()
