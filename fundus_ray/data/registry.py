@@ -5,9 +5,9 @@ A new set is one module in data/public/ that ends in a `PublicSet`, and its line
 
 from __future__ import annotations
 
-import difflib
 from typing import Protocol
 
+from fundus_ray.data.by_name import by_name
 from fundus_ray.data.labelled import PublicSet, Space
 from fundus_ray.data.public import (
     adam,
@@ -94,8 +94,4 @@ def origin_of(source: str) -> Origin:
 
 def public_set(name: str) -> PublicSet:
     """The set of this name. Raises DataError with the nearest name, or all of them."""
-    if name in SETS:
-        return SETS[name]
-    near = difflib.get_close_matches(name.lower(), SETS, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(SETS)}"
-    raise DataError(f"no public data set is called {name!r}; {hint}")
+    return by_name(SETS, name, what="public data set")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from fundus_ray.data.by_name import by_name
 from fundus_ray.data.labelled import Space
 from fundus_ray.data.rendered import cases, oct_signs
 from fundus_ray.data.rendered.cfp import draw_cfp
@@ -13,7 +13,6 @@ from fundus_ray.data.rendered.drawn import Drawn
 from fundus_ray.data.rendered.oct import draw_oct
 from fundus_ray.data.rendered.photo_lesions import draw_on_photo
 from fundus_ray.data.rendered.uwf import draw_uwf
-from fundus_ray.errors import DataError
 from fundus_ray.types import Modality
 
 VERSION = 1  # raise it whenever a picture or label of any seed changes
@@ -84,8 +83,4 @@ KINDS: dict[str, Kind] = {
 
 def kind_of(name: str) -> Kind:
     """The kind of this name. Raises DataError with the nearest name, or all of them."""
-    if name in KINDS:
-        return KINDS[name]
-    near = difflib.get_close_matches(name.lower(), KINDS, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(KINDS)}"
-    raise DataError(f"no kind of rendered image is called {name!r}; {hint}")
+    return by_name(KINDS, name, what="kind of rendered image")
