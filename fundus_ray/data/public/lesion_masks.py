@@ -25,11 +25,18 @@ def with_lesions(masks: Mapping[str, Path | None], *, above: int = 0) -> dict[st
 
 
 def brightest(path: Path) -> NDArray[np.uint8]:
-    """[height, width] the brightest channel of each pixel, alpha left out: IDRiD's masks are red on black."""
+    """[height, width] the brightest channel of each pixel, alpha left out: IDRiD's masks are red on black. Raises
+    RowError where the file is damaged."""
+    pixels: NDArray[np.uint8] = mask_pixels(path, mode="RGB").max(axis=2)
+    return pixels
+
+
+def mask_pixels(path: Path, *, mode: str) -> NDArray[np.uint8]:
+    """The mask in one of Pillow's modes: "RGB" [height, width, 3], "L" [height, width]. Raises RowError where the file
+    is damaged."""
     try:
         with Image.open(path) as image:
-            pixels: NDArray[np.uint8] = np.asarray(image.convert("RGB")).max(axis=2)
-            return pixels
+            return np.asarray(image.convert(mode))
     except DECODE_ERRORS as err:
         why = " ".join(str(err).split()) or type(err).__name__
         raise RowError("unreadable mask", f"mask {path} is damaged or not an image: {why}") from None

@@ -8,17 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from fundus_ray.data.images import DECODE_ERRORS
-from fundus_ray.data.public.reading import RowError
+from fundus_ray.data.public.lesion_masks import mask_pixels
 
 
 def grey_values(mask: Path) -> set[int]:
     """The grey values that occur in a mask, alpha left out. Raises RowError where it is damaged."""
-    try:
-        with Image.open(mask) as image:
-            return set(np.unique(np.asarray(image.convert("L"))).tolist())
-    except DECODE_ERRORS as err:
-        why = " ".join(str(err).split()) or type(err).__name__
-        raise RowError("unreadable mask", f"mask {mask} is damaged or not an image: {why}") from None
+    return set(np.unique(mask_pixels(mask, mode="L")).tolist())
