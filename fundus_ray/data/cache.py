@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +41,26 @@ def render_once(
         except OSError as err:
             raise DataError(f"cache folder {folder} cannot be written: {err.strerror or err}") from None
     return {seed: folder / f"{seed}.png" for seed in seeds}
+
+
+def render_halves(
+    cache_dir: Path,
+    name: str,
+    *,
+    version: int,
+    image_px: int,
+    seed: int,
+    sizes: Mapping[str, int],
+    draw: Callable[[int], NDArray[np.uint8]],
+    label: str,
+) -> Iterator[tuple[int, Path, str]]:
+    """(image seed, PNG, split) of each image of both halves, `sizes` = {"train": n, "eval": m}; the PNGs are kept in
+    `cache_dir`/NAME-KEY. Raises as `render_once`."""
+    halves = {split: view_seeds(seed, count=n, split=split) for split, n in sizes.items()}
+    key = content_key(version=version, image_px=image_px, seed=seed, **sizes)
+    seeds = [one for half in halves.values() for one in half]
+    paths = render_once(cache_dir / f"{name}-{key}", seeds=seeds, draw=draw, label=label)
+    return ((one, paths[one], split) for split, half in halves.items() for one in half)
 
 
 def _render(folder: Path, *, seeds: Sequence[int], draw: Callable[[int], NDArray[np.uint8]], label: str) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fundus_ray.data.cache import content_key, render_once, view_seeds
+from fundus_ray.data.cache import render_halves
 from fundus_ray.data.images import image_ref
 from fundus_ray.data.rendered import eye as anatomy
 from fundus_ray.data.rendered.lesions import LESIONS
@@ -148,16 +148,17 @@ def phantom_samples(cache_dir: Path, *, image_px: int, seed: int, sizes: Mapping
 
     Every phantom is a patient of its own. Raises DataError where the cache cannot be written or holds a damaged image.
     """
-    halves = {split: view_seeds(seed, count=n, split=split) for split, n in sizes.items()}
-    seeds = [one for half in halves.values() for one in half]
-    key = content_key(version=RENDERER_VERSION, image_px=image_px, seed=seed, **sizes)
-    paths = render_once(
-        cache_dir / f"phantoms-{key}",
-        seeds=seeds,
+    drawn = render_halves(
+        cache_dir,
+        "phantoms",
+        version=RENDERER_VERSION,
+        image_px=image_px,
+        seed=seed,
+        sizes=sizes,
         draw=lambda one: render(one, image_px=image_px).pixels,
         label="rendering phantoms",
     )
-    return tuple(_sample(one, path=paths[one], split=split) for split, half in halves.items() for one in half)
+    return tuple(_sample(one, path=path, split=split) for one, path, split in drawn)
 
 
 def _sample(seed: int, *, path: Path, split: str) -> Sample:

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from fundus_ray.data.cache import content_key, render_once, view_seeds
+from fundus_ray.data.cache import content_key, render_halves, render_once
 from fundus_ray.data.images import image_ref
 from fundus_ray.data.rendered.phantoms import DISEASES, QUESTION
 from fundus_ray.errors import DataError
@@ -90,16 +90,17 @@ def photo_samples(cache_dir: Path, *, image_px: int, seed: int, sizes: Mapping[s
 
     Raises DataError where the photograph is not installed or the cache cannot be written.
     """
-    halves = {split: view_seeds(seed, count=n, split=split) for split, n in sizes.items()}
-    seeds = [one for half in halves.values() for one in half]
-    key = content_key(version=VIEWS_VERSION, image_px=image_px, seed=seed, **sizes)
-    paths = render_once(
-        cache_dir / f"photo-{key}",
-        seeds=seeds,
+    drawn = render_halves(
+        cache_dir,
+        "photo",
+        version=VIEWS_VERSION,
+        image_px=image_px,
+        seed=seed,
+        sizes=sizes,
         draw=lambda one: render_view(one, image_px=image_px),
         label="rendering views",
     )
-    return tuple(_sample(one, path=paths[one], split=split) for split, half in halves.items() for one in half)
+    return tuple(_sample(one, path=path, split=split) for one, path, split in drawn)
 
 
 def photograph(cache_dir: Path, *, image_px: int, task: str) -> Sample:
