@@ -37,7 +37,7 @@ from fundus_ray.evaluate.benchmarks.question import Answer, Benchmark, Question,
 from fundus_ray.gather import all_or_first_error
 from fundus_ray.model_pool import ModelPool
 from fundus_ray.obs.sole_writer import sole_writer
-from fundus_ray.obs.strict_json import line_of, write_text
+from fundus_ray.obs.strict_json import lines_of, write_text
 from fundus_ray.reasoning.prompt import DIRECT
 from fundus_ray.runtime import check_machine, start_answerers
 from fundus_ray.sft.checkpoint import fingerprint
@@ -283,7 +283,7 @@ def _write_not_asked(out: Path, rounds: Sequence[_Round]) -> None:
         for one in rounds
         for (file, key), (_, why) in one.not_asked.items()
     ]
-    write_text(out / NOT_ASKED, "".join(line_of(row) + "\n" for row in rows))
+    write_text(out / NOT_ASKED, lines_of(rows))
 
 
 def _answered(one: _Round) -> Answered:

@@ -21,7 +21,7 @@ from fundus_ray.config import Config
 from fundus_ray.errors import ConfigError
 from fundus_ray.obs.report_table import table
 from fundus_ray.obs.rollout_lines import scores
-from fundus_ray.obs.strict_json import line_of, write_text
+from fundus_ray.obs.strict_json import lines_of, write_text
 
 UNSCORABLE = "unscorable"
 
@@ -83,7 +83,7 @@ def check_out(out: Path, *, source: Path) -> None:
 def write_rescored(result: Rescored, out: Path) -> None:
     """The new lines. Raises ConfigError where they cannot be written."""
     try:
-        write_text(out, "".join(line_of(line) + "\n" for line in result.new))
+        write_text(out, lines_of(result.new))
     except OSError as err:
         raise ConfigError(f"--out {out} cannot be written: {err}") from None
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,11 @@ def line_of(record: Mapping[str, Any]) -> str:
     bad = {key: str(value) for key, value in record.items() if isinstance(value, float) and not math.isfinite(value)}
     marked = {**record, NON_FINITE: bad} if bad else record
     return json.dumps(finite(marked), ensure_ascii=False, allow_nan=False)
+
+
+def lines_of(records: Iterable[Mapping[str, Any]]) -> str:
+    """JSONL: each as `line_of`."""
+    return "".join(line_of(record) + "\n" for record in records)
 
 
 def finite(value: Any) -> Any:

@@ -108,14 +108,14 @@ class Engine:
             [self._load(request), self._probe(adapter, request), asyncio.to_thread(_hash_on_disk, folder)]
         )
         listed, probe, sha256 = answers
-        shift = None if self._last_probe is None else _largest_gap(self._last_probe, adapter.probe_logprobs)
+        shift = None if self._last_probe is None else largest_gap(self._last_probe, adapter.probe_logprobs)
         self._last_probe = adapter.probe_logprobs
         return DeliveryProof(
             worker=self._worker,
             version=adapter.version,
             sha256=sha256,
             listed=listed,
-            probe_error=_largest_gap(probe, adapter.probe_logprobs),
+            probe_error=largest_gap(probe, adapter.probe_logprobs),
             probe_shift=shift,
             seconds=time.perf_counter() - started,
         )
@@ -250,7 +250,7 @@ def probed(output: RequestOutput, ids: Sequence[int]) -> list[float]:
     return [float(at[i].logprob) for at, i in zip(output.prompt_logprobs[1:], ids[1:], strict=True) if at is not None]
 
 
-def _largest_gap(a: Sequence[float], b: Sequence[float]) -> float:
+def largest_gap(a: Sequence[float], b: Sequence[float]) -> float:
     """max |a - b|; NaN where either holds one, which Python's own `max` may pass over."""
     return float(np.max(np.abs(np.subtract(a, b))))
 

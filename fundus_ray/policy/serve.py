@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-import numpy as np
 from PIL import Image
 from transformers import AutoProcessor
 from vllm import SamplingParams
@@ -25,7 +24,7 @@ from vllm.v1.engine.exceptions import EngineDeadError
 from fundus_ray.config import Config
 from fundus_ray.errors import ConfigError, DeliveryError, ProcessDiedError, WorkerDiedError
 from fundus_ray.policy.engine_args import engine_args
-from fundus_ray.policy.generate import probe_params, probed, shut_down
+from fundus_ray.policy.generate import largest_gap, probe_params, probed, shut_down
 from fundus_ray.policy.load import chat_text
 from fundus_ray.policy.stored_adapter import StoredAdapter
 from fundus_ray.types import ModelReply, ModelRequest
@@ -81,7 +80,7 @@ class ServedModel:
             return
         output = await self._run({"prompt_token_ids": list(adapter.probe_token_ids)}, probe_params())
         found = probed(output, adapter.probe_token_ids)
-        gap = float(np.max(np.abs(np.subtract(found, adapter.probe_logprobs))))
+        gap = largest_gap(found, adapter.probe_logprobs)
         if not gap <= tolerance:
             raise DeliveryError(
                 f"{self._name}: under the adapter {adapter.folder} the probe's logprobs differ by {gap:.4g} nats from "

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,14 +24,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fundus_ray.errors import ConfigError, DataError
+from fundus_ray.obs.made_with import mark_made_with
 from fundus_ray.obs.sole_writer import sole_writer
-from fundus_ray.obs.strict_json import JsonLines, line_of, read_json, read_lines, write_json, write_text
+from fundus_ray.obs.strict_json import JsonLines, lines_of, read_lines, write_text
 from fundus_ray.reasoning.prompt import build_prompt
 from fundus_ray.traces.filter import KEPT, NO_REPLY, SAMPLE_CHANGED, SAMPLE_GONE
 from fundus_ray.traces.link import LinkedTrace, Relation
 from fundus_ray.types import Sample
 
-MADE_WITH, TRACES, CHAT, PARQUET = "made_with.json", "traces.jsonl", "kept.jsonl", "kept.parquet"
+TRACES, CHAT, PARQUET = "traces.jsonl", "kept.jsonl", "kept.parquet"
 IMAGE_MARK = "<image>"  # and no line break, so that the prompt is the one that the policy is asked with here
 
 
@@ -49,22 +50,15 @@ class TraceFolder:
             self.verdicts: dict[str, str] = {}
             if (path / TRACES).is_file():
                 whole = self._standing_rows(made_with.get("snapshot"))
-                write_text(path / TRACES, _text(whole))  # without a line cut short
+                write_text(path / TRACES, lines_of(whole))  # without a line cut short
                 self.verdicts = {row["sample_id"]: row["rejected"] for row in whole}
             self._lines = JsonLines(path / TRACES)
             self._held = on_error.pop_all()
 
     def _mark(self, made_with: Mapping[str, Any]) -> None:
-        marker, traces = self.path / MADE_WITH, self.path / TRACES
-        if marker.is_file() and traces.is_file() and traces.stat().st_size:
-            before = read_json(marker)
-            odd = next((key for key in made_with if before.get(key) != made_with[key]), None)
-            if odd is not None:
-                raise ConfigError(
-                    f"{self.path} holds traces made with {odd}={before.get(odd)!r}, not {made_with[odd]!r}; "
-                    "take another --out"
-                )
-        write_json(marker, made_with)
+        traces = self.path / TRACES
+        empty = not (traces.is_file() and traces.stat().st_size)
+        mark_made_with(self.path, made_with, empty=empty, said=f"{self.path} holds traces")
 
     def _standing_rows(self, snapshot: str | None) -> list[dict[str, Any]]:
         """All but those that a filter found to have no sample or no reply: they are to be written again."""
@@ -134,7 +128,7 @@ def write_verdicts(folder: Path, verdicts: Sequence[str], *, judged_with: str) -
     step: a crash leaves the old verdicts."""
     rows = zip(read_lines(folder / TRACES), verdicts, strict=True)
     write_text(
-        folder / TRACES, _text({**row, "rejected": verdict, "judged_with": judged_with} for row, verdict in rows)
+        folder / TRACES, lines_of({**row, "rejected": verdict, "judged_with": judged_with} for row, verdict in rows)
     )
 
 
@@ -143,7 +137,7 @@ def export_kept(folder: Path, samples: Mapping[str, Sample]) -> int:
     by_id = {trace.sample_id: trace for trace in kept_traces(folder, samples)}
     kept = [(by_id[key], sample) for key, sample in samples.items() if key in by_id]
     chat = [{"messages": _messages(*one, mark=IMAGE_MARK), "images": [one[1].image.path]} for one in kept]
-    write_text(folder / CHAT, _text(chat))
+    write_text(folder / CHAT, lines_of(chat))
     part = folder / f".{PARQUET}.part"
     pq.write_table(pa.Table.from_pylist([_row(*one) for one in kept], schema=_SCHEMA), part)
     os.replace(part, folder / PARQUET)
@@ -188,10 +182,6 @@ def _trace(row: Mapping[str, Any]) -> LinkedTrace:
         relations=tuple(Relation(**relation) for relation in row["relations"]),
         snapshot=row["snapshot"],
     )
-
-
-def _text(rows: Iterable[Mapping[str, Any]]) -> str:
-    return "".join(line_of(row) + "\n" for row in rows)
 
 
 def _messages(trace: LinkedTrace, sample: Sample, *, mark: str) -> list[dict[str, str]]:

@@ -13,7 +13,6 @@ are asked for (questions/imported.py).
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -33,6 +32,7 @@ from fundus_ray.data.places import place
 from fundus_ray.data.store.manifest import Manifest
 from fundus_ray.data.store.write import refuse_store, write_store
 from fundus_ray.errors import DataError
+from fundus_ray.obs.strict_json import lines_of
 from fundus_ray.types import Sample
 
 EXCLUDED, LEFT_OUT, COPIES, REPORT = "excluded.jsonl", "left_out.jsonl", "copies.jsonl", "report.md"
@@ -142,9 +142,9 @@ def _known_as_one(pictures: Iterable[Picture]) -> Iterator[tuple[Patient, Patien
 
 def _write_report(folder: str | Path, packed: Packed) -> None:
     target = place(folder)
-    target.write(EXCLUDED, _lines([asdict(leak) for leak in packed.leaks]))
-    target.write(LEFT_OUT, _lines([asdict(row) for row in packed.left_out]))
-    target.write(COPIES, _lines([_pair(copies) for copies in packed.copies]))
+    target.write(EXCLUDED, lines_of(map(asdict, packed.leaks)).encode())
+    target.write(LEFT_OUT, lines_of(map(asdict, packed.left_out)).encode())
+    target.write(COPIES, lines_of(map(_pair, packed.copies)).encode())
     target.write(REPORT, report(packed).encode())
 
 
@@ -179,7 +179,3 @@ def _pair(copies: Copies) -> dict[str, Any]:
     ends = {"earlier": copies.earlier, "later": copies.later}
     named = {end: {"source": one.source, "path": one.path} for end, one in ends.items()}
     return {**named, "distance": copies.distance, "orientation": copies.orientation}
-
-
-def _lines(rows: Sequence[Mapping[str, Any]]) -> bytes:
-    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()

@@ -16,27 +16,20 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from fundus_ray.errors import ConfigError, DataError
+from fundus_ray.errors import DataError
 from fundus_ray.evaluate.benchmarks.predictions import stored_path
 from fundus_ray.evaluate.benchmarks.question import Answer
-from fundus_ray.obs.strict_json import JsonLines, line_of, read_json, read_lines, write_json, write_text
+from fundus_ray.obs.made_with import mark_made_with
+from fundus_ray.obs.strict_json import JsonLines, lines_of, read_lines, write_json, write_text
 
-MADE_WITH, LINES, TREE = "made_with.json", "answers.jsonl", "answers"
+LINES, TREE = "answers.jsonl", "answers"
 QuestionName = tuple[str, str]  # task file, key
 
 
 def mark(folder: Path, made_with: Mapping[str, Any]) -> None:
     """Say in the folder what its answers are made with. Raises ConfigError where it holds answers made otherwise."""
-    path = folder / MADE_WITH
-    any_answer = any(lines.stat().st_size for lines in folder.rglob(LINES))
-    before = read_json(path) if any_answer and path.is_file() else made_with
-    odd = next((key for key in made_with if before.get(key) != made_with[key]), None)
-    if odd is not None:
-        raise ConfigError(
-            f"--out {folder} holds answers made with {odd}={before.get(odd)!r}, not {made_with[odd]!r}; take another "
-            "--out"
-        )
-    write_json(path, made_with)
+    empty = not any(lines.stat().st_size for lines in folder.rglob(LINES))
+    mark_made_with(folder, made_with, empty=empty, said=f"--out {folder} holds answers")
 
 
 def about(*asked: object) -> str:
@@ -58,7 +51,7 @@ class AnswerFolder:
         lines = path / LINES
         if lines.is_file():
             standing = [row for row in read_lines(lines) if self._take(lines, row)]
-            write_text(lines, "".join(line_of(row) + "\n" for row in standing))  # without a line cut short
+            write_text(lines, lines_of(standing))  # without a line cut short
         self._lines = JsonLines(lines)
 
     @property

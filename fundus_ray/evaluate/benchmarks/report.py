@@ -16,7 +16,7 @@ from fundus_ray.evaluate.benchmarks.published import PublishedRow
 from fundus_ray.evaluate.benchmarks.question import Verdict
 from fundus_ray.evaluate.benchmarks.score import UNANSWERED, Result
 from fundus_ray.evaluate.benchmarks.statistic import OVERALL
-from fundus_ray.obs.strict_json import line_of, write_json, write_text
+from fundus_ray.obs.strict_json import lines_of, write_json, write_text
 
 _OWN_TABLES = ("overall", "levels", "tasks")
 AS_PUBLISHED = "as published"
@@ -40,7 +40,7 @@ class Beside:
 def write_result(folder: Path, result: Result, beside: Beside) -> None:
     """Write the three files into `folder`, which is made; older ones there are replaced."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / QUESTIONS_FILE, "".join(f"{line_of(question_row(v))}\n" for v in result.verdicts))
+    write_text(folder / QUESTIONS_FILE, lines_of(map(question_row, result.verdicts)))
     write_text(folder / "scores.md", markdown(result, beside))
     write_json(folder / "scores.json", as_json(result, beside))
 
