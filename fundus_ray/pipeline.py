@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,7 +24,7 @@ from fundus_ray import loop
 from fundus_ray.checkpoints import Checkpoint, checkpoints, latest_checkpoint, write_checkpoint
 from fundus_ray.config import Config
 from fundus_ray.data.option_order import in_order
-from fundus_ray.data.order import sample_at
+from fundus_ray.data.order import samples_in_order
 from fundus_ray.data.rendered.photo import photograph
 from fundus_ray.data.source import DataSplit, load_data
 from fundus_ray.errors import ConfigError, DataError, FundusRayError
@@ -39,7 +39,7 @@ from fundus_ray.progress import Progress
 from fundus_ray.reasoning.prompt import build_prompt
 from fundus_ray.reward.plugin import load_plugin
 from fundus_ray.runtime import Actors, check_machine, start
-from fundus_ray.types import Prompt, Sampling
+from fundus_ray.types import Prompt, Sample, Sampling
 
 SEEDS_A_RUN = 2**40  # sampling seeds of different run seeds never meet
 
@@ -54,6 +54,7 @@ class _Job:
     trace: Trace
     cache_dir: Path
     checkpoint: Checkpoint | None  # where a resumed run goes on
+    sample_at: Callable[[int], Sample]  # by position in the order of prompts
 
     @property
     def start(self) -> loop.Position:
@@ -61,9 +62,8 @@ class _Job:
 
     def prompt_at(self, group_id: int) -> Prompt:
         seed = self.config.run.seed
-        sample = sample_at(self.split.train, seed=seed, group_id=group_id)
         first = seed * SEEDS_A_RUN + group_id * self.config.rollout.group_size
-        return build_prompt(sample, group_id=group_id, seed=first)
+        return build_prompt(self.sample_at(group_id), group_id=group_id, seed=first)
 
 
 def run(config: Config, *, resume: Path | None = None) -> Path:
@@ -99,7 +99,8 @@ def run(config: Config, *, resume: Path | None = None) -> Path:
         folder.write_facts("policy", {"base": str(model_path.resolve())})
         if policy.traces:
             folder.write_facts("traces", {"folder": str(policy.traces), "verdicts": policy.verdicts})
-        job = _Job(config, split, folder, Trace(), cache_dir, checkpoint)
+        order = samples_in_order(split.train, order=config.data.order, seed=config.run.seed)
+        job = _Job(config, split, folder, Trace(), cache_dir, checkpoint, order)
         try:
             stopped = asyncio.run(_with_actors(job, model_path=model_path, store=store))
         except asyncio.CancelledError:  # the second Ctrl-C

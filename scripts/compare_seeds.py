@@ -28,7 +28,7 @@ from fundus_ray.knowledge.store import records_of
 from fundus_ray.pipeline import run
 from fundus_ray.policy.load import load_policy
 from fundus_ray.sft.checkpoint import save_policy
-from fundus_ray.sft.train import train_on_examples
+from fundus_ray.sft.train import reshuffled, train_on_examples
 from fundus_ray.sft.warm_start import trace_examples, traces_of
 
 CONTROL_RATE_SHARE = 0.5  # of sft.learning_rate: the control starts from a policy whose rate has decayed
@@ -111,7 +111,9 @@ def train_control(config: Config, *, base: Path, steps: int, out: Path) -> Path:
     traces = traces_of(config, samples, records=records)
     examples = trace_examples(samples, traces, processor=policy.processor)
     rate = config.sft.learning_rate * CONTROL_RATE_SHARE
-    train_on_examples(config, policy, examples, steps=steps, learning_rate=rate, name="more training on traces")
+    rows = reshuffled(len(examples), seed=config.run.seed)
+    name = "more training on traces"
+    train_on_examples(config, policy, examples, steps=steps, learning_rate=rate, name=name, rows=rows)
     save_policy(policy, out)
     return out
 

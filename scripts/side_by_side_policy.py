@@ -27,7 +27,7 @@ from fundus_ray.knowledge.store import records_of
 from fundus_ray.policy.load import load_policy
 from fundus_ray.sft.checkpoint import TRAINED, fingerprint, save_policy, trained_once
 from fundus_ray.sft.tiny_base import finding_names
-from fundus_ray.sft.train import train_on_examples
+from fundus_ray.sft.train import reshuffled, train_on_examples
 from fundus_ray.sft.warm_start import trace_examples, traces_of
 from fundus_ray.traces.writer import Trace
 from fundus_ray.types import Sample
@@ -92,7 +92,13 @@ def _long(config: Config, samples: Sequence[Sample], *, records: Records, start:
         examples = [example for example in examples if len(example.completion_ids) <= most]
         settings = replace(config, sft=replace(config.sft, batch_size=STRETCH_BATCH))
         train_on_examples(
-            settings, policy, examples, steps=STRETCH_STEPS, learning_rate=STRETCH_RATE, name="long traces"
+            settings,
+            policy,
+            examples,
+            steps=STRETCH_STEPS,
+            learning_rate=STRETCH_RATE,
+            name="long traces",
+            rows=reshuffled(len(examples), seed=settings.run.seed),
         )
         save_policy(policy, part / TRAINED)
 

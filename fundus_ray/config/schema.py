@@ -63,6 +63,12 @@ class DataConfig:
         "given: as the source has them (rendered ones shuffled by seed); sorted: an option keeps its letter",
         choices=("given", "sorted"),
     )
+    order: str = _opt(
+        "shuffled",
+        "of prompts and traces; shuffled: each sample once an epoch; balanced: all tasks evenly, within a task its "
+        "questions, within a question its right answers",
+        choices=("shuffled", "balanced"),
+    )
     image_px: int = _opt(
         112, "side of rendered images; a multiple of 28 (Qwen2.5-VL's patch x merge)", low=56, high=1120
     )

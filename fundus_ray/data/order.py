@@ -6,14 +6,25 @@ resumed run goes on exactly where it stopped.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fundus_ray.data.balanced import BalancedOrder
 from fundus_ray.errors import DataError
 from fundus_ray.types import Sample
+
+
+def samples_in_order(samples: Sequence[Sample], *, order: str, seed: int) -> Callable[[int], Sample]:
+    """The sample at any position >= 0, in the order that `data.order` names. Raises DataError where there are none."""
+    if not samples:
+        raise DataError("there are no training samples to draw from")
+    if order == "balanced":
+        balanced = BalancedOrder(samples, seed=seed)
+        return lambda position: samples[balanced.row_at(position)]
+    return lambda position: sample_at(samples, seed=seed, group_id=position)
 
 
 def sample_at(samples: Sequence[Sample], *, seed: int, group_id: int) -> Sample:

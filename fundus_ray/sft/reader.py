@@ -25,7 +25,7 @@ from fundus_ray.reasoning.chain import compose, reasons
 from fundus_ray.sft.batch import cut_image, encode_example
 from fundus_ray.sft.checkpoint import TRAINED, save_policy, trained_once
 from fundus_ray.sft.tiny_base import make_base
-from fundus_ray.sft.train import train_on_examples
+from fundus_ray.sft.train import reshuffled, train_on_examples
 from fundus_ray.sft.warmup import vision_warmup
 from fundus_ray.traces.reader import PROMPT_VERSION, candidates, finding_request
 from fundus_ray.types import Modality, ModelRequest, Prompt, Sample
@@ -105,5 +105,6 @@ def _train(
         steps=config.traces.reader_steps,
         learning_rate=config.sft.learning_rate,
         name="teaching the reader",
+        rows=reshuffled(len(examples), seed=SEED),
     )
     save_policy(policy, folder / TRAINED)

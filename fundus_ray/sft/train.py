@@ -30,20 +30,20 @@ def train_on_examples(
     steps: int,
     learning_rate: float,
     name: str,
+    rows: Iterator[int],
 ) -> list[float]:
-    """Minimise the mean negative log-likelihood of completion tokens, in batches of `sft.batch_size` in an order by
-    `run.seed`. Returns the loss of each step."""
-    batches = endless_batches(examples, size=config.sft.batch_size, seed=config.run.seed)
+    """Minimise the mean negative log-likelihood of completion tokens, in batches of `sft.batch_size`; `rows` names the
+    examples in the order of their use, without end. Returns the loss of each step."""
     pad_id = int(policy.processor.tokenizer.pad_token_id)
 
     def loss_of_next() -> Tensor:
-        rows = collate(next(batches), pad_id=pad_id)
-        features = encode_patches(policy, rows.patches.to(policy.network.dtype), rows.grids)
+        batch = collate([examples[next(rows)] for _ in range(config.sft.batch_size)], pad_id=pad_id)
+        features = encode_patches(policy, batch.patches.to(policy.network.dtype), batch.grids)
         out = completion_logprobs(
             policy,
-            rows.token_ids.to(policy.device),
-            prompt_lens=rows.prompt_lens.to(policy.device),
-            seq_lens=rows.seq_lens.to(policy.device),
+            batch.token_ids.to(policy.device),
+            prompt_lens=batch.prompt_lens.to(policy.device),
+            seq_lens=batch.seq_lens.to(policy.device),
             features=features,
         )
         return -out.logprobs.sum() / out.mask.sum()
@@ -87,18 +87,13 @@ def optimise(
     return losses
 
 
-def endless_batches(examples: Sequence[SftExample], *, size: int, seed: int) -> Iterator[list[SftExample]]:
-    """Batches of `size` in an order that is shuffled anew each epoch."""
+def reshuffled(count: int, *, seed: int) -> Iterator[int]:
+    """0 to count - 1 without end, shuffled anew each time."""
     rng = random.Random(seed)
-    pool: list[int] = []
     while True:
-        batch: list[SftExample] = []
-        while len(batch) < size:
-            if not pool:
-                pool = list(range(len(examples)))
-                rng.shuffle(pool)
-            batch.append(examples[pool.pop()])
-        yield batch
+        pool = list(range(count))
+        rng.shuffle(pool)
+        yield from reversed(pool)
 
 
 def _schedule(progress: float) -> float:

@@ -8,6 +8,7 @@ of all that went into it, so that the next run with the same settings starts at 
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +20,7 @@ import torch
 from tqdm import tqdm
 
 from fundus_ray.config import Config
+from fundus_ray.data.balanced import BalancedOrder
 from fundus_ray.data.cache import content_key
 from fundus_ray.errors import DataError
 from fundus_ray.knowledge.records import Records
@@ -26,7 +28,7 @@ from fundus_ray.policy.load import PolicyModel, load_policy
 from fundus_ray.sft.batch import ImagePatches, SftExample, cut_image, make_example
 from fundus_ray.sft.checkpoint import TRAINED, fingerprint, save_policy, trained_once
 from fundus_ray.sft.tiny_base import finding_names, make_base
-from fundus_ray.sft.train import train_on_examples
+from fundus_ray.sft.train import reshuffled, train_on_examples
 from fundus_ray.sft.warmup import vision_warmup
 from fundus_ray.traces.store import kept_traces
 from fundus_ray.traces.writer import Trace, bare_answers, save_traces, write_traces
@@ -131,12 +133,20 @@ def _stages(
     if sft.vision_warmup_steps and config.policy.path != "reader":  # the reader has had its own
         yield "vision warm-up", lambda: vision_warmup(config, policy, samples, examples=examples)
     name = "training on traces"
+    rows = training_rows(config, samples)
     yield (
         name,
         lambda: train_on_examples(
-            config, policy, examples, steps=sft.steps, learning_rate=sft.learning_rate, name=name
+            config, policy, examples, steps=sft.steps, learning_rate=sft.learning_rate, name=name, rows=rows
         ),
     )
+
+
+def training_rows(config: Config, samples: Sequence[Sample]) -> Iterator[int]:
+    """Which of the samples comes next, without end, in the order of `data.order`."""
+    if config.data.order == "balanced":
+        return map(BalancedOrder(samples, seed=config.run.seed).row_at, itertools.count())
+    return reshuffled(len(samples), seed=config.run.seed)
 
 
 def _key(config: Config, samples: Sequence[Sample], traces: Sequence[Trace], *, given: Path, records: Records) -> str:
@@ -149,6 +159,7 @@ def _key(config: Config, samples: Sequence[Sample], traces: Sequence[Trace], *, 
         policy=f"{made}:{fingerprint(given)}:{config.policy.dtype}",
         names=",".join(finding_names(samples, records)) if made == "tiny" else "",
         image_px=config.data.image_px,
+        order=config.data.order,
         samples=content_key(samples=json.dumps(asked)),
         traces=content_key(traces=json.dumps([[trace.sample_id, trace.text] for trace in traces])),
         torch=torch.__version__,

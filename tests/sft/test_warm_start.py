@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,10 @@ from fundus_ray.data.rendered.phantoms import FINDINGS, render
 from fundus_ray.errors import ConfigError, DataError
 from fundus_ray.knowledge.records import load_records
 from fundus_ray.policy.load import load_policy, load_processor
-from fundus_ray.sft.batch import ImagePatches, SftExample, collate, cut_image, make_example
+from fundus_ray.sft.batch import SftExample, collate, cut_image, make_example
 from fundus_ray.sft.tiny_base import make_base
-from fundus_ray.sft.train import endless_batches, train_on_examples
-from fundus_ray.sft.warm_start import trace_examples, traces_of, warm_start
+from fundus_ray.sft.train import reshuffled, train_on_examples
+from fundus_ray.sft.warm_start import trace_examples, traces_of, training_rows, warm_start
 from fundus_ray.sft.warmup import finding_cells
 from fundus_ray.traces.link import LinkedTrace
 from fundus_ray.traces.store import TraceFolder
@@ -62,18 +63,25 @@ def test_a_policy_can_learn_one_trace_by_heart(tiny_policy: Path, samples: tuple
     policy = load_policy(tiny_policy)
     example = example_of(policy.processor, samples[0], trace=Trace("a", TEXT, (), ("normal",)))
     config = load(None, ["sft.batch_size=1", "sft.bf16=false"])
-    losses = train_on_examples(config, policy, [example], steps=40, learning_rate=3e-3, name="by heart")
+    rows = reshuffled(1, seed=0)
+    losses = train_on_examples(config, policy, [example], steps=40, learning_rate=3e-3, name="by heart", rows=rows)
     assert len(losses) == 40
     assert losses[-1] < 0.1 < losses[0]
 
 
-def test_batches_go_through_all_examples_before_any_comes_again() -> None:
-    blank = torch.zeros(0)
-    examples = [SftExample((i,), (), ImagePatches(blank, blank)) for i in range(7)]
-    stream = itertools.islice(endless_batches(examples, size=3, seed=0), 7)
-    seen = [example.prompt_ids[0] for batch in stream for example in batch]
+def test_training_goes_through_all_examples_before_any_comes_again() -> None:
+    seen = list(itertools.islice(reshuffled(7, seed=0), 21))
     assert [sorted(seen[i : i + 7]) for i in (0, 7, 14)] == [list(range(7))] * 3
     assert seen[:7] != seen[7:14]
+
+
+def test_a_balanced_warm_start_reads_rare_answers_as_often_as_common_ones(samples: tuple[Sample, ...]) -> None:
+    labels = ("normal",) * 9 + ("glaucoma",)  # one in ten
+    mixed = [replace(samples[0], id=f"s{i}", answer=(label,)) for i, label in enumerate(labels)]
+    rows = itertools.islice(training_rows(load(None, ["data.order=balanced"]), mixed), 40)
+    assert Counter(labels[row] for row in rows) == {"normal": 20, "glaucoma": 20}
+    rows = itertools.islice(training_rows(load(), mixed), 40)
+    assert Counter(labels[row] for row in rows) == {"normal": 36, "glaucoma": 4}
 
 
 def test_vision_targets_are_the_cells_that_a_finding_touches(samples: tuple[Sample, ...]) -> None:
