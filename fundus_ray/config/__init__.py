@@ -7,7 +7,9 @@
 
 from fundus_ray.config.load import load, to_yaml
 from fundus_ray.config.rules import allowed, check
-from fundus_ray.config.schema import Config, DataConfig, KnowledgeConfig, LearnerConfig, RewardConfig, documented_fields
+from fundus_ray.config.schema import Config, documented_fields
+from fundus_ray.config.sources import DataConfig, KnowledgeConfig
+from fundus_ray.config.update import LearnerConfig, RewardConfig
 
 __all__ = [
     "Config",

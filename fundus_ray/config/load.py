@@ -11,7 +11,8 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from fundus_ray.config.rules import check, check_effect
+from fundus_ray.config.idle import check_effect
+from fundus_ray.config.rules import check
 from fundus_ray.config.schema import Config, documented_fields
 from fundus_ray.errors import ConfigError
 

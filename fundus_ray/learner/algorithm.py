@@ -1,6 +1,6 @@
 """The table of algorithms: each is an advantage, a surrogate, an aggregation and the range of its clip.
 
-In: `learner.algorithm`. Out: the functions. A new algorithm is one more row, and its name in config/schema.py.
+In: `learner.algorithm`. Out: the functions. A new algorithm is one more row, and its name in config/update.py.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from fundus_ray.config.schema import VLLM_LORA_RANKS
+from fundus_ray.config.policy import VLLM_LORA_RANKS
 from fundus_ray.errors import ConfigError, DataError
 from fundus_ray.policy.adapter import COMPLETE_FILE, CONFIG_FILE, WEIGHTS_FILE, load_published, sha256_of
 
