@@ -146,7 +146,7 @@ def test_mistake_in_a_recipe_names_the_recipe(tmp_path: Path) -> None:
         (["data.image_px=100"], "data.image_px=100 is not a multiple of 28; nearest is 112"),
         (["data.source=jsonl", "sft.vision_warmup_steps=0"], "jsonl and store need a path"),
         (["data.path=x.jsonl"], "data.path='x.jsonl' does not go with data.source=phantoms"),
-        (["data.source=photo"], "which data.source=photo has not; set it to 0"),
+        (["data.source=photo", "policy.path=some_vlm"], "but policy.path=some_vlm has one; set it to 0"),
         (["policy.path=/does/not/exist"], "policy.path=/does/not/exist is not a checkpoint folder (no config.json)"),
         (["sft.steps=0"], "sft.steps=0 with policy.path=tiny"),
         (["traces.reader=/no/model"], "traces.reader=/no/model is not a checkpoint folder (no config.json)"),

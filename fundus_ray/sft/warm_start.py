@@ -25,6 +25,7 @@ from fundus_ray.data.cache import content_key
 from fundus_ray.errors import DataError
 from fundus_ray.knowledge.records import Records
 from fundus_ray.policy.load import PolicyModel, load_policy
+from fundus_ray.sft.answer_warmup import answer_warmup
 from fundus_ray.sft.batch import ImagePatches, SftExample, cut_image, make_example
 from fundus_ray.sft.checkpoint import TRAINED, fingerprint, save_policy, trained_once
 from fundus_ray.sft.tiny_base import finding_names, make_base
@@ -131,7 +132,8 @@ def _stages(
 ) -> Iterator[tuple[str, Callable[[], list[float]]]]:
     sft = config.sft
     if sft.vision_warmup_steps and config.policy.path != "reader":  # the reader has had its own
-        yield "vision warm-up", lambda: vision_warmup(config, policy, samples, examples=examples)
+        warmup = vision_warmup if config.data.source == "phantoms" else answer_warmup
+        yield "vision warm-up", lambda: warmup(config, policy, samples, examples=examples)
     name = "training on traces"
     rows = training_rows(config, samples)
     yield (
@@ -160,6 +162,7 @@ def _key(config: Config, samples: Sequence[Sample], traces: Sequence[Trace], *, 
         names=",".join(finding_names(samples, records)) if made == "tiny" else "",
         image_px=config.data.image_px,
         order=config.data.order,
+        lesion_maps=str(config.data.source == "phantoms"),
         samples=content_key(samples=json.dumps(asked)),
         traces=content_key(traces=json.dumps([[trace.sample_id, trace.text] for trace in traces])),
         torch=torch.__version__,
