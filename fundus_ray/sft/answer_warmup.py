@@ -20,8 +20,8 @@ from fundus_ray.config import Config
 from fundus_ray.errors import DataError
 from fundus_ray.policy.load import PolicyModel
 from fundus_ray.policy.logprobs import encode_patches
-from fundus_ray.sft.batch import ImagePatches, SftExample
-from fundus_ray.sft.train import optimise
+from fundus_ray.sft.batch import ImagePatches, SftExample, check_pairs
+from fundus_ray.sft.train import train_tower
 from fundus_ray.types import Sample
 
 GRID = 4  # of GRID x GRID fields; where a sign lies is half of what is asked
@@ -67,21 +67,12 @@ def answer_warmup(
         losses = nn.functional.binary_cross_entropy_with_logits(logits, right, reduction="none")
         return (losses * weight).sum() / weight.sum()
 
-    return optimise(
-        [*policy.network.model.visual.parameters(), *head.parameters()],
-        loss_of_next,
-        steps=config.sft.vision_warmup_steps,
-        learning_rate=config.sft.learning_rate,
-        bf16=config.sft.bf16,
-        device=policy.device,
-        name="vision warm-up",
-    )
+    return train_tower(config, policy, head, loss_of_next)
 
 
 def answered(samples: Sequence[Sample], *, examples: Sequence[SftExample]) -> Answered:
     """Images, each once, with the options of all its questions; samples and examples go together one by one."""
-    if len(samples) != len(examples):
-        raise ValueError(f"{len(samples)} samples do not go with {len(examples)} examples: one each, in one order")
+    check_pairs(samples, examples)
     asked = Counter((s.task, s.question, option) for s in samples for option in s.options)
     options = tuple(option for option, _ in asked.most_common(TARGETS))
     column = {option: i for i, option in enumerate(options)}

@@ -71,6 +71,12 @@ def encode_example(processor: Any, prompt: Prompt, *, text: str, image: ImagePat
     )
 
 
+def check_pairs(samples: Sequence[Sample], examples: Sequence[SftExample]) -> None:
+    """Raises ValueError where they cannot go together one by one."""
+    if len(samples) != len(examples):
+        raise ValueError(f"{len(samples)} samples do not go with {len(examples)} examples: one each, in one order")
+
+
 def completion_ids(processor: Any, text: str) -> tuple[int, ...]:
     """A chain as the policy should write it: its tokens and the end of the turn."""
     return (*processor.tokenizer(text)["input_ids"], processor.tokenizer.convert_tokens_to_ids("<|im_end|>"))

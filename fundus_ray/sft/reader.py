@@ -24,9 +24,9 @@ from fundus_ray.policy.load import load_policy
 from fundus_ray.reasoning.chain import compose, reasons
 from fundus_ray.sft.batch import cut_image, encode_example
 from fundus_ray.sft.checkpoint import TRAINED, save_policy, trained_once
+from fundus_ray.sft.lesion_warmup import lesion_warmup
 from fundus_ray.sft.tiny_base import make_base
 from fundus_ray.sft.train import reshuffled, train_on_examples
-from fundus_ray.sft.warmup import vision_warmup
 from fundus_ray.traces.reader import PROMPT_VERSION, candidates, finding_request
 from fundus_ray.types import Modality, ModelRequest, Prompt, Sample
 
@@ -97,7 +97,7 @@ def _train(
         for p, r in zip(prompts, replies, strict=True)
     ]
     if config.sft.vision_warmup_steps:
-        vision_warmup(config, policy, samples, examples=examples)
+        lesion_warmup(config, policy, samples, examples=examples)
     train_on_examples(
         config,
         policy,

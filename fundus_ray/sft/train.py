@@ -59,6 +59,21 @@ def train_on_examples(
     )
 
 
+def train_tower(
+    config: Config, policy: PolicyModel, head: torch.nn.Module, loss_of_next: Callable[[], Tensor]
+) -> list[float]:
+    """Train the vision tower and a head on it for `sft.vision_warmup_steps`. Returns the loss of each step."""
+    return optimise(
+        [*policy.network.model.visual.parameters(), *head.parameters()],
+        loss_of_next,
+        steps=config.sft.vision_warmup_steps,
+        learning_rate=config.sft.learning_rate,
+        bf16=config.sft.bf16,
+        device=policy.device,
+        name="vision warm-up",
+    )
+
+
 def optimise(
     parameters: Sequence[torch.nn.Parameter],
     loss_of_next: Callable[[], Tensor],

@@ -28,9 +28,9 @@ from fundus_ray.policy.load import PolicyModel, load_policy
 from fundus_ray.sft.answer_warmup import answer_warmup
 from fundus_ray.sft.batch import ImagePatches, SftExample, cut_image, make_example
 from fundus_ray.sft.checkpoint import TRAINED, fingerprint, save_policy, trained_once
+from fundus_ray.sft.lesion_warmup import lesion_warmup
 from fundus_ray.sft.tiny_base import finding_names, make_base
 from fundus_ray.sft.train import reshuffled, train_on_examples
-from fundus_ray.sft.warmup import vision_warmup
 from fundus_ray.traces.store import kept_traces
 from fundus_ray.traces.writer import Trace, bare_answers, save_traces, write_traces
 from fundus_ray.types import Sample
@@ -132,7 +132,7 @@ def _stages(
 ) -> Iterator[tuple[str, Callable[[], list[float]]]]:
     sft = config.sft
     if sft.vision_warmup_steps and config.policy.path != "reader":  # the reader has had its own
-        warmup = vision_warmup if config.data.source == "phantoms" else answer_warmup
+        warmup = lesion_warmup if config.data.source == "phantoms" else answer_warmup
         yield "vision warm-up", lambda: warmup(config, policy, samples, examples=examples)
     name = "training on traces"
     rows = training_rows(config, samples)

@@ -19,10 +19,10 @@ from fundus_ray.errors import ConfigError, DataError
 from fundus_ray.knowledge.records import load_records
 from fundus_ray.policy.load import load_policy, load_processor
 from fundus_ray.sft.batch import SftExample, collate, cut_image, make_example
+from fundus_ray.sft.lesion_warmup import finding_cells
 from fundus_ray.sft.tiny_base import make_base
 from fundus_ray.sft.train import reshuffled, train_on_examples
 from fundus_ray.sft.warm_start import trace_examples, traces_of, training_rows, warm_start
-from fundus_ray.sft.warmup import finding_cells
 from fundus_ray.traces.link import LinkedTrace
 from fundus_ray.traces.store import TraceFolder
 from fundus_ray.traces.writer import Trace, bare_answers
@@ -146,7 +146,7 @@ def test_lesion_maps_go_with_the_images_that_have_a_trace_in_whatever_order_they
         assert all(torch.equal(mine, e.image.patches) for mine, e in zip(own, examples, strict=True))
         return []
 
-    monkeypatch.setattr("fundus_ray.sft.warm_start.vision_warmup", seen)
+    monkeypatch.setattr("fundus_ray.sft.warm_start.lesion_warmup", seen)
     base = tmp_path / "base"
     make_base(load(), samples, records=RECORDS, folder=base)
     folder = TraceFolder(tmp_path / "traces", made_with={})

@@ -17,14 +17,14 @@ from fundus_ray.config import Config
 from fundus_ray.data.rendered.phantoms import FINDINGS, render, seed_of
 from fundus_ray.policy.load import PolicyModel
 from fundus_ray.policy.logprobs import encode_patches
-from fundus_ray.sft.batch import SftExample
-from fundus_ray.sft.train import optimise
+from fundus_ray.sft.batch import SftExample, check_pairs
+from fundus_ray.sft.train import train_tower
 from fundus_ray.types import Sample
 
 POSITIVE_WEIGHT = 4.0  # lesion cells are rare
 
 
-def vision_warmup(
+def lesion_warmup(
     config: Config, policy: PolicyModel, samples: Sequence[Sample], *, examples: Sequence[SftExample]
 ) -> list[float]:
     """Teach the vision tower which finding lies in which cell of its output grid, through a throw-away linear head.
@@ -32,8 +32,7 @@ def vision_warmup(
     Phantoms only: their masks are rendered again from the seeds in the samples' ids. Binary cross-entropy over
     [cells, findings]. Returns the loss of each step.
     """
-    if len(samples) != len(examples):
-        raise ValueError(f"{len(samples)} samples do not go with {len(examples)} examples: one each, in one order")
+    check_pairs(samples, examples)
     sft = config.sft
     targets = torch.stack(
         [torch.from_numpy(finding_cells(s)) for s in tqdm(samples, desc="lesion maps", unit="image")]
@@ -50,15 +49,7 @@ def vision_warmup(
         wanted = targets[index].to(policy.device)
         return nn.functional.binary_cross_entropy_with_logits(logits, wanted, pos_weight=weight)
 
-    return optimise(
-        [*policy.network.model.visual.parameters(), *head.parameters()],
-        loss_of_next,
-        steps=sft.vision_warmup_steps,
-        learning_rate=sft.learning_rate,
-        bf16=sft.bf16,
-        device=policy.device,
-        name="vision warm-up",
-    )
+    return train_tower(config, policy, head, loss_of_next)
 
 
 def finding_cells(sample: Sample) -> np.ndarray[Any, np.dtype[np.float32]]:
