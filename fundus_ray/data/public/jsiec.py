@@ -31,7 +31,7 @@ CLASSES: dict[str, tuple[str, ...]] = {
     "10.0.Possible glaucoma": ("suspected glaucoma",),
     "10.1.Optic atrophy": ("optic atrophy",),
     "11.Severe hypertensive retinopathy": ("severe hypertensive retinopathy",),
-    "12.Disc swelling and elevation": ("papilloedema",),
+    "12.Disc swelling and elevation": ("optic disc oedema",),
     "13.Dragged Disc": ("dragged disc",),
     "14.Congenital disc abnormality": ("congenital disc abnormality",),
     "15.0.Retinitis pigmentosa": ("retinitis pigmentosa",),

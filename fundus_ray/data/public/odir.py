@@ -54,7 +54,7 @@ DISEASES: Mapping[str, tuple[str, ...]] = {
     "refractive media opacity": ("media haze",),
     "vitreous opacity": ("vitreous opacities",),
     "retinal artery macroaneurysm": ("retinal arterial macroaneurysm",),
-    "optic disc edema": ("papilloedema",),
+    "optic disc edema": ("optic disc oedema",),
     "optic nerve atrophy": ("optic atrophy",),
     "choroidal nevus": ("choroidal naevus",),
     "silicone oil eye": ("silicone oil in the eye",),

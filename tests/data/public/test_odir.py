@@ -120,6 +120,7 @@ def test_kaggles_table_which_repeats_a_patient_gives_each_eye_once(tmp_path: Pat
     [
         (wide("normal fundus", "lens dust"), (), 0),
         ("abnormal pigment ", ("abnormal pigment",), None),
+        ("optic disc edema", ("optic disc oedema",), None),
         (
             "Dry age-related macular degeneration",
             ("age-related macular degeneration", "dry age-related macular degeneration"),
