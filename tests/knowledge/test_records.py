@@ -286,6 +286,15 @@ def test_disc_oedema_is_of_any_cause_and_papilloedema_is_a_word_for_it() -> None
     assert "disc_pallor" not in photograph.contradicting
 
 
+def test_a_coloboma_is_not_atrophy_but_jsiecs_folder_holds_both() -> None:
+    for modality in (CFP, UWF):
+        coloboma, either = RECORDS.get("Coloboma", modality), RECORDS.get("Chorioretinal atrophy-coloboma", modality)
+        assert coloboma is not None
+        assert either is not None
+        assert coloboma.required == ("coloboma",)
+        assert (either.required, either.any_of) == ((), (("coloboma", "chorioretinal_atrophy"),))
+
+
 def test_a_disease_contradicts_normal_unless_drusen() -> None:
     normal = RECORDS.get("normal", CFP)
     assert normal is not None

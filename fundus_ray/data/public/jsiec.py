@@ -44,7 +44,7 @@ CLASSES: dict[str, tuple[str, ...]] = {
     "21.Yellow-white spots-flecks": ("yellow-white spots and flecks",),
     "22.Cotton-wool spots": ("cotton wool spots",),
     "23.Vessel tortuosity": ("tortuous vessels",),
-    "24.Chorioretinal atrophy-coloboma": ("chorioretinal coloboma",),
+    "24.Chorioretinal atrophy-coloboma": ("chorioretinal atrophy or coloboma",),
     "25.Preretinal hemorrhage": ("preretinal haemorrhage",),
     "26.Fibrosis": ("retinal fibrosis",),
     "27.Laser Spots": ("laser scars",),
