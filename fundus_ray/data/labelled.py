@@ -14,6 +14,9 @@ from pathlib import Path
 from fundus_ray.types import Modality
 
 
+UNGRADABLE, NO_FUNDUS = "ungradable", "no fundus"  # kinds of rows that a set marks itself as of no use
+
+
 @dataclass(frozen=True, slots=True)
 class Labelled:
     """One image with all its labels. None: the set does not say; an empty tuple: it says that there is none.
@@ -53,6 +56,11 @@ class BadRow:
     where: str
     why: str
     kind: str = "unusable row"  # what the import counts it under: "missing file", "unknown code", ...
+
+    @property
+    def as_marked(self) -> bool:
+        """The set itself says that nothing can be read from this image: no fault of the row."""
+        return self.kind in (UNGRADABLE, NO_FUNDUS)
 
 
 Reader = Callable[[Path], Iterator[Labelled | BadRow]]
