@@ -188,17 +188,17 @@ def _variants(benchmark: Benchmark, asking: Asking) -> Iterator[tuple[str, Bench
             yield CONTROLS[control], benchmark
             continue
         for seed in range(1, asking.orders + 1):
-            yield f"{ORDER} {seed}", _reordered(benchmark, seed=seed)
+            yield f"{ORDER} {seed}", _reordered(benchmark, seed=seed, asking=asking)
 
 
-def _reordered(benchmark: Benchmark, *, seed: int) -> Benchmark:
+def _reordered(benchmark: Benchmark, *, seed: int, asking: Asking) -> Benchmark:
     left_out = Counter(benchmark.left_out)
     files = []
     for file in benchmark.files:
         questions = []
         for question in file.questions:
             try:
-                questions.append(reordered(question, seed=seed))
+                questions.append(reordered(question, seed=seed, form=asking.form, e_mode=asking.e_mode))
             except DataError:
                 left_out[UNLISTED] += 1
         if questions:

@@ -132,6 +132,17 @@ def test_controls_ask_in_other_orders_and_without_the_image(
     assert len(more.asked) == 6  # the third order alone
 
 
+def test_other_orders_in_a_form_of_ours_need_no_list_in_the_benchmarks_prompt(
+    monkeypatch: pytest.MonkeyPatch, folders: dict[str, Path]
+) -> None:
+    path = folders["root"] / L4A
+    tree = json.loads(path.read_text())
+    tree["data"]["DDR/0.jpg"]["E-mode3"] = "Is it ill? Say Yes or No."
+    path.write_text(json.dumps(tree))
+    assert evaluate(monkeypatch, folders, Model(), "--prompt=think", "--controls=order", "--orders=1") == 0
+    assert scores(folders)["controls"][0]["questions"] == 6
+
+
 def test_a_question_that_could_not_be_asked_is_named_left_out_and_tried_again(
     monkeypatch: pytest.MonkeyPatch, folders: dict[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
