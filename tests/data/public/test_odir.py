@@ -154,7 +154,10 @@ def test_keywords_that_label_no_eye_are_refused(text: str, kind: str) -> None:
 
 
 def test_a_strict_import_leaves_out_what_the_set_marks_itself_and_stops_at_a_fault(tmp_path: Path) -> None:
-    rows = [patient(1, "anterior segment image", "lens dust", "00000001"), patient(2, "cataract", "glaucoma", "00110000")]
+    rows = [
+        patient(1, "anterior segment image", "lens dust", "00000001"),
+        patient(2, "cataract", "glaucoma", "00110000"),
+    ]
     root, out = odir_root(tmp_path / "in", rows), tmp_path / "out"
     report = import_set(odir_5k.SET, root=root, out=out, strict=True)
     assert (report.images, report.left_out) == (2, {"no fundus": 1, "ungradable": 1})
