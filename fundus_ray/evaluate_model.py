@@ -227,15 +227,18 @@ def _round(
             shown = AskedImage(str(files[question.image]), px=asking.px, grey=name == GREY_IMAGE)
             image = None if name == NO_IMAGE else shown
             put[one] = _Put(question, image, _request(config, question, text, form=asking.form))
-    hashes = {
-        one: about(p.request.system, p.request.user, p.question.image, p.question.options) for one, p in put.items()
-    }
+    hashes = {one: _about(p) for one, p in put.items()}
     path = out / "controls" / name.replace(" ", "-") if name else out
     folder = AnswerFolder(path, asked=hashes)
     for one in folder.missing():
         if put[one].question.image not in there:
             not_asked[one] = (NO_FILE, f"{files[put[one].question.image]} does not exist")
     return _Round(name, benchmark, put, folder, not_asked)
+
+
+def _about(put: _Put) -> str:
+    content = (put.question.content,) if put.question.content else ()
+    return about(put.request.system, put.request.user, put.question.image, put.question.options, *content)
 
 
 def _request(config: Config, question: Question, text: tuple[str, str], *, form: str) -> ModelRequest:

@@ -245,7 +245,10 @@ def test_gmai_images_come_out_of_their_base64(tmp_path: Path) -> None:
     content = bytes(range(256))
     rows = [gmai_row(1, base64.b64encode(content).decode(), "A"), gmai_row(2, "1", "A")]
     write_gmai(tmp_path / "a.tsv", rows)
-    assert list(images(tmp_path / "a.tsv")) == [("1", content)]
+    ((name, found),) = images(tmp_path / "a.tsv")
+    assert found == content
+    (file,) = read_gmai_root(tmp_path).files
+    assert [question.content for question in file.questions] == [name, name]
     write_gmai(tmp_path / "b.tsv", [gmai_row(3, "!" * 100, "A")])
     with pytest.raises(DataError, match="index 3: the image is not base64"):
         list(images(tmp_path / "b.tsv"))
