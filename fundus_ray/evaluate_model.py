@@ -34,10 +34,12 @@ from fundus_ray.evaluate.benchmarks.controls import GREY_IMAGE, NO_IMAGE, ORDER
 from fundus_ray.evaluate.benchmarks.pictures import AskedImage, image_files
 from fundus_ray.evaluate.benchmarks.predictions import Answers
 from fundus_ray.evaluate.benchmarks.question import Answer, Benchmark, Question, TaskFile
+from fundus_ray.evaluate.benchmarks.room import check_room
 from fundus_ray.gather import all_or_first_error
 from fundus_ray.model_pool import ModelPool
 from fundus_ray.obs.sole_writer import sole_writer
 from fundus_ray.obs.strict_json import lines_of, write_text
+from fundus_ray.policy.load import served_processor
 from fundus_ray.reasoning.prompt import DIRECT
 from fundus_ray.runtime import check_machine, start_answerers
 from fundus_ray.sft.checkpoint import fingerprint
@@ -132,8 +134,9 @@ def answer_benchmark(
     """Ask what has no answer in `out` yet, and give back all answers: as the benchmark asks first.
 
     Raises ConfigError where `out` holds answers of another model or settings or cannot be written, the cluster is too
-    small, or a question does not fit rollout.max_model_len; DataError where no image is there; WorkerDiedError where an
-    engine fails for good. What was answered until then is kept.
+    small, or a question does not fit rollout.max_model_len, which the largest image tells before an engine starts;
+    DataError where no image is there; WorkerDiedError where an engine fails for good. What was answered until then is
+    kept.
     """
     check_machine(config)
     with ExitStack() as at_the_end:
@@ -150,6 +153,7 @@ def answer_benchmark(
                 at_the_end.callback(_export, one, out)
                 rounds.append(one)
         if todo := [(one, name) for one in rounds for name in one.folder.missing() if name not in one.not_asked]:
+            _check_room(config, todo, model=model)
             asyncio.run(_ask(config, todo, model=model, out=out))
         with _writing(out):
             _write_not_asked(out, rounds)
@@ -178,6 +182,16 @@ def _check_images(benchmark: Benchmark, files: Mapping[str, Path]) -> set[str]:
         first = next(iter(files.values()))
         raise DataError(f"no image of {benchmark.name} is there, such as {first}; give their folder by --images")
     return there
+
+
+def _check_room(config: Config, todo: Sequence[tuple[_Round, QuestionName]], *, model: StoredModel) -> None:
+    asked = {
+        f"{file}: {key}": (put.image, put.request)
+        for one, (file, key) in todo
+        if (put := one.questions[file, key]).image is not None
+    }
+    if asked:
+        check_room(asked, processor=served_processor(model.base), max_model_len=config.rollout.max_model_len)
 
 
 def _variants(benchmark: Benchmark, asking: Asking) -> Iterator[tuple[str, Benchmark]]:

@@ -26,7 +26,7 @@ AS_PUBLISHED = "as published"
 class Beside:
     """What stands beside the scores. stray: stored answers that answer nothing, a line each; against: "" or a task ->
     test against another run; made_with: the model and how it was asked, {} = the answers were given; cut_off:
-    its answers that reached the longest length; sentence_model: name and hash of the one that read what no rule read."""
+    its answers that reached the longest length; sentence_model: name and hash of the one that read answers, if any."""
 
     stray: Sequence[str] = ()
     published: Sequence[PublishedRow] = ()
