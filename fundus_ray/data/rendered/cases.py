@@ -26,7 +26,7 @@ DETACHMENT, PIGMENTOSA = "retinal detachment", "retinitis pigmentosa"
 STAGES = ("early", "intermediate", "late")
 OVER_TWENTY = 21
 # Radii of drusen, in pixels of a 112 px picture: a diameter of 63 micrometres is drawn with 0.65, one of 125 with 1.3.
-SMALL, MEDIUM, LARGE = (0.42, 0.55), (0.78, 1.15), (1.5, 2.7)
+SMALL, MEDIUM, LARGE = (0.4, 0.5), (0.85, 1.2), (1.5, 2.7)
 
 
 @dataclass(frozen=True, slots=True)

@@ -193,8 +193,8 @@ def drusen(
     canvas = Canvas(ground.eye.image_px)
     placed: list[tuple[NDArray[np.float64], float]] = []
     for _ in range(count):
-        radius = rng.uniform(*sizes) * ground.macular_unit
         sites = rng.normal(ground.eye.fovea, spread * ground.eye.fovea_distance / 0.7, (TRIES if apart else 1, 2))
+        radius = rng.uniform(*sizes) * ground.macular_unit
         near = radius + GAP * ground.macular_unit
         free = (site for site in sites if not apart or all(np.hypot(*(site - o)) > near + r for o, r in placed))
         site = next(free, None)
