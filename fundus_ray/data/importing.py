@@ -19,7 +19,7 @@ from typing import Any
 from PIL import Image
 from tqdm import tqdm
 
-from fundus_ray.data.images import DECODE_ERRORS, image_ref
+from fundus_ray.data.images import DECODE_ERRORS, image_ref, misfit
 from fundus_ray.data.labelled import UNGRADABLE, BadRow, Labelled, PublicSet
 from fundus_ray.errors import DataError
 from fundus_ray.obs.strict_json import line_of, write_json
@@ -148,23 +148,20 @@ def _checked(row: Labelled | BadRow) -> BadRow | tuple[Labelled, ImageRef]:
     except DataError as err:
         return BadRow(row.source, row.key, str(err), "unreadable image")
     for mask in row.masks.values():
-        why = _misfit(mask, ref)
+        why = _unfit(mask, ref)
         if why:
             return BadRow(row.source, row.key, why, "unusable mask")
     return row, ref
 
 
-def _misfit(mask: Path, ref: ImageRef) -> str:
+def _unfit(mask: Path, ref: ImageRef) -> str:
     """Why a mask cannot be laid over its image; "" where it can."""
     try:
         with Image.open(mask) as image:
             size = image.size
     except DECODE_ERRORS as err:
         return f"mask {mask} cannot be read: {' '.join(str(err).split())}"
-    expected = (ref.width_px, ref.height_px)
-    return (
-        "" if size == expected else f"mask {mask} is {size[0]} x {size[1]} px, its image {expected[0]} x {expected[1]}"
-    )
+    return misfit(mask, size=size, image=(ref.width_px, ref.height_px))
 
 
 def _once(
