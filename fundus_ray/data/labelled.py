@@ -13,7 +13,6 @@ from pathlib import Path
 
 from fundus_ray.types import Modality
 
-
 UNGRADABLE, NO_FUNDUS = "ungradable", "no fundus"  # kinds of rows that a set marks itself as of no use
 
 
