@@ -28,7 +28,7 @@ def draft_record(
 ) -> tuple[Path, Draft]:
     """Returns the draft and its file. Raises DataError where no passage speaks of the label, the reply cannot be read,
     or the file is there already; ConfigError where the model cannot be served; WorkerDiedError where it has not started
-    within ray.start_timeout_s or not answered within loop.stall_s."""
+    within ray.start_timeout_s, TimeLimitError where it has not answered within loop.stall_s."""
     file = out / f"{re.sub(r'[^a-z0-9]+', '_', label.lower()).strip('_')}_{modality.value.lower()}.yaml"
     if file.exists():
         raise DataError(f"{file} exists: accept or reject it first, or take another --out")

@@ -34,10 +34,12 @@ from fundus_ray.evaluate.benchmarks.controls import GREY_IMAGE, NO_IMAGE, ORDER
 from fundus_ray.evaluate.benchmarks.pictures import AskedImage, image_files
 from fundus_ray.evaluate.benchmarks.predictions import Answers
 from fundus_ray.evaluate.benchmarks.question import Answer, Benchmark, Question, TaskFile
+from fundus_ray.evaluate.benchmarks.room import check_room
 from fundus_ray.gather import all_or_first_error
 from fundus_ray.model_pool import ModelPool
 from fundus_ray.obs.sole_writer import sole_writer
 from fundus_ray.obs.strict_json import lines_of, write_text
+from fundus_ray.policy.load import served_processor
 from fundus_ray.reasoning.prompt import DIRECT
 from fundus_ray.runtime import check_machine, start_answerers
 from fundus_ray.sft.checkpoint import fingerprint
@@ -132,8 +134,9 @@ def answer_benchmark(
     """Ask what has no answer in `out` yet, and give back all answers: as the benchmark asks first.
 
     Raises ConfigError where `out` holds answers of another model or settings or cannot be written, the cluster is too
-    small, or a question does not fit rollout.max_model_len; DataError where no image is there; WorkerDiedError where an
-    engine fails for good. What was answered until then is kept.
+    small, or a question does not fit rollout.max_model_len, which the largest image tells before an engine starts;
+    DataError where no image is there; WorkerDiedError where an engine fails for good. What was answered until then is
+    kept.
     """
     check_machine(config)
     with ExitStack() as at_the_end:
@@ -150,6 +153,7 @@ def answer_benchmark(
                 at_the_end.callback(_export, one, out)
                 rounds.append(one)
         if todo := [(one, name) for one in rounds for name in one.folder.missing() if name not in one.not_asked]:
+            _check_room(config, todo, model=model)
             asyncio.run(_ask(config, todo, model=model, out=out))
         with _writing(out):
             _write_not_asked(out, rounds)
@@ -180,6 +184,16 @@ def _check_images(benchmark: Benchmark, files: Mapping[str, Path]) -> set[str]:
     return there
 
 
+def _check_room(config: Config, todo: Sequence[tuple[_Round, QuestionName]], *, model: StoredModel) -> None:
+    asked = {
+        f"{file}: {key}": (put.image, put.request)
+        for one, (file, key) in todo
+        if (put := one.questions[file, key]).image is not None
+    }
+    if asked:
+        check_room(asked, processor=served_processor(model.base), max_model_len=config.rollout.max_model_len)
+
+
 def _variants(benchmark: Benchmark, asking: Asking) -> Iterator[tuple[str, Benchmark]]:
     """(name, questions) of each round; reordered questions keep their names."""
     yield "", benchmark
@@ -188,17 +202,17 @@ def _variants(benchmark: Benchmark, asking: Asking) -> Iterator[tuple[str, Bench
             yield CONTROLS[control], benchmark
             continue
         for seed in range(1, asking.orders + 1):
-            yield f"{ORDER} {seed}", _reordered(benchmark, seed=seed)
+            yield f"{ORDER} {seed}", _reordered(benchmark, seed=seed, asking=asking)
 
 
-def _reordered(benchmark: Benchmark, *, seed: int) -> Benchmark:
+def _reordered(benchmark: Benchmark, *, seed: int, asking: Asking) -> Benchmark:
     left_out = Counter(benchmark.left_out)
     files = []
     for file in benchmark.files:
         questions = []
         for question in file.questions:
             try:
-                questions.append(reordered(question, seed=seed))
+                questions.append(reordered(question, seed=seed, form=asking.form, e_mode=asking.e_mode))
             except DataError:
                 left_out[UNLISTED] += 1
         if questions:
@@ -227,15 +241,18 @@ def _round(
             shown = AskedImage(str(files[question.image]), px=asking.px, grey=name == GREY_IMAGE)
             image = None if name == NO_IMAGE else shown
             put[one] = _Put(question, image, _request(config, question, text, form=asking.form))
-    hashes = {
-        one: about(p.request.system, p.request.user, p.question.image, p.question.options) for one, p in put.items()
-    }
+    hashes = {one: _about(p) for one, p in put.items()}
     path = out / "controls" / name.replace(" ", "-") if name else out
     folder = AnswerFolder(path, asked=hashes)
     for one in folder.missing():
         if put[one].question.image not in there:
             not_asked[one] = (NO_FILE, f"{files[put[one].question.image]} does not exist")
     return _Round(name, benchmark, put, folder, not_asked)
+
+
+def _about(put: _Put) -> str:
+    content = (put.question.content,) if put.question.content else ()
+    return about(put.request.system, put.request.user, put.question.image, put.question.options, *content)
 
 
 def _request(config: Config, question: Question, text: tuple[str, str], *, form: str) -> ModelRequest:

@@ -14,12 +14,12 @@ import math
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fundus_ray.actors import Actor, LearnerActor, ModelActor, RewardPool, RolloutActor
 
@@ -28,9 +28,10 @@ import ray  # after actors.py, which settles how loud Ray is when it is imported
 
 from fundus_ray.config import Config
 from fundus_ray.cores import check_cores, pinned
+from fundus_ray.data.images import read_pixels
 from fundus_ray.engine_pool import RolloutPool
 from fundus_ray.errors import ConfigError
-from fundus_ray.evaluate.worker import AnswerWorker
+from fundus_ray.evaluate.benchmarks.pictures import AskedImage
 from fundus_ray.gather import all_or_first_error
 from fundus_ray.knowledge.store import BuiltStore
 from fundus_ray.learner.worker import LearnerWorker
@@ -39,16 +40,19 @@ from fundus_ray.model_pool import ModelPool
 from fundus_ray.obs.trace import Trace
 from fundus_ray.policy.load import gpu_count
 from fundus_ray.policy.stored_adapter import StoredAdapter
+from fundus_ray.policy.worker import ModelWorker
 from fundus_ray.reward.worker import RewardWorker
 from fundus_ray.rollout.worker import RolloutWorker
-from fundus_ray.traces.worker import ReaderWorker
 from fundus_ray.types import Sampling
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 log = logging.getLogger(__name__)
 
 CONNECT_S = 10.0  # longest wait for a cluster's head
 CLOSE_S = 30.0  # longest orderly stop of an engine; after that its process is killed
-ANSWER_SLACK_S = 60.0  # an engine aborts a question after loop.stall_s itself; one that does not even do that hangs
+ANSWER_SLACK_S = 60.0  # an engine aborts a request after loop.stall_s itself; one that does not even do that hangs
 
 WORKER_ENV = {
     "HF_HUB_OFFLINE": "1",  # a path that is not there is an error, not a download
@@ -106,8 +110,9 @@ async def start(
 @asynccontextmanager
 async def start_readers(config: Config, *, model_path: Path, log_dir: Path) -> AsyncIterator[ModelPool]:
     """Engines of a generic model alone: `rollout.workers` of them, as `rollout.*` says. Raises as `start` does."""
-    limit_s = config.loop.stall_s
-    async with _models(config, ReaderWorker, (), model_path=model_path, log_dir=log_dir, limit_s=limit_s) as pool:
+    async with _models(
+        config, "reader", read=read_pixels, adapter=None, model_path=model_path, log_dir=log_dir
+    ) as pool:
         yield pool
 
 
@@ -117,27 +122,32 @@ async def start_answerers(
 ) -> AsyncIterator[ModelPool]:
     """Engines that answer a benchmark, under the adapter where there is one. Raises as `start` does, and what the
     adapter is at fault for."""
-    limit_s = config.loop.stall_s + ANSWER_SLACK_S
     async with _models(
-        config, AnswerWorker, (adapter,), model_path=model_path, log_dir=log_dir, limit_s=limit_s
+        config, "answerer", read=AskedImage.pixels, adapter=adapter, model_path=model_path, log_dir=log_dir
     ) as pool:
         yield pool
 
 
 @asynccontextmanager
 async def _models(
-    config: Config, worker: type, more: Sequence[Any], *, model_path: Path, log_dir: Path, limit_s: float
+    config: Config,
+    role: str,
+    *,
+    read: Callable[[Any], Image.Image],
+    adapter: StoredAdapter | None,
+    model_path: Path,
+    log_dir: Path,
 ) -> AsyncIterator[ModelPool]:
-    asks = [Ask(f"reader-{i}", config.rollout.cpus, config.rollout.gpus) for i in range(config.rollout.workers)]
+    asks = [Ask(f"{role}-{i}", config.rollout.cpus, config.rollout.gpus) for i in range(config.rollout.workers)]
     with _cluster(config, asks):
         engines = []
         for ask in asks:
             path = log_dir.resolve() / f"{ask.name}.log"
-            args = (config, str(model_path.resolve()), ask.name, str(path), *more)
+            args = (config, str(model_path.resolve()), ask.name, str(path), read, adapter)
             calls, threads = config.calls_under_way, config.rollout.threads
-            make = partial(spawn, ask, worker, *args, threads=threads, calls=calls, log_path=path)
-            start_limit_s = config.ray.start_timeout_s
-            engines.append(ModelActor(make, loading=str(model_path), start_limit_s=start_limit_s, limit_s=limit_s))
+            make = partial(spawn, ask, ModelWorker, *args, threads=threads, calls=calls, log_path=path)
+            limits = {"start_limit_s": config.ray.start_timeout_s, "limit_s": config.loop.stall_s + ANSWER_SLACK_S}
+            engines.append(ModelActor(make, loading=str(model_path), **limits))
         await all_or_first_error([engine.start() for engine in engines])
         pool = ModelPool(engines, restarts=config.rollout.restarts)
         async with _closed_at_the_end(pool):

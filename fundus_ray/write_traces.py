@@ -67,7 +67,8 @@ class TraceWriter:
         self._requests: dict[Modality, ModelRequest] = {}
 
     async def write(self, sample: Sample) -> Outcome:
-        """Raises SearchError where the knowledge store is down, WorkerDiedError where the model is."""
+        """Raises SearchError where the knowledge store is down, WorkerDiedError where the model is, TimeLimitError
+        where it does not answer within loop.stall_s."""
         records = label_records(sample, self._records)
         if not records:
             return self._outcome(sample, records=(), findings=(), rejected=NO_RECORD, reply="")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from fundus_ray.cli import main
+from fundus_ray.data.patients import split_patients
 from fundus_ray.data.rendered.phantoms import render
 
 
@@ -38,6 +40,24 @@ def test_list_pack_and_check(folder: Path, capsys: pytest.CaptureFixture[str]) -
     assert "1 images left out, 0 pairs of copies" in capsys.readouterr().out
     assert main(["data", "check", store]) == 0
     assert "is whole: 11 samples, 11 images, no known leak" in capsys.readouterr().out
+
+
+def test_questions_about_one_patient_are_packed_into_one_half(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = folder / "rows.jsonl"
+    rows.write_text(re.sub(r'"p\d+"', '"p"', rows.read_text()))
+    words = ["data", "pack", str(rows), "--licence", "CC0", "--out"]
+    # The patient is drawn into the training half under some seeds, and held out under others.
+    halves = {seed: split_patients([("rows", "p")], eval_fraction=0.5, seed=seed) for seed in range(9)}
+    trained = next(seed for seed, half in halves.items() if "train" in half.values())
+    held_out = next(seed for seed, half in halves.items() if "eval" in half.values())
+    drawn = ["--eval-fraction", "0.5", "--seed"]
+    assert main([*words, str(folder / "store"), *drawn, str(trained)]) == 0
+    said = capsys.readouterr().out
+    assert "store: 12 train; " in said
+    assert "no patient is held out: train with evaluate.samples=0" in said
+    assert main(["data", "check", str(folder / "store")]) == 0
+    assert main([*words, str(folder / "other"), *drawn, str(held_out)]) == 2
+    assert "nothing is left for training: all of 1 patients are held out" in capsys.readouterr().err
 
 
 def test_check_names_a_leak_of_a_further_list(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

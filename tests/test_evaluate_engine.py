@@ -80,7 +80,7 @@ def test_a_model_answers_on_two_engines_with_controls_and_a_second_call_starts_n
     shown, hidden = answers(answered), answers(answered / "controls" / "no-image")
     assert set(shown) <= set(hidden)
     logs = sorted((answered / "logs").iterdir())
-    assert [log.name for log in logs] == ["reader-0.log", "reader-1.log"]
+    assert [log.name for log in logs] == ["answerer-0.log", "answerer-1.log"]
 
     for log in logs:
         log.unlink()

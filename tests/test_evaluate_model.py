@@ -4,10 +4,14 @@ tests/test_evaluate_engine.py has a real one."""
 from __future__ import annotations
 
 import asyncio
+import base64
 import errno
 import json
+import re
+import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +23,7 @@ from fundus_ray import evaluate_model
 from fundus_ray.cli import main
 from fundus_ray.errors import ConfigError, DataError, TimeLimitError, WorkerDiedError
 from fundus_ray.evaluate.benchmarks.answer_folder import AnswerFolder
+from fundus_ray.policy.load import load_processor
 from fundus_ray.types import ModelReply, ModelRequest
 
 COARSE = ("Painting", "Fundus image", "Natural image", "Whole-slide image")
@@ -130,6 +135,66 @@ def test_controls_ask_in_other_orders_and_without_the_image(
     more = Model()
     assert evaluate(monkeypatch, folders, more, "--controls=order", "--orders=3") == 0
     assert len(more.asked) == 6  # the third order alone
+
+
+def test_other_orders_in_a_form_of_ours_need_no_list_in_the_benchmarks_prompt(
+    monkeypatch: pytest.MonkeyPatch, folders: dict[str, Path]
+) -> None:
+    path = folders["root"] / L4A
+    tree = json.loads(path.read_text())
+    tree["data"]["DDR/0.jpg"]["E-mode3"] = "Is it ill? Say Yes or No."
+    path.write_text(json.dumps(tree))
+    assert evaluate(monkeypatch, folders, Model(), "--prompt=think", "--controls=order", "--orders=1") == 0
+    assert scores(folders)["controls"][0]["questions"] == 6
+
+
+def test_an_image_too_large_for_the_context_is_told_before_an_engine_starts(
+    monkeypatch: pytest.MonkeyPatch, folders: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    large = folders["root"] / "DDR" / "2.jpg"
+    Image.new("RGB", (1400, 2800)).save(large)
+    processor = load_processor(folders["model"])
+    processor.image_processor.size = {"shortest_edge": 28 * 28, "longest_edge": 16384 * 28 * 28}  # as Qwen2.5-VL's
+    folders["model"] = Path(shutil.copytree(folders["model"], folders["out"].with_name("model")))
+    processor.save_pretrained(folders["model"])
+    model = Model()
+    settings = ("rollout.max_model_len=512", "rollout.max_tokens=64")
+    assert evaluate(monkeypatch, folders, model, "--image-px=0", *settings) == 2
+    assert (model.starts, model.asked) == (0, [])
+    said = capsys.readouterr().err
+    assert f"{L4B}: DDR/2.jpg: the request does not fit: with the largest image, {large} of 1400 x 2800 px" in said
+    # The tiny policy's patches are of 14 px and merged by 2: 50 x 100 tokens beside those of the words.
+    (tokens,) = re.findall(r"it is (\d+) tokens", said)
+    assert 5000 < int(tokens) < 5200
+    assert f"set rollout.max_model_len higher, to {int(tokens) + 64}, or scale all images (--image-px " in said
+    (side,) = re.findall(r"--image-px (\d+)", said)
+    shutil.rmtree(folders["out"])
+    assert evaluate(monkeypatch, folders, model, f"--image-px={side}", *settings) == 0
+    assert len(model.asked) == 6
+
+
+def test_an_answer_to_an_image_that_changed_in_its_table_is_asked_for_again(
+    monkeypatch: pytest.MonkeyPatch, folders: dict[str, Path]
+) -> None:
+    head = ["index", "image", "question", "A", "B", "answer", "category"]
+    head += ["clinical VQA task", "department", "perceptual granularity", "modality", "original task"]
+    about = ["c", "Disease Diagnosis", "Ophthalmology", "Image Level", "Fundus Photography", "x"]
+    folders["root"] = folders["root"] / "tables"
+    folders["root"].mkdir()
+    for colours, asked in ((("red", "blue"), 2), (("red", "blue"), 0), (("red", "green"), 1)):
+        rows = [[str(i), cell(colour), "?", "a", "b", "A", *about] for i, colour in enumerate(colours)]
+        table = "\n".join("\t".join(row) for row in (head, *rows))
+        (folders["root"] / "VAL.tsv").write_text(table)
+        model = Model()
+        assert evaluate(monkeypatch, folders, model, "--benchmark=gmai") == 0
+        assert len(model.asked) == asked
+
+
+def cell(colour: str) -> str:
+    """An image as a table holds it."""
+    content = BytesIO()
+    Image.new("RGB", (30, 30), colour).save(content, "PNG")
+    return base64.b64encode(content.getvalue()).decode()
 
 
 def test_a_question_that_could_not_be_asked_is_named_left_out_and_tried_again(

@@ -22,7 +22,7 @@ def register(commands: Any) -> None:
     command.add_argument("name", metavar="NAME", help="as `fundus-ray data sets` lists it")
     command.add_argument("--root", type=Path, required=True, metavar="DIR", help="the set's own top folder")
     command.add_argument("--out", type=Path, required=True, metavar="DIR", help="gets NAME.jsonl and what was left out")
-    command.add_argument("--strict", action="store_true", help="stop at the first row that cannot be used")
+    command.add_argument("--strict", action="store_true", help="stop at the first row with a fault")
 
 
 def _sets(_: argparse.Namespace) -> None:

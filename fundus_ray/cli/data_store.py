@@ -89,7 +89,7 @@ def _pack(args: argparse.Namespace) -> None:
     imports, asked = sort_files([path.resolve() for path in args.rows])
     sets = ImportedSets(imports, tasks=tuple(args.tasks or TASKS), closed=not args.open, seed=args.seed)
     _check_options(args, imports=imports, asked=asked)
-    own = _own_questions(asked, args)
+    own = _own_questions(asked)
     imported = list(sets.pictures())
     licences = {source: origin_of(source).licence for source in {picture.source for picture in imported}}
     pictures = [*imported, *pictures_of(own)]
@@ -108,6 +108,8 @@ def _pack(args: argparse.Namespace) -> None:
     )
     halves = ", ".join(f"{count} {split}" for split, count in packed.manifest.counts["split"].items())
     print(f"wrote {args.out}: {halves}; {len(packed.leaks)} images left out, {len(packed.copies)} pairs of copies")
+    if "eval" not in packed.manifest.counts["split"]:
+        print("no patient is held out: train with evaluate.samples=0, or pack with another --seed or --eval-fraction")
     if packed.left_out:
         first = packed.left_out[0]
         print(f"{len(packed.left_out)} images have labels that cannot be used, the first: {first.where}: {first.why}")
@@ -129,18 +131,15 @@ def _check_options(args: argparse.Namespace, *, imports: Sequence[Path], asked: 
         raise ConfigError("--tasks and --open are for imported sets; your own questions are taken as they are")
 
 
-def _own_questions(files: Sequence[Path], args: argparse.Namespace) -> list[Sample]:
+def _own_questions(files: Sequence[Path]) -> list[Sample]:
     if not files:
         return []
-    from fundus_ray.data.jsonl import jsonl_samples
+    from fundus_ray.data.jsonl import undivided_samples
     from fundus_ray.knowledge.vocabulary import load_vocabulary
 
     ids = load_vocabulary().ids
-    return [
-        sample
-        for file in files
-        for sample in jsonl_samples(file, finding_ids=ids, eval_fraction=args.eval_fraction, seed=args.seed)
-    ]
+    # Their halves are drawn with those of all other sets.
+    return [sample for file in files for sample in undivided_samples(file, finding_ids=ids)]
 
 
 def _shared_folder(folders: Sequence[str]) -> str:

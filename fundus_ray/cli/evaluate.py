@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fundus_ray.config import Config
+    from fundus_ray.evaluate.benchmarks.nearest import NearestOption
     from fundus_ray.evaluate.benchmarks.question import Benchmark
     from fundus_ray.evaluate.benchmarks.report import Beside
     from fundus_ray.evaluate_model import Answered
@@ -104,7 +105,7 @@ def _evaluate(args: argparse.Namespace) -> None:
     published = [] if args.published is None else read_published(args.published, names)
     answers = _stored(args, benchmark) if args.model is None else _asked(args, benchmark)
     results = [score(one.benchmark, one.answers, nearest=nearest, compat=args.compat) for one in answers.answered]
-    beside = _beside(answers, results, published=published, theirs=theirs)
+    beside = _beside(answers, results, published=published, theirs=theirs, nearest=nearest)
     try:
         write_result(args.out, results[0], beside)
     except OSError as err:
@@ -127,7 +128,7 @@ def _not_asked(answers: _Answers, out: Path) -> list[str]:
     )
 
 
-def _beside(answers: _Answers, results: Any, *, published: Any, theirs: Any) -> Beside:
+def _beside(answers: _Answers, results: Any, *, published: Any, theirs: Any, nearest: NearestOption | None) -> Beside:
     from fundus_ray.evaluate.benchmarks.controls import ORDER, control, over_orders
     from fundus_ray.evaluate.benchmarks.report import Beside
     from fundus_ray.evaluate.benchmarks.score import paired
@@ -143,6 +144,7 @@ def _beside(answers: _Answers, results: Any, *, published: Any, theirs: Any) -> 
         orders=over_orders(first, orders) if orders else None,
         made_with=answers.made_with,
         cut_off=answers.answered[0].cut_off,
+        sentence_model=None if nearest is None else nearest.named,
     )
 
 

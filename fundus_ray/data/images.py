@@ -45,6 +45,13 @@ def pixels_at(path: str | Path) -> Image.Image:
     return _decode(read_bytes(path), path)
 
 
+def misfit(mask: Path, *, size: tuple[int, int], image: tuple[int, int]) -> str:
+    """Why a mask cannot be laid over its image, by the (width, height) [px] of both; "" where it can."""
+    (width, height), (across, down) = size, image
+    said = f"mask {mask} is {width} x {height} px but its image {across} x {down} px: crop and scale both alike"
+    return "" if size == image else said
+
+
 def _decode(content: bytes, path: str | Path) -> Image.Image:
     try:
         with Image.open(BytesIO(content)) as image:

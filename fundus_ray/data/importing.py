@@ -19,13 +19,12 @@ from typing import Any
 from PIL import Image
 from tqdm import tqdm
 
-from fundus_ray.data.images import DECODE_ERRORS, image_ref
-from fundus_ray.data.labelled import BadRow, Labelled, PublicSet
+from fundus_ray.data.images import DECODE_ERRORS, image_ref, misfit
+from fundus_ray.data.labelled import UNGRADABLE, BadRow, Labelled, PublicSet
 from fundus_ray.errors import DataError
 from fundus_ray.obs.strict_json import line_of, write_json
 from fundus_ray.types import ImageRef, Modality
 
-UNGRADABLE = "ungradable"  # no fault of the set: also --strict leaves such images out
 WINDOW = 8  # images in work for each thread: what bounds the memory
 KNOWN = {field.name for field in fields(Labelled)} | {"sha256", "width_px", "height_px"}  # fields of a row
 
@@ -46,8 +45,8 @@ class Imported:
 def import_set(public: PublicSet, *, root: Path, out: Path, strict: bool, threads: int | None = None) -> Imported:
     """Read the set, decode and hash every image, and write the three files, in the reader's order.
 
-    Images that the set calls ungradable are left out and counted. Raises DataError where the set as a whole cannot be
-    used or nothing is left of it; where `strict`, at the first bad row.
+    Images that the set itself marks as ungradable or as no fundus are left out and counted. Raises DataError where the
+    set as a whole cannot be used or nothing is left of it; where `strict`, at the first row with a fault.
     """
     if not root.is_dir():
         raise DataError(f"--root {root} is not a folder; give the top folder of {public.title}")
@@ -70,7 +69,7 @@ def import_set(public: PublicSet, *, root: Path, out: Path, strict: bool, thread
                 if isinstance(item, BadRow):
                     left_out[item.kind] += 1
                     bar.set_postfix(left_out=left_out.total(), refresh=False)
-                    if strict and item.kind != UNGRADABLE:
+                    if strict and not item.as_marked:
                         raise DataError(f"{public.name}: {item.where}: {item.why} (without --strict it is left out)")
                     bad.write(line_of(asdict(item)) + "\n")
                 else:
@@ -149,23 +148,20 @@ def _checked(row: Labelled | BadRow) -> BadRow | tuple[Labelled, ImageRef]:
     except DataError as err:
         return BadRow(row.source, row.key, str(err), "unreadable image")
     for mask in row.masks.values():
-        why = _misfit(mask, ref)
+        why = _unfit(mask, ref)
         if why:
             return BadRow(row.source, row.key, why, "unusable mask")
     return row, ref
 
 
-def _misfit(mask: Path, ref: ImageRef) -> str:
+def _unfit(mask: Path, ref: ImageRef) -> str:
     """Why a mask cannot be laid over its image; "" where it can."""
     try:
         with Image.open(mask) as image:
             size = image.size
     except DECODE_ERRORS as err:
         return f"mask {mask} cannot be read: {' '.join(str(err).split())}"
-    expected = (ref.width_px, ref.height_px)
-    return (
-        "" if size == expected else f"mask {mask} is {size[0]} x {size[1]} px, its image {expected[0]} x {expected[1]}"
-    )
+    return misfit(mask, size=size, image=(ref.width_px, ref.height_px))
 
 
 def _once(

@@ -43,7 +43,13 @@ class _Seen:
 
 
 def jsonl_samples(path: Path, *, finding_ids: FindingIds, eval_fraction: float, seed: int) -> tuple[Sample, ...]:
-    """The file's samples in its order. Rows without a `split` are divided by patient: `eval_fraction` of them held out.
+    """As `undivided_samples`, with rows without a `split` divided by patient: `eval_fraction` of them held out."""
+    samples = undivided_samples(path, finding_ids=finding_ids)
+    return _divide(samples, path=path, eval_fraction=eval_fraction, seed=seed)
+
+
+def undivided_samples(path: Path, *, finding_ids: FindingIds) -> tuple[Sample, ...]:
+    """The file's samples in its order, each with the `split` of its row, "" where it has none.
 
     Rows without `patient_id` belong to the patient of another row with the same image, or else to the image itself.
     Raises DataError: the first problem by file and line, and how many more there are.
@@ -60,7 +66,7 @@ def jsonl_samples(path: Path, *, finding_ids: FindingIds, eval_fraction: float, 
         raise DataError(_summary(problems))
     if not samples:
         raise DataError(f"{path}: the file is empty; one JSON object a line is expected")
-    return _divide(_with_patients(samples), path=path, eval_fraction=eval_fraction, seed=seed)
+    return tuple(_with_patients(samples))
 
 
 def _lines(path: Path) -> list[tuple[int, str]]:
@@ -211,9 +217,8 @@ def _with_patients(samples: Sequence[Sample]) -> Iterator[Sample]:
         yield sample if sample.patient_id else replace(sample, patient_id=known.get(sha256, sha256))
 
 
-def _divide(samples: Iterator[Sample], *, path: Path, eval_fraction: float, seed: int) -> tuple[Sample, ...]:
+def _divide(rows: Sequence[Sample], *, path: Path, eval_fraction: float, seed: int) -> tuple[Sample, ...]:
     """Fills in missing splits: a patient keeps the split of its rows that have one; the others are drawn by `seed`."""
-    rows = tuple(samples)
     split_of = {row.patient_id: row.split for row in rows if row.split}
     free = sorted({row.patient_id for row in rows} - set(split_of))
     if len(free) == 1 and not split_of:

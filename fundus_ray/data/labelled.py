@@ -13,6 +13,8 @@ from pathlib import Path
 
 from fundus_ray.types import Modality
 
+UNGRADABLE, NO_FUNDUS = "ungradable", "no fundus"  # kinds of rows that a set marks itself as of no use
+
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
@@ -53,6 +55,11 @@ class BadRow:
     where: str
     why: str
     kind: str = "unusable row"  # what the import counts it under: "missing file", "unknown code", ...
+
+    @property
+    def as_marked(self) -> bool:
+        """The set itself says that nothing can be read from this image: no fault of the row."""
+        return self.kind in (UNGRADABLE, NO_FUNDUS)
 
 
 Reader = Callable[[Path], Iterator[Labelled | BadRow]]

@@ -75,6 +75,17 @@ def load_processor(folder: str | Path) -> Any:
     return AutoProcessor.from_pretrained(folder, local_files_only=True)
 
 
+def served_processor(folder: str | Path) -> Any:
+    """The same, of any model that can be asked. Raises ConfigError where the folder holds none, or no chat template."""
+    try:
+        processor = load_processor(folder)
+    except (OSError, ValueError) as err:
+        raise ConfigError(f"{folder} cannot be served: {' '.join(str(err).split())[:300]}") from err
+    if not getattr(processor, "chat_template", None):
+        raise ConfigError(f"{folder} has no chat template, so it cannot be asked; take an instruct model")
+    return processor
+
+
 def with_adapter(policy: PolicyModel, *, rank: int, alpha: int, seed: int) -> PolicyModel:
     """A LoRA adapter on every linear layer of the language model; all else, the vision tower included, frozen.
 

@@ -12,7 +12,6 @@ import asyncio
 from typing import Any
 
 from PIL import Image
-from transformers import AutoProcessor
 from vllm import SamplingParams
 from vllm.exceptions import VLLMClientError, VLLMServerError
 from vllm.lora.request import LoRARequest
@@ -25,7 +24,7 @@ from fundus_ray.config import Config
 from fundus_ray.errors import ConfigError, DeliveryError, ProcessDiedError, WorkerDiedError
 from fundus_ray.policy.engine_args import engine_args
 from fundus_ray.policy.generate import largest_gap, probe_params, probed, shut_down
-from fundus_ray.policy.load import chat_text
+from fundus_ray.policy.load import chat_text, served_processor
 from fundus_ray.policy.stored_adapter import StoredAdapter
 from fundus_ray.types import ModelReply, ModelRequest
 
@@ -48,10 +47,8 @@ class ServedModel:
         Raises ConfigError where the folder holds no model that vLLM serves, or no chat template.
         """
         lora = {} if adapter is None else {"enable_lora": True, "max_loras": 1, "max_lora_rank": adapter.engine_rank}
+        processor = served_processor(model_path)
         try:
-            processor = AutoProcessor.from_pretrained(model_path, local_files_only=True)
-            if not getattr(processor, "chat_template", None):
-                raise ConfigError(f"{model_path} has no chat template, so it cannot be asked; take an instruct model")
             args = engine_args(
                 config,
                 model_path=model_path,

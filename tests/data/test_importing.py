@@ -123,7 +123,7 @@ def test_a_mask_of_another_size_than_its_image_is_refused(tmp_path: Path) -> Non
     other = Labelled("made", "b.png", tmp_path / "a.png", Modality.CFP, "b")
     report = import_set(made_of(row, other), root=tmp_path, out=tmp_path / "out", strict=False)
     assert report.left_out == {"unusable mask": 1}
-    assert "m.png is 3 x 2 px, its image 12 x 8" in str(lines(report.left_out_file)[0]["why"])
+    assert "m.png is 3 x 2 px but its image 12 x 8 px" in str(lines(report.left_out_file)[0]["why"])
 
 
 def test_a_mask_whose_header_states_an_absurd_size_is_left_out(tmp_path: Path) -> None:

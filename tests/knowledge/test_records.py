@@ -273,6 +273,28 @@ def test_branch_and_central_occlusion_are_labels_of_their_own() -> None:
     assert set(central.required) & set(branch.contradicting)
 
 
+def test_disc_oedema_is_of_any_cause_and_papilloedema_is_a_word_for_it() -> None:
+    for modality in Modality:
+        oedema = RECORDS.get("papilledema", modality)
+        assert oedema is not None
+        assert oedema is RECORDS.get("Disc swelling and elevation", modality)
+        assert oedema.label == "optic disc oedema"
+    photograph = RECORDS.get("optic disc oedema", CFP)
+    assert photograph is not None
+    # Ischaemia swells a part of the disc, which pales at once.
+    assert photograph.any_of == (("disc_swelling", "sectoral_disc_swelling"),)
+    assert "disc_pallor" not in photograph.contradicting
+
+
+def test_a_coloboma_is_not_atrophy_but_jsiecs_folder_holds_both() -> None:
+    for modality in (CFP, UWF):
+        coloboma, either = RECORDS.get("Coloboma", modality), RECORDS.get("Chorioretinal atrophy-coloboma", modality)
+        assert coloboma is not None
+        assert either is not None
+        assert coloboma.required == ("coloboma",)
+        assert (either.required, either.any_of) == ((), (("coloboma", "chorioretinal_atrophy"),))
+
+
 def test_a_disease_contradicts_normal_unless_drusen() -> None:
     normal = RECORDS.get("normal", CFP)
     assert normal is not None

@@ -128,7 +128,7 @@ def print_words(stored: object) -> Words | None:
 
 
 def stacked(prints: Iterable[Words | None]) -> tuple[Prints, NDArray[np.int64]]:
-    """(those that there are [N, 4], their rows [N])."""
+    """(those that there are [N, 8], their rows [N])."""
     held = [(row, mark) for row, mark in enumerate(prints) if mark is not None]
     words = np.array([mark for _, mark in held], dtype=np.uint64).reshape(-1, WORDS)
     return words, np.array([row for row, _ in held], dtype=np.int64)

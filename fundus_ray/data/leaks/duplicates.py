@@ -20,7 +20,7 @@ class Copies:
 
     earlier: Picture
     later: Picture
-    distance: int  # bits of 256
+    distance: int  # bits of 512
     orientation: str
 
 

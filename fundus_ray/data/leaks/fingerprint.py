@@ -1,6 +1,6 @@
-"""A perceptual hash of a retinal image: 256 bits that a copy keeps and another image does not.
+"""A perceptual hash of a retinal image: 512 bits that a copy keeps and another image does not.
 
-In: an image. Out: its fingerprint, uint64 [4], or None where the image is flat. A copy may have been scaled (also with
+In: an image. Out: its fingerprint, uint64 [8], or None where the image is flat. A copy may have been scaled (also with
 another aspect ratio), compressed again, cut to its field or padded with black, mirrored or turned by 180 degrees, and
 its brightness changed. Our own choice, after the sign of DCT coefficients of the common pHash, with three changes that
 retinal images ask for:
@@ -28,14 +28,17 @@ from fundus_ray.data.images import DECODE_ERRORS, one_line
 from fundus_ray.data.places import read_bytes
 from fundus_ray.errors import DataError
 
-Words = NDArray[np.uint64]  # [4]: the first holds the 64 lowest frequencies
+Words = NDArray[np.uint64]  # [8]: the first holds the 64 lowest frequencies
 
-FINGERPRINT_VERSION = 1  # raise it, and the store's FORMAT, whenever an image's bits change
-BITS, WORDS = 256, 4
+FINGERPRINT_VERSION = 2  # raise it, and the store's FORMAT, whenever an image's bits change
+BITS, WORDS = 512, 8
 FILES_A_TASK = 32  # of each process at a time
 SIDE = 64  # the field is scaled to SIDE x SIDE
 READ_PX = 512  # larger images are first reduced to about this side, by the JPEG decoder where it can
 DARK, DARK_SHARE = 8.0, 0.12  # black border: darker than this grey level, or this share of the brightest percentile
+# Of an OCT scan: its vitreous is about as dark as that, so that copies of one scan would be cut in different places.
+DARK_IN_SCANS = 3.0
+COLOURLESS = 0.05  # a picture is a scan where its channels differ by less than this share of its mean brightness
 FIELD_PX, FIELD_BLUR = 256, 1.5  # the border is looked for at this size, so that speckle of OCT does not decide
 LINE_SHARE = 0.05  # a row or column belongs to the field where at least this share of it is not dark
 SMALLEST_FIELD = 32  # [px of FIELD_PX] below which nothing is cut off
@@ -79,7 +82,7 @@ ORIENTATIONS: dict[str, Words] = {
 
 def fingerprint(image: Image.Image) -> Words | None:
     """The image's fingerprint; None where its field is flat, so that all such images would seem to be copies."""
-    values = _field(_small(image))
+    values = _field(_small(image), scan=_is_scan(image))
     light = gaussian_filter(values * _WINDOW, SLOW) / _WINDOW_LIGHT
     detail = (values - light) * _WINDOW
     if np.sqrt(np.mean(detail**2)) < FLAT:
@@ -113,11 +116,11 @@ def content_fingerprint(content: bytes, *, name: str) -> Words | None:
         raise DataError(f"image {name} is damaged or not an image: {one_line(err)}") from None
 
 
-def field_box(grey: Image.Image) -> tuple[float, float, float, float]:
+def field_box(grey: Image.Image, *, scan: bool = False) -> tuple[float, float, float, float]:
     """(left, top, right, bottom) [px] of what is not black border; all of it where little is left."""
     small = np.asarray(grey.resize((FIELD_PX, FIELD_PX), Image.Resampling.BILINEAR), dtype=np.float64)
     level = gaussian_filter(small, FIELD_BLUR)
-    bright = level > max(DARK, DARK_SHARE * float(np.percentile(level, 99)))
+    bright = level > (DARK_IN_SCANS if scan else max(DARK, DARK_SHARE * float(np.percentile(level, 99))))
     columns, rows = (np.flatnonzero(bright.mean(axis=axis) >= LINE_SHARE) for axis in (0, 1))
     if min(columns.size, rows.size) < SMALLEST_FIELD:
         return 0, 0, grey.width, grey.height
@@ -132,6 +135,13 @@ def _small(image: Image.Image) -> Image.Image:
     return small.reduce(factor) if factor > 1 else small
 
 
-def _field(grey: Image.Image) -> NDArray[np.float64]:
+def _field(grey: Image.Image, *, scan: bool) -> NDArray[np.float64]:
     """The field, scaled to [SIDE, SIDE]."""
-    return np.asarray(grey.resize((SIDE, SIDE), Image.Resampling.BILINEAR, box=field_box(grey)), dtype=np.float64)
+    box = field_box(grey, scan=scan)
+    return np.asarray(grey.resize((SIDE, SIDE), Image.Resampling.BILINEAR, box=box), dtype=np.float64)
+
+
+def _is_scan(image: Image.Image) -> bool:
+    """Whether the picture is without colour, as OCT scans are and photographs are not."""
+    pixels = np.asarray(image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BILINEAR), dtype=np.float64)
+    return float(np.ptp(pixels, axis=2).mean()) < COLOURLESS * max(float(pixels.mean()), 1.0)

@@ -36,7 +36,7 @@ class Picture:
 class Leak:
     """`picture` is image `key` of `benchmark`, or of the same patient.
 
-    why: "key", "patient", "fingerprint". distance: bits of 256 that differ; None where no fingerprint decided.
+    why: "key", "patient", "fingerprint". distance: bits of 512 that differ; None where no fingerprint decided.
     """
 
     owner: str

@@ -11,14 +11,18 @@ import base64
 import binascii
 import csv
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+from fundus_ray.data.public.layout import IMAGE_SUFFIXES
 from fundus_ray.errors import DataError
 
 KINDS = (".json", ".tsv", ".txt")
+KEY_SUFFIXES = IMAGE_SUFFIXES | {".gif", ".ppm", ".webp", ".mhd"}
+IN_A_TABLE = re.compile(r"[^#]+\.tsv#.+", re.IGNORECASE)  # as keys of a table's images are written
 REFERENCE = 64  # characters, at most, of an image in a table that is the index of the row which holds it
 
 Keep = Callable[[str], bool]  # a modality's name, as a file gives it
@@ -83,7 +87,7 @@ def _decoded(image: str) -> bytes | None:
 
 
 def _keys(file: Path, *, keep: Keep, lenient: bool) -> Iterator[str]:
-    """lenient: a JSON file of another kind, as a benchmark's folder holds, has no keys."""
+    """lenient: a JSON or text file of another kind, as a benchmark's folder holds, has no keys."""
     if file.suffix not in KINDS:
         raise DataError(
             f"{file}: a .json or .tsv file of the benchmark, or a .txt file with one key a line, is expected"
@@ -93,7 +97,7 @@ def _keys(file: Path, *, keep: Keep, lenient: bool) -> Iterator[str]:
     except (OSError, UnicodeDecodeError) as err:
         raise DataError(f"{file} cannot be read: {err}") from None
     if file.suffix != ".json":
-        yield from (line.strip() for line in text.splitlines() if line.strip())
+        yield from _listed(file, text, lenient=lenient)
         return
     try:
         content: Any = json.loads(text)
@@ -105,6 +109,24 @@ def _keys(file: Path, *, keep: Keep, lenient: bool) -> Iterator[str]:
         yield from (str(row["image_path"]) for row in content if _wanted(row, keep))
     elif not lenient:
         raise DataError(f"{file} is neither a FunBench task file (`data`) nor a list of records with `image_path`")
+
+
+def _listed(file: Path, text: str, *, lenient: bool) -> list[str]:
+    """The keys of a text file, one a line. A line that is none would leave an image unguarded without a word; a file
+    without a single key is another kind of text."""
+    lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
+    odd = [(number, line) for number, line in lines if not _is_key(line)]
+    if odd and not (lenient and len(odd) == len(lines)):
+        number, line = odd[0]
+        raise DataError(
+            f"{file}:{number}: {line[:60]!r} names no image; a key a line is expected: a path that ends in "
+            f"{', '.join(sorted(KEY_SUFFIXES))}, or TABLE.tsv#INDEX"
+        )
+    return [] if odd else [line for _, line in lines]
+
+
+def _is_key(line: str) -> bool:
+    return PurePosixPath(line).suffix.lower() in KEY_SUFFIXES or IN_A_TABLE.fullmatch(line) is not None
 
 
 def _wanted(row: dict[str, Any], keep: Keep) -> bool:

@@ -61,7 +61,7 @@ _FAMILIES = (
     _Family("oct2017", ("oct2017", "ucsd", "kermany"), patient=r"(?:^|/)[A-Z]+-(\d+)-"),
     _Family("octdl", ("octdl",)),
     _Family("octid", ("octid",)),
-    _Family("mmc-amd", ("mmcamd",)),
+    _Family("mmc-amd", ("mmcamd",), patient=r"(?:^|/)[fo]-[hdpw]-(.+?)(?:-[lr])?(?:_\w+)?$"),
     _Family("retouch", ("retouch",), patient=r"((?:TRAIN|TEST)\d{3})"),
 )
 WHOLE_NAME = 4  # names of fewer letters count only where they are the whole name

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fundus_ray.data.images import DECODE_ERRORS
+from fundus_ray.data.images import DECODE_ERRORS, misfit
 from fundus_ray.data.public.lesion_masks import brightest
 from fundus_ray.data.public.reading import RowError
 
@@ -35,10 +35,8 @@ def disc_of(mask: Path, *, image: Path, on_white: bool = False) -> Disc | None:
     """
     pixels = brightest(mask)
     marked = pixels < WHITE if on_white else pixels > 0
-    width, height = _size(image)
-    if marked.shape != (height, width):
-        found = f"{marked.shape[1]} x {marked.shape[0]}"
-        raise RowError("unusable mask", f"mask {mask} is {found} px, its image {width} x {height}")
+    if why := misfit(mask, size=(marked.shape[1], marked.shape[0]), image=_size(image)):
+        raise RowError("unusable mask", why)
     if marked.mean() > LARGEST_SHARE:
         raise RowError("unusable mask", f"mask {mask} marks {marked.mean():.0%} of the image as optic disc")
     rows, columns = np.nonzero(marked)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from fundus_ray.data.labelled import Labelled, Space
+from fundus_ray.data.labelled import NO_FUNDUS, UNGRADABLE, Labelled, Space
 from fundus_ray.data.public.reading import RowError
 from fundus_ray.data.tables import read_table
 from fundus_ray.types import Modality
@@ -20,7 +20,7 @@ COLUMNS = ("ID", "Left-Fundus", "Right-Fundus", "Left-Diagnostic Keywords", "Rig
 SIDES = {"Left": "L", "Right": "R"}
 SEPARATOR = re.compile("[,\N{FULLWIDTH COMMA}]")
 NORMAL = "normal fundus"
-NO_FUNDUS = {"anterior segment image", "no fundus image"}
+ANOTHER_SUBJECT = {"anterior segment image", "no fundus image"}
 ON_THE_PHOTOGRAPH = {"lens dust", "image offset", "low image quality", "optic disk photographically invisible"}
 
 AMD = "age-related macular degeneration"
@@ -54,7 +54,7 @@ DISEASES: Mapping[str, tuple[str, ...]] = {
     "refractive media opacity": ("media haze",),
     "vitreous opacity": ("vitreous opacities",),
     "retinal artery macroaneurysm": ("retinal arterial macroaneurysm",),
-    "optic disc edema": ("papilloedema",),
+    "optic disc edema": ("optic disc oedema",),
     "optic nerve atrophy": ("optic atrophy",),
     "choroidal nevus": ("choroidal naevus",),
     "silicone oil eye": ("silicone oil in the eye",),
@@ -136,11 +136,13 @@ def read_keywords(text: str) -> tuple[tuple[str, ...], int | None]:
     """
     words = [" ".join(part.split()).lower() for part in SEPARATOR.split(text)]
     words = list(dict.fromkeys(word for word in words if word))
-    if shown := NO_FUNDUS.intersection(words):
-        raise RowError("no fundus", f"keywords are {text!r}: {' and '.join(sorted(shown))} shows no fundus")
+    if shown := ANOTHER_SUBJECT.intersection(words):
+        raise RowError(NO_FUNDUS, f"keywords are {text!r}: {' and '.join(sorted(shown))} shows no fundus")
     about_the_eye = [word for word in words if word not in ON_THE_PHOTOGRAPH]
+    if not words:
+        raise RowError("missing value", "the keywords of this eye are empty")
     if not about_the_eye:
-        raise RowError("no label", f"keywords are {text!r}: they say nothing of the fundus")
+        raise RowError(UNGRADABLE, f"keywords are {text!r}: they judge the photograph alone")
     if about_the_eye == [NORMAL]:
         return (), 0
     if NORMAL in about_the_eye:

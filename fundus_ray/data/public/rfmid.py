@@ -30,7 +30,7 @@ DISEASES = {
     "TV": "tortuous vessels",
     "AH": "asteroid hyalosis",
     "ODP": "optic atrophy",  # optic disc pallor
-    "ODE": "papilloedema",  # optic disc oedema
+    "ODE": "optic disc oedema",
     "ST": "optociliary shunt",
     "AION": "anterior ischaemic optic neuropathy",
     "PT": "macular telangiectasia",  # parafoveal telangiectasia

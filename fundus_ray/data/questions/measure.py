@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from fundus_ray.data.images import DECODE_ERRORS
+from fundus_ray.data.images import DECODE_ERRORS, misfit
 from fundus_ray.errors import DataError
 
 EIGHT_NEIGHBOURS = np.ones((3, 3), dtype=bool)
@@ -37,11 +37,8 @@ def read_mask(
     except DECODE_ERRORS as err:
         raise DataError(f"mask {path} cannot be read: {' '.join(str(err).split())}") from None
     mask: NDArray[np.bool_] = grey.max(axis=2) > above if value is None else grey == value
-    if mask.shape != (height_px, width_px):
-        raise DataError(
-            f"mask {path} is {mask.shape[1]} x {mask.shape[0]} px but its image {width_px} x {height_px} px: "
-            "crop and scale both alike"
-        )
+    if why := misfit(path, size=(mask.shape[1], mask.shape[0]), image=(width_px, height_px)):
+        raise DataError(why)
     return mask
 
 

@@ -3,8 +3,10 @@
 In: a random generator. Out: a `Case`. The grades are those of the International Clinical Diabetic Retinopathy scale:
 1 microaneurysms alone; 2 more than those; 3 over 20 haemorrhages in each of four quadrants; 4 new vessels, or blood in
 front of the retina. The stages are the Beckman classification's: early, medium drusen; intermediate, large drusen or
-pigmentary changes; late, atrophy or blood under the macula. How often each occurs is our own choice, and so is that
-drusen are drawn larger than they are, so that a small picture shows them.
+pigmentary changes; late, atrophy or blood under the macula; a healthy eye has small drusen at most. Small are those
+under 63 micrometres and large those over 125; the three kinds are drawn apart in size, so that the picture decides. How
+often each occurs is our own choice, and so is that drusen are drawn larger than they are, so that a small picture shows
+them.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ HYPERTENSIVE, OCCLUSION = "hypertensive retinopathy", "retinal vein occlusion"
 DETACHMENT, PIGMENTOSA = "retinal detachment", "retinitis pigmentosa"
 STAGES = ("early", "intermediate", "late")
 OVER_TWENTY = 21
-MEDIUM, LARGE = (0.7, 1.15), (1.5, 2.7)  # radii of drusen, in pixels of a 112 px picture
+# Radii of drusen, in pixels of a 112 px picture: a diameter of 63 micrometres is drawn with 0.65, one of 125 with 1.3.
+SMALL, MEDIUM, LARGE = (0.4, 0.5), (0.85, 1.2), (1.5, 2.7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +105,7 @@ def draw_laid_case(rng: np.random.Generator) -> Case:
 
 def healthy(rng: np.random.Generator) -> Case:
     """No disease: at most a few small drusen, which age brings."""
-    plan = _some(rng, drusen=(0.08, partial(marks.drusen, count=2, sizes=(0.6, 0.8))))
+    plan = _some(rng, drusen=(0.08, partial(marks.drusen, count=int(rng.integers(1, 4)), sizes=SMALL, apart=True)))
     return Case("normal", (), plan, dr_grade=0, amd_stage="none")
 
 
@@ -149,7 +152,8 @@ def macular_degeneration(rng: np.random.Generator, *, stage: str) -> Case:
     """Age-related macular degeneration. The late stage is atrophic or neovascular."""
     title, diagnoses = f"{AMD}, {stage}", (AMD,)
     if stage == "early":
-        plan: dict[str, Paint] = {"drusen": partial(marks.drusen, count=int(rng.integers(6, 22)), sizes=MEDIUM)}
+        medium = partial(marks.drusen, count=int(rng.integers(6, 22)), sizes=MEDIUM, apart=True)
+        plan: dict[str, Paint] = {"drusen": medium}
         return Case(title, diagnoses, plan, {"medium_drusen": ("drusen",)}, amd_stage=stage)
     plan = {"drusen": partial(marks.drusen, count=int(rng.integers(9, 28)), sizes=LARGE)}
     also = {"large_drusen": ("drusen",)}

@@ -15,7 +15,7 @@ from fundus_ray.data.rendered.photo_lesions import draw_on_photo
 from fundus_ray.data.rendered.uwf import draw_uwf
 from fundus_ray.types import Modality
 
-VERSION = 1  # raise it whenever a picture or label of any seed changes
+VERSION = 2  # raise it whenever a picture or label of any seed changes
 
 RETINA = (  # what the flat pictures are asked about
     "microaneurysm",

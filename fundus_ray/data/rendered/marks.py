@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fundus_ray.data.rendered.eye import PX, Canvas, Floats
-from fundus_ray.data.rendered.ground import Ground, Where
+from fundus_ray.data.rendered.ground import GAP, TRIES, Ground, Where
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,14 +180,27 @@ def hard_exudates(ground: Ground, rng: np.random.Generator, *, groups: int) -> P
 
 
 def drusen(
-    ground: Ground, rng: np.random.Generator, *, count: int, sizes: tuple[float, float], spread: float = 0.15
+    ground: Ground,
+    rng: np.random.Generator,
+    *,
+    count: int,
+    sizes: tuple[float, float],
+    apart: bool = False,
+    spread: float = 0.15,
 ) -> Painted:
-    """Round yellow deposits at the macula; sizes: radii [units]. Large ones are soft and may run together."""
+    """Round yellow deposits at the macula; sizes: radii [units]. Large ones are soft and may run together; those that
+    lie `apart` do not, as two of them would look like a larger one."""
     canvas = Canvas(ground.eye.image_px)
+    placed: list[tuple[NDArray[np.float64], float]] = []
     for _ in range(count):
-        x, y = rng.normal(ground.eye.fovea, spread * ground.eye.fovea_distance / 0.7, 2)
+        sites = rng.normal(ground.eye.fovea, spread * ground.eye.fovea_distance / 0.7, (TRIES if apart else 1, 2))
         radius = rng.uniform(*sizes) * ground.macular_unit
-        canvas.polygon(blob(np.array([x, y]), rng, radius=radius, unevenness=0.12), strength=rng.uniform(0.75, 1))
+        near = radius + GAP * ground.macular_unit
+        free = (site for site in sites if not apart or all(np.hypot(*(site - o)) > near + r for o, r in placed))
+        site = next(free, None)
+        if site is not None:
+            placed.append((site, radius))
+            canvas.polygon(blob(site, rng, radius=radius, unevenness=0.12), strength=rng.uniform(0.75, 1))
     return Painted(canvas.coverage(blur_px=0.35 + 0.12 * sizes[1]))
 
 

@@ -15,7 +15,7 @@ from fundus_ray.data.places import Place
 from fundus_ray.errors import DataError
 
 MANIFEST, BENCHMARKS = "manifest.json", "benchmarks.parquet"
-FORMAT = 2
+FORMAT = 3
 SPLITS = ("train", "eval")
 
 

@@ -64,7 +64,7 @@ def pack(
 
     pictures: the image of every sample, at least once. A sample that has a `split` already gets a new one, by patient
     over all sets: see data/patients.py. Sets are to be given in a fixed order, new ones last. Raises DataError as
-    `write_store`, where an image cannot be read, and where nothing is left.
+    `write_store`, where an image cannot be read, and where nothing is left to train on. The held-out half may be empty.
     """
     refuse_store(place(folder))
     place(folder).write(REPORT, b"being written\n")  # what cannot be written is known before all images are hashed
@@ -81,6 +81,11 @@ def pack(
         seed=seed,
         same=[*same_patients(copies), *_known_as_one(kept)],
     )
+    if "train" not in half.values():
+        raise DataError(
+            f"{folder}: nothing is left for training: all of {len(half)} patients are held out; pack with another "
+            "--seed or a smaller --eval-fraction"
+        )
     mark_of = {picture.path: picture.mark for picture in kept}
     left_out: list[BadRow] = []
     rows = _rows(folder, samples, half=half, mark_of=mark_of, left_out=left_out)

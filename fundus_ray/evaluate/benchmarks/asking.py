@@ -30,22 +30,24 @@ def words(question: Question, *, form: str, e_mode: int) -> tuple[str, str] | No
     it has none. The other forms tell the modality where the benchmark's names do and the question does not ask for it.
     """
     if form == BENCHMARK:
-        text = question.prompts.get(_PLAIN, question.prompts.get(f"E-mode{e_mode}"))
+        text = question.prompts.get(_mode(question, e_mode))
         return None if text is None else ("", text)
     told = None if _asks_modality(question) else shown_modality(question)
     return system_line(told), ask(question.question, question.options, several=question.several, form=form)
 
 
-def reordered(question: Question, *, seed: int) -> Question:
-    """The same question with its options in another order than it has, drawn by seed and name.
+def reordered(question: Question, *, seed: int, form: str, e_mode: int) -> Question:
+    """The same question with its options in another order than it has, drawn by seed and name. Of its prompts that
+    which `words` takes stays, if it takes one.
 
-    Raises DataError where a prompt does not hold its options as the benchmarks list them.
+    Raises DataError where that one does not hold the options as the benchmarks list them.
     """
     rng = random.Random(f"{seed}:{question.file}:{question.key}")
     options = list(question.options)
     while len(options) > 1 and tuple(options) == question.options:
         rng.shuffle(options)
-    prompts = {mode: _relisted(text, question, options) for mode, text in question.prompts.items()}
+    used = {_mode(question, e_mode)} if form == BENCHMARK else set()
+    prompts = {mode: _relisted(text, question, options) for mode, text in question.prompts.items() if mode in used}
     return replace(question, options=tuple(options), prompts=prompts)
 
 
@@ -62,6 +64,11 @@ def letter_scores(first: Sequence[tuple[str, float]], options: Sequence[str]) ->
         option: sum(math.exp(logprob) for text, logprob in read if text == letter)
         for letter, option in zip(letters, options, strict=True)
     }
+
+
+def _mode(question: Question, e_mode: int) -> str:
+    """Which of its prompts is meant."""
+    return _PLAIN if _PLAIN in question.prompts else f"E-mode{e_mode}"
 
 
 def _asks_modality(question: Question) -> bool:

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from fundus_ray.data.leaks.names import image_name
 from fundus_ray.errors import DataError
 from fundus_ray.evaluate.benchmarks.question import Benchmark, Question, TaskFile
 
@@ -21,18 +22,6 @@ NAME = "funbench"
 YES_NO = {"Yes", "No"}
 _LEVEL = re.compile(r"L\d.*")
 _LAST_NUMBER = re.compile(r"L\d[a-z](\d*)")
-
-# First folder of an image's path -> where the file name holds the patient. Other sources have one image a patient, or
-# names that do not tell. UCSD's folder was not seen; its file names are those of OCT2017.
-_PATIENT = {
-    "DeepDRiD": re.compile(r"(\d+)_[lr]\d"),
-    "OCTDL": re.compile(r"[a-z]+_(\d+)_\d+"),
-    "OIA-ODIR": re.compile(r"(\d+)_(?:left|right)"),
-    "RETOUCH": re.compile(r"(.+)_\d+"),
-    "Retinal-Lesions": re.compile(r"(\d+)_(?:left|right)"),
-    "TOP": re.compile(r"(\d+)_\d+"),
-    "UCSD": re.compile(r"[A-Z]+-(\d+)-\d+"),
-}
 
 
 def read_funbench_root(root: Path) -> Benchmark:
@@ -70,11 +59,9 @@ def meanings(question: Question) -> list[str] | None:
 
 
 def patient_of(image: str) -> str:
-    """Source and patient as the path names them; the path itself where it does not."""
-    source, name = image.split("/")[0], Path(image).stem
-    pattern = _PATIENT.get(source)
-    match = pattern.fullmatch(name) if pattern else None
-    return f"{source}/{match.group(1)}" if match else image
+    """The set and its patient, where the image's name holds what the set tells patients apart by; else the image."""
+    name = image_name(image)
+    return f"{name.family}/{name.patient}" if name.patient else image
 
 
 def _levels(root: Path) -> list[Path]:

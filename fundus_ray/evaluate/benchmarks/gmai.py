@@ -50,16 +50,21 @@ def read_gmai_root(root: Path, *, modalities: Sequence[str] = ()) -> Benchmark:
 
 
 def images(path: Path) -> Iterator[tuple[str, bytes]]:
-    """(index, bytes of the image file) of each row that holds one, in the file's order.
+    """(hash as in Question.content, bytes of the image file) of each row that holds one, in the file's order.
 
     Raises DataError on bad base64.
     """
     for row in _rows(path):
         if len(row["image"]) > _REFERENCE:
             try:
-                yield row["index"], base64.b64decode(row["image"], validate=True)
+                yield _hash(row["image"]), base64.b64decode(row["image"], validate=True)
             except binascii.Error as err:
                 raise DataError(f"{path}: index {row['index']}: the image is not base64: {err}") from None
+
+
+def _hash(image: str) -> str:
+    """Of an image in base64."""
+    return hashlib.sha256(image.encode()).hexdigest()
 
 
 def _rows(path: Path) -> Iterator[dict[str, str]]:
@@ -81,12 +86,12 @@ def _rows(path: Path) -> Iterator[dict[str, str]]:
 def _questions(
     path: Path, *, modalities: Sequence[str], seen: Counter[str], left_out: Counter[str]
 ) -> Iterator[Question]:
-    pictured: dict[str, str] = {}  # index -> name of the image's content
+    pictured: dict[str, str] = {}  # index -> hash of the image
     asked: set[str] = set()
     for row in _rows(path):
         image = row["image"]
         reference = len(image) <= _REFERENCE
-        name = pictured.get(image, "") if reference else hashlib.sha256(image.encode()).hexdigest()
+        name = pictured.get(image, "") if reference else _hash(image)
         pictured[row["index"]] = name
         seen[row["modality"]] += 1
         if not kept_modality(row["modality"], modalities):
@@ -122,4 +127,5 @@ def _question(file: str, row: Mapping[str, str], holder: str, content: str) -> Q
         several=False,
         prompts={"plain": choice_prompt(row["question"], options)},
         groups={name: row[name] for name in _GROUPS},
+        content=content,
     )

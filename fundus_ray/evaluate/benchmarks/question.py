@@ -20,6 +20,7 @@ class Question:
     several: bool  # more than one option may be right
     prompts: Mapping[str, str]  # mode -> what a model is told beside the image
     groups: Mapping[str, str] = field(default_factory=dict)  # dimension -> value, for a benchmark without levels
+    content: str = ""  # hash of an image inside a table, which may change under one name
 
 
 @dataclass(frozen=True, slots=True)

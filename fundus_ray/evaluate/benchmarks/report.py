@@ -26,7 +26,7 @@ AS_PUBLISHED = "as published"
 class Beside:
     """What stands beside the scores. stray: stored answers that answer nothing, a line each; against: "" or a task ->
     test against another run; made_with: the model and how it was asked, {} = the answers were given; cut_off:
-    its answers that reached the longest length."""
+    its answers that reached the longest length; sentence_model: name and hash of the one that read answers, if any."""
 
     stray: Sequence[str] = ()
     published: Sequence[PublishedRow] = ()
@@ -35,6 +35,7 @@ class Beside:
     orders: Orders | None = None
     made_with: Mapping[str, Any] = field(default_factory=dict)
     cut_off: int = 0
+    sentence_model: Mapping[str, str] | None = None
 
 
 def write_result(folder: Path, result: Result, beside: Beside) -> None:
@@ -53,6 +54,7 @@ def as_json(result: Result, beside: Beside) -> dict[str, Any]:
         "metric": result.metric,
         "compat": result.compat,
         "made_with": dict(beside.made_with),
+        "sentence_model": None if beside.sentence_model is None else dict(beside.sentence_model),
         "overall": result.scores[OVERALL],
         **{kind: {n: value for (k, n), value in result.scores.items() if k == kind} for kind in kinds},
         "intervals": {
@@ -140,6 +142,7 @@ def markdown(result: Result, beside: Beside) -> str:
         + (" Brackets: 95 % bootstrap over patients." if result.intervals else ""),
         "",
         *(f"* {key}: {value}" for key, value in beside.made_with.items()),
+        *_reader(beside),
         *(f"* {note}" for note in notes(result, beside)),
         *_scores_table(result, beside.published),
         *_control_tables(result, beside),
@@ -148,6 +151,12 @@ def markdown(result: Result, beside: Beside) -> str:
         *_against_table(beside.against),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _reader(beside: Beside) -> list[str]:
+    """The sentence model, where there is one."""
+    named = beside.sentence_model
+    return [] if named is None else [f"* answers that no rule reads: {named['model']}, files {named['files']}"]
 
 
 def _scores_table(result: Result, published: Sequence[PublishedRow]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -144,8 +145,8 @@ def test_a_list_of_benchmark_images_comes_back_as_it_was_written(tmp_path: Path)
 
 def test_a_list_with_other_fingerprints_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_benchmarks(tmp_path / "b.parquet", [keys_only("k/1.png")])
-    monkeypatch.setattr(benchmark, "FINGERPRINT_VERSION", 2)
-    with pytest.raises(DataError, match=r"b\.parquet holds fingerprints of version 1, this package makes 2"):
+    monkeypatch.setattr(benchmark, "FINGERPRINT_VERSION", 99)
+    with pytest.raises(DataError, match=r"b\.parquet holds fingerprints of version \d+, this package makes 99"):
         read_benchmarks(tmp_path / "b.parquet")
 
 
@@ -172,6 +173,22 @@ def test_copies_in_two_sets_keep_their_patients_together() -> None:
 
 def keys_in(path: Path, *, keep: Callable[[str], bool] = lambda _: True) -> set[str]:
     return {key for key, _ in benchmark_pictures(path, root=None, keep=keep)}
+
+
+@pytest.mark.parametrize("odd", ["DDR/4.jpg 2", "DDR/4", "The images are those of DDR.", '{"DDR/4.jpg": 1}'])
+def test_a_line_of_a_text_file_that_names_no_image_is_told(tmp_path: Path, odd: str) -> None:
+    (tmp_path / "keys.txt").write_text(f"DDR/On-site Set/2.JPG\nVAL.tsv#17\n\n{odd}\n")
+    for path in (tmp_path / "keys.txt", tmp_path):
+        with pytest.raises(DataError, match=rf"keys\.txt:4: '{re.escape(odd)}' names no image; a key a line"):
+            keys_in(path)
+
+
+def test_a_text_beside_the_task_files_is_no_list_of_keys(tmp_path: Path) -> None:
+    (tmp_path / "keys.txt").write_text("DDR/2.jpg\n")
+    (tmp_path / "README.txt").write_text("FunBench, test images.\nSee its page.\n")
+    assert keys_in(tmp_path) == {"DDR/2.jpg"}
+    with pytest.raises(DataError, match=r"README\.txt:1: 'FunBench, test images\.' names no image"):
+        keys_in(tmp_path / "README.txt")
 
 
 def test_keys_are_read_out_of_the_benchmarks_own_files(tmp_path: Path) -> None:

@@ -43,6 +43,10 @@ PATIENTS = [
     ("RETOUCH/RETOUCH-TrainingSet-Spectralis/TRAIN034/oct.mhd", "train034"),
     ("UCSD/OCT2017/test/CNV/CNV-1016042-1.jpeg", "1016042"),
     ("OCTDL/OCTDL/AMD/amd_2135874_1.jpg", ""),
+    # A person's eyes can be of two classes.
+    ("MMC-AMD/mmc-amd/ImageData/cfp-448x448/f-w-ICG-5430-l.jpg", "icg-5430"),
+    ("MMC-AMD/mmc-amd/ImageData/oct/o-d-ICG-5430-r_3.jpg", "icg-5430"),
+    ("MMC-AMD/mmc-amd/ImageData/oct/o-h-212.jpg", "212"),
 ]
 
 

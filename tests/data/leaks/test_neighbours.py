@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fundus_ray.data.leaks import neighbours
-from fundus_ray.data.leaks.fingerprint import ORIENTATIONS
+from fundus_ray.data.leaks.fingerprint import ORIENTATIONS, WORDS
 from fundus_ray.data.leaks.neighbours import PrintIndex, Prints
 
 
@@ -17,14 +17,14 @@ def flipped(prints: Prints, *, most: int, seed: int) -> Prints:
     rng = np.random.default_rng(seed)
     changed = prints.copy()
     for row in changed:
-        for word in range(4):
+        for word in range(WORDS):
             bits = rng.choice(64, size=rng.integers(most + 1), replace=False)
             row[word] ^= np.bitwise_or.reduce(np.uint64(1) << bits.astype(np.uint64), initial=np.uint64(0))
     return changed
 
 
 def drawn(count: int, seed: int) -> Prints:
-    return np.random.default_rng(seed).integers(0, 2**64, size=(count, 4), dtype=np.uint64)
+    return np.random.default_rng(seed).integers(0, 2**64, size=(count, WORDS), dtype=np.uint64)
 
 
 def all_pairs(entries: Prints, queries: Prints, *, coarse: int, radius: int) -> set[tuple[int, int]]:
@@ -43,8 +43,8 @@ def all_pairs(entries: Prints, queries: Prints, *, coarse: int, radius: int) -> 
 def test_as_all_pairs(seed: int, coarse: int) -> None:
     entries = drawn(40, seed)
     queries = np.concatenate([flipped(entries, most=20, seed=seed + 1), drawn(10, seed + 2)])
-    expected = all_pairs(entries, queries, coarse=coarse, radius=50)
-    assert {(n.query, n.entry) for n in PrintIndex(entries, coarse_radius=coarse, radius=50).near(queries)} == expected
+    expected = all_pairs(entries, queries, coarse=coarse, radius=100)
+    assert {(n.query, n.entry) for n in PrintIndex(entries, coarse_radius=coarse, radius=100).near(queries)} == expected
 
 
 def test_little_memory_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

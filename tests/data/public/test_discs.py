@@ -31,7 +31,7 @@ def test_a_mask_that_cannot_be_a_disc_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RowError, match="marks 97% of the image as optic disc"):  # white and black taken for each other
         disc_of(mask(tmp_path / "m.png", 255, 255, 255), image=image, on_white=True)
     Image.new("L", (6, 4)).save(tmp_path / "small.png")
-    with pytest.raises(RowError, match="is 6 x 4 px, its image 12 x 8"):
+    with pytest.raises(RowError, match="is 6 x 4 px but its image 12 x 8 px"):
         disc_of(tmp_path / "small.png", image=image)
 
 

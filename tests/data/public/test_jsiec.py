@@ -25,6 +25,9 @@ def test_each_of_the_39_folders_has_its_label(tmp_path: Path) -> None:
     assert len(images) == 39
     assert [key for key, image in images.items() if image.diagnoses == ()] == ["0.0.Normal/a..JPG"]
     assert images["0.3.DR1/a..JPG"].dr_grade is None
+    # Raised pressure in the skull is one cause of many.
+    assert images["12.Disc swelling and elevation/a..JPG"].diagnoses == ("optic disc oedema",)
+    assert images["24.Chorioretinal atrophy-coloboma/a..JPG"].diagnoses == ("chorioretinal atrophy or coloboma",)
 
 
 def test_an_unknown_folder_is_named_once_and_other_files_are_passed_over(tmp_path: Path) -> None:

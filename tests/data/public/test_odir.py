@@ -9,6 +9,7 @@ import pytest
 from labelled_rows import kept, left_out, table
 from replica import photo, workbook
 
+from fundus_ray.data.importing import import_set
 from fundus_ray.data.public import odir_5k, oia_odir
 from fundus_ray.data.public.odir import read_keywords
 from fundus_ray.data.public.reading import RowError
@@ -120,6 +121,7 @@ def test_kaggles_table_which_repeats_a_patient_gives_each_eye_once(tmp_path: Pat
     [
         (wide("normal fundus", "lens dust"), (), 0),
         ("abnormal pigment ", ("abnormal pigment",), None),
+        ("optic disc edema", ("optic disc oedema",), None),
         (
             "Dry age-related macular degeneration",
             ("age-related macular degeneration", "dry age-related macular degeneration"),
@@ -136,11 +138,32 @@ def test_keywords_become_diagnoses(text: str, diagnoses: tuple[str, ...], grade:
 
 
 @pytest.mark.parametrize(
-    "text", ["lens dust", "", wide("low image quality", "image offset"), wide("normal fundus", "drusen")]
+    ("text", "kind"),
+    [
+        ("lens dust", "ungradable"),
+        (wide("low image quality", "image offset"), "ungradable"),
+        ("no fundus image", "no fundus"),
+        ("", "missing value"),
+        (wide("normal fundus", "drusen"), "contradiction"),
+    ],
 )
-def test_keywords_that_label_no_eye_are_refused(text: str) -> None:
-    with pytest.raises(RowError):
+def test_keywords_that_label_no_eye_are_refused(text: str, kind: str) -> None:
+    with pytest.raises(RowError) as refused:
         read_keywords(text)
+    assert refused.value.kind == kind
+
+
+def test_a_strict_import_leaves_out_what_the_set_marks_itself_and_stops_at_a_fault(tmp_path: Path) -> None:
+    rows = [
+        patient(1, "anterior segment image", "lens dust", "00000001"),
+        patient(2, "cataract", "glaucoma", "00110000"),
+    ]
+    root, out = odir_root(tmp_path / "in", rows), tmp_path / "out"
+    report = import_set(odir_5k.SET, root=root, out=out, strict=True)
+    assert (report.images, report.left_out) == (2, {"no fundus": 1, "ungradable": 1})
+    odir_root(root, [*rows, patient(3, "", "normal fundus", "00010000")])
+    with pytest.raises(DataError, match="4, left eye: the keywords of this eye are empty"):
+        import_set(odir_5k.SET, root=root, out=out, strict=True)
 
 
 def test_oia_odir_reads_each_part_that_is_there(tmp_path: Path) -> None:

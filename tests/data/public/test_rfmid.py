@@ -33,7 +33,7 @@ def test_mh_is_media_haze_and_mhl_macular_hole(tmp_path: Path) -> None:
     test = "1. Original Images/c. Testing Set"
     assert images[f"{test}/1.png"].diagnoses == ("media haze",)
     assert images[f"{test}/2.png"].diagnoses == ("macular hole",)
-    assert images[f"{test}/3.png"].diagnoses == ("papilloedema", "hard exudates")
+    assert images[f"{test}/3.png"].diagnoses == ("optic disc oedema", "hard exudates")
 
 
 def test_images_of_one_number_in_three_parts_are_three_images(tmp_path: Path) -> None:

@@ -150,6 +150,27 @@ def test_the_stage_of_macular_degeneration_follows_from_the_findings(stage: str,
         assert stage == "late" or not late & set(drawn.findings)
 
 
+def druse_radii(drawn: Drawn) -> list[float]:
+    """Of each druse in the mask, in pixels of a 112 px picture."""
+    labels, number = ndimage.label(drawn.masks["drusen"], structure=np.ones((3, 3)))
+    areas = ndimage.sum_labels(labels > 0, labels, range(1, number + 1))
+    return [float(np.sqrt(area / np.pi)) * 112 / drawn.pixels.shape[1] for area in np.atleast_1d(areas)]
+
+
+def test_no_druse_of_a_healthy_eye_is_as_large_as_the_smallest_of_early_degeneration() -> None:
+    healthy, early = [], []
+    for seed in range(300):
+        case = cases.healthy(np.random.default_rng(seed))
+        if "drusen" in case.plan:
+            healthy.append(druse_radii(cfp.paint_case(case, seed, image_px=4 * 112)))
+    for seed in range(24):
+        case = cases.macular_degeneration(np.random.default_rng(seed), stage="early")
+        early.append(druse_radii(cfp.paint_case(case, seed, image_px=4 * 112)))
+    assert len(healthy) > 12
+    assert max(max(radii) for radii in healthy) < 0.9 * min(min(radii) for radii in early)
+    assert max(len(radii) for radii in healthy) <= 3 < 6 <= min(len(radii) for radii in early)
+
+
 @PAINT
 @pytest.mark.parametrize("finding", sorted(set(LOOKS) - {"retinal_break", "laser_scars", "detached_retina"}))
 def test_a_lesion_changes_the_picture_inside_its_mask_and_nowhere_far_from_it(

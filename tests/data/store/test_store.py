@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from fundus_ray.data.leaks.benchmark import BenchmarkImages
-from fundus_ray.data.leaks.fingerprint import Words
+from fundus_ray.data.leaks.fingerprint import WORDS, Words
 from fundus_ray.data.order import sample_at
 from fundus_ray.data.store.manifest import verify_shards
 from fundus_ray.data.store.read import Store
@@ -45,7 +45,7 @@ def sample(number: int, **changes: object) -> Sample:
 def marked(count: int) -> Iterator[tuple[Sample, Words | None]]:
     rng = np.random.default_rng(0)
     for number in range(count):
-        yield sample(number), rng.integers(0, 2**64, 4, dtype=np.uint64) if number % 7 else None
+        yield sample(number), rng.integers(0, 2**64, WORDS, dtype=np.uint64) if number % 7 else None
 
 
 def half(count: int, split: str) -> list[Sample]:
@@ -173,7 +173,7 @@ def test_what_is_missing_cut_or_changed_is_named(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ("{", "is not a manifest"),
-        ('{"format": 9}', "is of format 9; this version reads 2"),
+        ('{"format": 9}', "is of format 9; this version reads 3"),
         ("[]", "is not a manifest"),
     ],
 )

@@ -86,16 +86,21 @@ def test_modality_is_read_from_the_benchmarks_field_or_the_images_folder(
     assert shown_modality(replace(QUESTION, image=image, groups=groups)) is modality
 
 
+def moved_options(question: Question, *, seed: int, form: str = BENCHMARK, e_mode: int = 3) -> Question:
+    return reordered(question, seed=seed, form=form, e_mode=e_mode)
+
+
 def test_another_order_moves_options_and_their_letters_and_nothing_else() -> None:
-    moved = reordered(QUESTION, seed=1)
+    moved = moved_options(QUESTION, seed=1)
     assert moved.options != OPTIONS
     assert sorted(moved.options) == sorted(OPTIONS)
     assert moved.gold == QUESTION.gold
     a, b, c, d = moved.options
     assert moved.prompts["E-mode3"].endswith(f"The options are: A. {a}, B. {b}, C. {c}, D. {d}.")
-    assert moved.prompts["E-mode2"] == "Description: red dots." + moved.prompts["E-mode3"]
-    assert reordered(QUESTION, seed=1) == moved
-    assert len({reordered(QUESTION, seed=seed).options for seed in range(8)}) > 3
+    described = moved_options(QUESTION, seed=1, e_mode=2)
+    assert described.prompts == {"E-mode2": "Description: red dots." + moved.prompts["E-mode3"]}
+    assert moved_options(QUESTION, seed=1) == moved
+    assert len({moved_options(QUESTION, seed=seed).options for seed in range(8)}) > 3
 
 
 def test_two_options_always_change_places() -> None:
@@ -103,14 +108,24 @@ def test_two_options_always_change_places() -> None:
         QUESTION, options=("Yes", "No"), gold=("No",), prompts={"plain": choice_prompt("Ill?", ("Yes", "No"))}
     )
     for seed in range(5):
-        moved = reordered(two, seed=seed)
+        moved = moved_options(two, seed=seed)
         assert moved.prompts == {"plain": choice_prompt("Ill?", ("No", "Yes"))}
 
 
 def test_a_prompt_that_lists_its_options_otherwise_is_named() -> None:
     odd = replace(QUESTION, prompts={"plain": "Which? (a) Fovea (b) Optic disc"})
     with pytest.raises(DataError, match=r"DDR/1\.jpg: its prompt does not list its options"):
-        reordered(odd, seed=1)
+        moved_options(odd, seed=1)
+
+
+def test_a_prompt_that_is_not_used_need_not_list_its_options() -> None:
+    odd = replace(QUESTION, prompts={"E-mode3": E3, "E-mode2": "Which? (a) Fovea (b) Optic disc"})
+    assert moved_options(odd, seed=1).options == moved_options(QUESTION, seed=1).options
+    for form in FORMS[1:]:
+        moved = moved_options(odd, seed=1, form=form, e_mode=2)
+        said = words(moved, form=form, e_mode=2)
+        assert said is not None
+        assert said[1].splitlines()[1] == f"A. {moved.options[0]}"
 
 
 def test_tokens_of_a_letter_add_up_and_one_that_is_missing_counts_as_nought() -> None:

@@ -58,15 +58,17 @@ def test_yes_and_no_stand_for_the_lesion_of_the_file_or_an_abnormality(tmp_path:
 @pytest.mark.parametrize(
     ("image", "patient"),
     [
-        ("TOP/TOP/001805_00.jpg", "TOP/001805"),
-        ("OIA-ODIR/On-site Test Set/Images/4833_left.jpg", "OIA-ODIR/4833"),
-        ("DeepDRiD/ultra-widefield_images/Online-Challenge3-Evaluation/Images/58/58_l2.jpg", "DeepDRiD/58"),
-        ("OCTDL/OCTDL/AMD/amd_2135874_1.jpg", "OCTDL/2135874"),
-        (
-            "RETOUCH/pre_processed/oct_imgs/RETOUCH-TrainingSet-Spectralis_TRAIN034_048.png",
-            "RETOUCH/RETOUCH-TrainingSet-Spectralis_TRAIN034",
-        ),
-        ("Retinal-Lesions/images_896x896/1043_left.jpg", "Retinal-Lesions/1043"),
+        ("TOP/TOP/001805_00.jpg", None),  # people are told apart by a column of its table alone
+        ("OIA-ODIR/On-site Test Set/Images/4833_left.jpg", "odir/4833"),
+        # The two parts count their people apart.
+        ("DeepDRiD/ultra-widefield_images/x/Images/58/58_l2.jpg", "deepdrid ultra-widefield/58"),
+        ("DeepDRiD/regular_fundus_images/x/Images/58/58_l2.jpg", "deepdrid/58"),
+        ("OCTDL/OCTDL/AMD/amd_2135874_1.jpg", None),  # as in TOP
+        ("RETOUCH/pre_processed/oct_imgs/RETOUCH-TrainingSet-Spectralis_TRAIN034_048.png", "retouch/train034"),
+        ("Retinal-Lesions/images_896x896/1043_left.jpg", "eyepacs/1043"),
+        ("UCSD/OCT2017/test/CNV/CNV-1016042-1.jpeg", "oct2017/1016042"),
+        ("MMC-AMD/mmc-amd/ImageData/cfp-448x448/f-w-ICG-5430-l.jpg", "mmc-amd/icg-5430"),
+        ("MMC-AMD/mmc-amd/ImageData/oct/o-d-ICG-5430-r_3.jpg", "mmc-amd/icg-5430"),
         ("DDR/DDR-dataset/lesion_segmentation/test/image/007-7111-400.jpg", None),
         ("TOP/other/name.jpg", None),
     ],
@@ -243,7 +245,10 @@ def test_gmai_images_come_out_of_their_base64(tmp_path: Path) -> None:
     content = bytes(range(256))
     rows = [gmai_row(1, base64.b64encode(content).decode(), "A"), gmai_row(2, "1", "A")]
     write_gmai(tmp_path / "a.tsv", rows)
-    assert list(images(tmp_path / "a.tsv")) == [("1", content)]
+    ((name, found),) = images(tmp_path / "a.tsv")
+    assert found == content
+    (file,) = read_gmai_root(tmp_path).files
+    assert [question.content for question in file.questions] == [name, name]
     write_gmai(tmp_path / "b.tsv", [gmai_row(3, "!" * 100, "A")])
     with pytest.raises(DataError, match="index 3: the image is not base64"):
         list(images(tmp_path / "b.tsv"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from fractions import Fraction as F
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from funbench_replica import L1A, L1B, L2A, L2B, L3A, L3B, L3C, L3D, L4A, L4B, L4C, L4D, Asked, write_replica
 
 from fundus_ray.cli import main
+from fundus_ray.knowledge.embedding import model_folder
 
 COARSE = ("Painting", "Fundus image", "Natural image", "Whole-slide image")
 FINE = ("Color fundus photography", "Optical coherence tomography", "Ultra-wide field fundus photography", "X-ray")
@@ -235,6 +237,18 @@ def test_missing_and_unreadable_answers_count_as_wrong_and_are_counted(tmp_path:
     note = (tmp_path / "out" / "scores.md").read_text()
     assert "2 answers chose no option by any rule" in note
     assert "1 questions have no stored answer" in note
+
+
+def test_the_sentence_model_that_read_answers_is_named_with_its_hash(tmp_path: Path) -> None:
+    found = scores(tmp_path, {L4A: asked(YES_NO, ("Yes", "A"), ("No", "the retina looks healthy"))})
+    assert found["sentence_model"] is None
+    found = evaluate(tmp_path, "--sentence-model", "minilm")
+    assert found["counts"]["read_by"]["nearest by similarity"] == 1
+    folder = model_folder("minilm")
+    parts = (hashlib.sha256((folder / n).read_bytes()) for n in ("config.json", "tokenizer.json", "model.safetensors"))
+    files = hashlib.sha256(b"".join(part.digest() for part in parts)).hexdigest()[:16]
+    assert found["sentence_model"] == {"model": "minilm", "files": files}
+    assert f"minilm, files {files}" in (tmp_path / "out" / "scores.md").read_text()
 
 
 def test_auroc_of_options_with_scores(tmp_path: Path) -> None:

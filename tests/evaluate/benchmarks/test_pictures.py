@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import csv
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 
@@ -41,12 +42,31 @@ def test_images_lie_below_the_root_or_in_a_folder_of_their_own(tmp_path: Path) -
     assert elsewhere == {"DDR/x.jpg": tmp_path / "I" / "DDR" / "x.jpg"}
 
 
-def test_images_of_a_table_are_unpacked_once_and_those_that_are_not_asked_about_never(tmp_path: Path) -> None:
-    def cell(colour: str) -> str:
-        content = BytesIO()
-        Image.new("RGB", (30, 30), colour).save(content, "PNG")
-        return base64.b64encode(content.getvalue()).decode()
+def cell(colour: str) -> str:
+    content = BytesIO()
+    Image.new("RGB", (30, 30), colour).save(content, "PNG")
+    return base64.b64encode(content.getvalue()).decode()
 
+
+def write_table(root: Path, rows: Sequence[Sequence[str]]) -> None:
+    head = ["index", "image", "question", "A", "B", "answer", "category"]
+    head += ["clinical VQA task", "department", "perceptual granularity", "modality", "original task"]
+    root.mkdir(exist_ok=True)
+    with (root / "VAL.tsv").open("w", newline="") as file:
+        csv.writer(file, delimiter="\t").writerows([head, *rows])
+
+
+def test_an_image_that_changed_under_one_name_is_unpacked_anew(tmp_path: Path) -> None:
+    root = tmp_path / "G"
+    for colour in ("red", "blue", "red"):
+        about = ["c", "Disease Diagnosis", "Ophthalmology", "Image Level", "Fundus Photography", "x"]
+        write_table(root, [["7", cell(colour), "?", "a", "b", "A", *about]])
+        found = image_files(read_gmai_root(root), root=root, images=None, unpacked=tmp_path / "U")
+        shown = AskedImage(str(found["VAL.tsv#7"])).pixels().getpixel((0, 0))
+        assert shown == {"red": (255, 0, 0), "blue": (0, 0, 255)}[colour]
+
+
+def test_images_of_a_table_are_unpacked_once_and_those_that_are_not_asked_about_never(tmp_path: Path) -> None:
     about = ["c", "Disease Diagnosis", "Ophthalmology", "Image Level"]
     rows = [
         ["7", cell("red"), "?", "a", "b", "A", *about, "Fundus Photography", "x"],
@@ -54,12 +74,8 @@ def test_images_of_a_table_are_unpacked_once_and_those_that_are_not_asked_about_
         ["9/1", cell("blue"), "?", "a", "b", "B", *about, "Fundus Photography", "x"],
         ["10", cell("green"), "?", "a", "b", "B", *about, "MRI", "x"],
     ]
-    head = ["index", "image", "question", "A", "B", "answer", "category"]
-    head += ["clinical VQA task", "department", "perceptual granularity", "modality", "original task"]
     root, unpacked = tmp_path / "G", tmp_path / "U"
-    root.mkdir()
-    with (root / "VAL.tsv").open("w", newline="") as file:
-        csv.writer(file, delimiter="\t").writerows([head, *rows])
+    write_table(root, rows)
     found = image_files(read_gmai_root(root), root=root, images=None, unpacked=unpacked)
     assert sorted(found) == ["VAL.tsv#7", "VAL.tsv#9/1"]
     assert AskedImage(str(found["VAL.tsv#9/1"])).pixels().getpixel((0, 0)) == (0, 0, 255)

@@ -23,7 +23,7 @@ from fundus_ray.types import Evidence, Modality, Verdict
 
 VOCABULARY = load_vocabulary()
 S, C, N = Verdict.SUPPORTED, Verdict.CONTRADICTED, Verdict.NOT_FOUND
-PAIRS = (("drusen", "glaucoma"), ("microaneurysm", "diabetic retinopathy"), ("cotton_wool_spot", "papilloedema"))
+PAIRS = (("drusen", "glaucoma"), ("microaneurysm", "diabetic retinopathy"), ("cotton_wool_spot", "optic disc oedema"))
 # What a passage may say; the outputs stand in an order of their own, which the model's config names.
 OUTPUTS = {0: "contradiction", 1: "neutral", 2: "ENTAILMENT"}
 SAYS = {

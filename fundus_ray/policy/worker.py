@@ -1,36 +1,47 @@
-"""The actor that answers a benchmark's questions: one vLLM engine, perhaps under one adapter.
+"""The actor of a served model: one vLLM engine, as it is or under one adapter that stays.
 
-In: an image, and what to say of it. Out: the model's reply. The runtime wraps this class as a Ray actor.
+In: what to ask, as a rule about an image. Out: the model's reply. The runtime wraps this class as a Ray actor, for the
+reasoning traces, drafts and benchmarks.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from fundus_ray.config import Config
 from fundus_ray.cores import pin_process
 from fundus_ray.errors import TimeLimitError
-from fundus_ray.evaluate.benchmarks.pictures import AskedImage
 from fundus_ray.obs.log_file import redirect_output
 from fundus_ray.types import ModelReply, ModelRequest
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from fundus_ray.policy.serve import ServedModel
     from fundus_ray.policy.stored_adapter import StoredAdapter
 
 
-class AnswerWorker:
+class ModelWorker:
     """`start`, then `ask`, any number at once."""
 
     def __init__(
-        self, config: Config, model_path: str, name: str, log_path: str, adapter: StoredAdapter | None
+        self,
+        config: Config,
+        model_path: str,
+        name: str,
+        log_path: str,
+        read: Callable[[Any], Image.Image],
+        adapter: StoredAdapter | None,
     ) -> None:
+        """read: an image as `ask` is given it -> its RGB pixels; raises DataError where it cannot be read."""
         redirect_output(log_path)
         pin_process(config.rollout.cores, key="rollout.cores")
         self._config = config
         self._model_path = model_path
         self._name = name
+        self._read = read
         self._adapter = adapter
         self._model: ServedModel | None = None
 
@@ -44,11 +55,11 @@ class AnswerWorker:
             await model.take(self._adapter, tolerance=self._config.probe_tolerance)
         self._model = model
 
-    async def ask(self, image: AskedImage | None, request: ModelRequest) -> ModelReply:
+    async def ask(self, image: Any | None, request: ModelRequest) -> ModelReply:
         """What the model says, of the image where there is one. Raises DataError where that cannot be read,
         TimeLimitError after loop.stall_s."""
         assert self._model is not None, "start() comes first"
-        pixels = None if image is None else await asyncio.to_thread(image.pixels)
+        pixels = None if image is None else await asyncio.to_thread(self._read, image)
         limit_s = self._config.loop.stall_s
         try:
             return await self._model.complete(request, pixels=pixels, limit_s=limit_s)
