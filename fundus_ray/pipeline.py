@@ -88,6 +88,7 @@ def run(config: Config, *, resume: Path | None = None) -> Path:
     folder.add_stage_seconds("data", time.perf_counter() - began)
     try:
         _check_same_store(folder, split.content)
+        _check_same_order(folder, config.data.order)
         with _stage(folder, "knowledge", f"the store that rewards cite from ({config.knowledge.store})"):
             store = asyncio.run(_build_knowledge(config, folder=cache_dir / "knowledge"))
             _check_same_knowledge(folder, store.snapshot)
@@ -279,6 +280,16 @@ def _check_same_store(folder: RunFolder, content: str) -> None:
         )
     if content:
         folder.write_facts("data", {"store": content})
+
+
+def _check_same_order(folder: RunFolder, order: str) -> None:
+    """Raises ConfigError where a resumed run would draw its prompts in another order."""
+    before = folder.facts.get("order", {}).get("data.order", order)
+    if before != order:
+        raise ConfigError(
+            f"--resume {folder.path}: its prompts come by data.order={before}, not {order}; leave it as it was"
+        )
+    folder.write_facts("order", {"data.order": order})
 
 
 def _check_same_base(folder: RunFolder, model_path: Path) -> None:

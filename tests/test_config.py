@@ -201,6 +201,11 @@ def test_settings_just_inside_the_rules_are_taken(settings: list[str]) -> None:
     load(None, settings)
 
 
+def test_other_data_may_start_from_a_reader_which_needs_no_vision_warm_up(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    load(None, ["data.source=photo", "policy.path=reader", f"traces.reader={tmp_path}"])
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [

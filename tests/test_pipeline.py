@@ -24,7 +24,7 @@ from fundus_ray.config import Config, load
 from fundus_ray.errors import ConfigError, WorkerDiedError
 from fundus_ray.loop import Position
 from fundus_ray.obs.sinks import RunFolder
-from fundus_ray.pipeline import _after_a_failure, _check_same_store, run
+from fundus_ray.pipeline import _after_a_failure, _check_same_order, _check_same_store, run
 from fundus_ray.read_image import generate_once
 
 SMALL = [
@@ -214,6 +214,17 @@ def test_a_run_does_not_go_on_over_another_store(tmp_path: Path, now: str) -> No
     _check_same_store(folder, "a" * 64)
     with pytest.raises(ConfigError, match=r"it learned from a store with content aaaaaaaaaaaa, but data\.path holds"):
         _check_same_store(folder, now)
+    folder.close()
+
+
+def test_a_run_does_not_go_on_in_another_order_of_prompts(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path, name="run")
+    _check_same_order(folder, "balanced")
+    _check_same_order(folder, "balanced")
+    with pytest.raises(
+        ConfigError, match=r"its prompts come by data\.order=balanced, not shuffled; leave it as it was"
+    ):
+        _check_same_order(folder, "shuffled")
     folder.close()
 
 

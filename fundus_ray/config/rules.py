@@ -166,7 +166,12 @@ def _check_rules(c: Config) -> None:
             f"data.path={c.data.path!r} does not go with data.source={c.data.source}: "
             "jsonl and store need a path, the other sources take none"
         )
-    if c.data.source != "phantoms" and c.policy.path != "tiny" and c.sft.vision_warmup_steps and c.sft.steps:
+    if (
+        c.data.source != "phantoms"
+        and c.policy.path not in ("tiny", "reader")
+        and c.sft.vision_warmup_steps
+        and c.sft.steps
+    ):
         raise ConfigError(
             f"sft.vision_warmup_steps={c.sft.vision_warmup_steps} teaches a vision tower that knows nothing yet, but "
             f"policy.path={c.policy.path} has one; set it to 0"

@@ -152,7 +152,9 @@ def training_rows(config: Config, samples: Sequence[Sample]) -> Iterator[int]:
 
 
 def _key(config: Config, samples: Sequence[Sample], traces: Sequence[Trace], *, given: Path, records: Records) -> str:
-    asked = [[s.id, s.image.sha256, s.modality.value, s.question, list(s.options)] for s in samples]
+    asked = [
+        [s.id, s.image.sha256, s.modality.value, s.task, s.question, list(s.options), list(s.answer)] for s in samples
+    ]
     made = config.policy.path if config.policy.path in ("tiny", "reader") else "given"
     return content_key(
         recipe=RECIPE_VERSION,

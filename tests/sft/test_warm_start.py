@@ -105,6 +105,8 @@ def test_the_second_run_finds_the_first_ones_weights(samples: tuple[Sample, ...]
     assert [len(losses[k]) for k in ("vision warm-up", "training on traces")] == [1, 2]
     other = replace(config, sft=replace(config.sft, drop_finding=0.9))
     assert warm_start(other, samples, records=RECORDS, cache_dir=tmp_path) != folder
+    retold = tuple(replace(sample, task="another") for sample in samples)  # which decides a balanced order
+    assert warm_start(config, retold, records=RECORDS, cache_dir=tmp_path) != folder
 
 
 def test_without_steps_the_given_checkpoint_is_used_as_it_is(tiny_policy: Path, tmp_path: Path) -> None:
