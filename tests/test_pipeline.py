@@ -222,7 +222,7 @@ def test_a_run_does_not_go_on_in_another_order_of_prompts(tmp_path: Path) -> Non
     _check_same_order(folder, "balanced")
     _check_same_order(folder, "balanced")
     with pytest.raises(
-        ConfigError, match=r"its prompts come by data\.order=balanced, not shuffled; leave it as it was"
+        ConfigError, match=r"its prompts come by data\.order=balanced, not shuffled; leave it"
     ):
         _check_same_order(folder, "shuffled")
     folder.close()
