@@ -221,9 +221,7 @@ def test_a_run_does_not_go_on_in_another_order_of_prompts(tmp_path: Path) -> Non
     folder = RunFolder.create(tmp_path, name="run")
     _check_same_order(folder, "balanced")
     _check_same_order(folder, "balanced")
-    with pytest.raises(
-        ConfigError, match=r"its prompts come by data\.order=balanced, not shuffled; leave it"
-    ):
+    with pytest.raises(ConfigError, match=r"its prompts come by data\.order=balanced, not shuffled; leave it"):
         _check_same_order(folder, "shuffled")
     folder.close()
 
