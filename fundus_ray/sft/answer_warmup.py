@@ -94,14 +94,13 @@ def answered(samples: Sequence[Sample], *, examples: Sequence[SftExample]) -> An
     options = tuple(option for option, _ in asked.most_common(TARGETS))
     column = {option: i for i, option in enumerate(options)}
     cells: dict[str, dict[int, float]] = {}
-    contradicted = 0
     for sample in samples:
         own = cells.setdefault(sample.image.sha256, {})
         for option in sample.options:
             if (at := column.get((sample.task, sample.question, option))) is not None:
                 right = float(option in sample.answer)
-                contradicted += own.get(at, right) != right
                 own[at] = right if own.get(at, right) == right else torch.nan
+    contradicted = sum(right != right for own in cells.values() for right in own.values())  # NaN
     told = {sha256: own for sha256, own in cells.items() if any(right == right for right in own.values())}  # not NaN
     if contradicted or len(told) < len(cells):
         log.warning(

@@ -139,9 +139,9 @@ def test_images_without_a_kept_option_and_rows_that_contradict_each_other_are_le
     common = [drawn(tmp_path, i, side="left", bright=True) for i in range(3)]
     odd = replace(drawn(tmp_path, 3, side="left", bright=True), question="its own?")
     again = replace(common[2], answer=("right",))  # the same image, now on the right
-    samples = [*common, odd, again]
+    samples = [*common, odd, again, again]  # told three times it is still two options
     blank = ImagePatches(torch.zeros(1), torch.zeros(3))
-    told = answered(samples, examples=[SftExample((), (), blank)] * 5)
+    told = answered(samples, examples=[SftExample((), (), blank)] * 6)
     assert told.wanted.tolist() == [[1.0, 0.0], [1.0, 0.0]]
     assert "leaves out 2 of 4 images" in caplog.text
     assert "and 2 options that one row calls right and another wrong" in caplog.text
