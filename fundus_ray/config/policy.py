@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fundus_ray.config.option import option
 
 VLLM_LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM 0.32 accepts as max_lora_rank
+NO_FOLDER = ("tiny", "reader")  # words that policy.path may be instead of a folder
 
 
 @dataclass

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from fundus_ray.config.policy import NO_FOLDER
 from fundus_ray.config.schema import Config, documented_fields
 from fundus_ray.config.sources import ON_DISK, KnowledgeConfig
 from fundus_ray.cores import parse_cores
@@ -81,7 +82,7 @@ def _check_knowledge(knowledge: KnowledgeConfig) -> None:
 
 def _check_models(c: Config) -> None:
     for key, value, words in (
-        ("policy.path", c.policy.path, ("tiny", "reader")),
+        ("policy.path", c.policy.path, NO_FOLDER),
         ("traces.reader", c.traces.reader, ("", "tiny")),
     ):
         if value not in words and not (Path(value) / "config.json").is_file():
@@ -166,12 +167,8 @@ def _check_rules(c: Config) -> None:
             f"data.path={c.data.path!r} does not go with data.source={c.data.source}: "
             "jsonl and store need a path, the other sources take none"
         )
-    if (
-        c.data.source != "phantoms"
-        and c.policy.path not in ("tiny", "reader")
-        and c.sft.vision_warmup_steps
-        and c.sft.steps
-    ):
+    sees = c.policy.path not in NO_FOLDER
+    if c.data.source != "phantoms" and sees and c.sft.vision_warmup_steps and c.sft.steps:
         raise ConfigError(
             f"sft.vision_warmup_steps={c.sft.vision_warmup_steps} teaches a vision tower that knows nothing yet, but "
             f"policy.path={c.policy.path} has one; set it to 0"

@@ -20,6 +20,7 @@ import torch
 from tqdm import tqdm
 
 from fundus_ray.config import Config
+from fundus_ray.config.policy import NO_FOLDER
 from fundus_ray.data.balanced import BalancedOrder
 from fundus_ray.data.cache import content_key
 from fundus_ray.errors import DataError
@@ -155,7 +156,7 @@ def _key(config: Config, samples: Sequence[Sample], traces: Sequence[Trace], *, 
     asked = [
         [s.id, s.image.sha256, s.modality.value, s.task, s.question, list(s.options), list(s.answer)] for s in samples
     ]
-    made = config.policy.path if config.policy.path in ("tiny", "reader") else "given"
+    made = config.policy.path if config.policy.path in NO_FOLDER else "given"
     return content_key(
         recipe=RECIPE_VERSION,
         seed=config.run.seed,
