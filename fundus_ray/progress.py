@@ -51,3 +51,8 @@ class Progress:
     def log_scored(self, step: int, groups: Sequence[ScoredGroup]) -> None:
         """All groups of the step."""
         self._folder.log_scored(step, groups)
+
+
+def say(text: str) -> None:
+    """One line of a stage, beside any bar of progress."""
+    tqdm.write(f"== {text}")

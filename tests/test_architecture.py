@@ -32,7 +32,8 @@ LAYERS = (
     ("actors", "stored_model"),
     ("runtime",),
     ("read_image", "draft_record", "write_traces", "filter_traces", "audit", "evaluate_model"),
-    ("first_policy",),
+    ("first_policy", "resume"),
+    ("training",),
     ("pipeline",),
     ("cli",),
 )

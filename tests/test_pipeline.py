@@ -21,10 +21,10 @@ import pytest
 
 from fundus_ray.checkpoints import write_checkpoint
 from fundus_ray.config import Config, load
-from fundus_ray.errors import ConfigError, WorkerDiedError
+from fundus_ray.errors import WorkerDiedError
 from fundus_ray.loop import Position
 from fundus_ray.obs.sinks import RunFolder
-from fundus_ray.pipeline import _after_a_failure, _check_same_order, _check_same_store, run
+from fundus_ray.pipeline import _after_a_failure, run
 from fundus_ray.read_image import generate_once
 
 SMALL = [
@@ -205,25 +205,6 @@ async def test_a_failed_run_says_which_checkpoint_there_is_to_go_on_from(
     resume = f"fundus-ray train --resume {folder.path}\n"
     assert f"== the last checkpoint is that of update 20; once mended, go on with: {resume}" in capsys.readouterr().out
     assert (folder.path / "report.md").is_file()
-
-
-@pytest.mark.parametrize("now", ["b" * 64, ""])
-def test_a_run_does_not_go_on_over_another_store(tmp_path: Path, now: str) -> None:
-    folder = RunFolder.create(tmp_path, name="run")
-    _check_same_store(folder, "a" * 64)
-    _check_same_store(folder, "a" * 64)
-    with pytest.raises(ConfigError, match=r"it learned from a store with content aaaaaaaaaaaa, but data\.path holds"):
-        _check_same_store(folder, now)
-    folder.close()
-
-
-def test_a_run_does_not_go_on_in_another_order_of_prompts(tmp_path: Path) -> None:
-    folder = RunFolder.create(tmp_path, name="run")
-    _check_same_order(folder, "balanced")
-    _check_same_order(folder, "balanced")
-    with pytest.raises(ConfigError, match=r"its prompts come by data\.order=balanced, not shuffled; leave it"):
-        _check_same_order(folder, "shuffled")
-    folder.close()
 
 
 def kill_an_engine_during_rl(latest: Path, family: list[psutil.Process], *, title: str = "VLLM::EngineCore") -> None:

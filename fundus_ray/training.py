@@ -1,0 +1,206 @@
+"""The stages that need actors: held-out before, RLVR with its checkpoints, held-out after, a real photograph.
+
+In: the job, that is the configuration with its data and the run folder, and the policy and knowledge that actors start
+from. Out: what the stages write into the run folder.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from fundus_ray import loop
+from fundus_ray.checkpoints import Checkpoint, checkpoints, write_checkpoint
+from fundus_ray.config import Config
+from fundus_ray.data.option_order import in_order
+from fundus_ray.data.rendered.photo import photograph
+from fundus_ray.data.source import DataSplit
+from fundus_ray.evaluate.metrics import EvalResult
+from fundus_ray.evaluate.run import evaluate
+from fundus_ray.knowledge.store import BuiltStore
+from fundus_ray.obs.sinks import RunFolder, checkpoint_name
+from fundus_ray.obs.trace import Trace
+from fundus_ray.progress import Progress, say
+from fundus_ray.reasoning.prompt import build_prompt
+from fundus_ray.resume import write_what_runs
+from fundus_ray.runtime import Actors, start
+from fundus_ray.types import Prompt, Sample, Sampling
+
+SEEDS_A_RUN = 2**40  # sampling seeds of different run seeds never meet
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What the stages share."""
+
+    config: Config
+    split: DataSplit
+    folder: RunFolder
+    trace: Trace
+    cache_dir: Path
+    checkpoint: Checkpoint | None  # where a resumed run goes on
+    sample_at: Callable[[int], Sample]  # by position in the order of prompts
+
+    @property
+    def start(self) -> loop.Position:
+        return self.checkpoint.position if self.checkpoint else loop.Position()
+
+    def prompt_at(self, group_id: int) -> Prompt:
+        seed = self.config.run.seed
+        first = seed * SEEDS_A_RUN + group_id * self.config.rollout.group_size
+        return build_prompt(self.sample_at(group_id), group_id=group_id, seed=first)
+
+
+async def train_with_actors(job: Job, *, model_path: Path, store: BuiltStore) -> bool:
+    """All stages that need actors. Returns whether the run was asked to stop before its end."""
+    config, folder = job.config, job.folder
+    began = time.perf_counter()
+    say(
+        f"actors: {config.rollout.workers} rollout, {config.reward.workers} reward, 1 learner; "
+        f"logs in {folder.path}/logs"
+    )
+    async with start(config, model_path=model_path, knowledge=store, run_dir=folder.path, trace=job.trace) as actors:
+        if job.checkpoint:
+            await actors.learner.load(str(job.checkpoint.folder))
+        first_proofs = await loop.deliver(actors.parts, trace=job.trace)
+        if job.checkpoint:
+            folder.cut_back(job.start.step)
+            write_what_runs(folder, config)
+        folder.add_stage_seconds("start", time.perf_counter() - began)
+        _count_start(folder, proofs=len(first_proofs))
+        if config.evaluate.before and not job.checkpoint:
+            await _evaluate(job, actors, when="before", stage="evaluate_before")
+        stop = asyncio.Event()
+        with folder.time_stage("rl"), _orderly_stop(stop), Progress(folder, config, done=job.start.step) as progress:
+            totals = await loop.train(
+                config,
+                parts=actors.parts,
+                prompt_at=job.prompt_at,
+                trace=job.trace,
+                observer=progress,
+                checkpoint=lambda at: _save(job, actors, at),
+                stop=stop,
+                start=job.start,
+            )
+        assert totals.lag_max <= config.max_lag
+        if stop.is_set():
+            return True
+        if config.loop.steps:  # without updates it would be `before` once more
+            await _evaluate(job, actors, when="after", stage="evaluate_after")
+        await _read_photograph(job, actors)
+        if config.evaluate.checkpoints:  # last of all, as the actors then hold older versions
+            await _evaluate_checkpoints(job, actors, last=totals.position.step)
+    return False
+
+
+async def _evaluate_checkpoints(job: Job, actors: Actors, *, last: int) -> None:
+    """Each but that of the last update, which `after` is about, by the same engines; training has ended."""
+    for checkpoint in checkpoints(job.folder.path):
+        step = checkpoint.position.step
+        if step < last:
+            await actors.learner.load(str(checkpoint.folder))
+            # No spans: the trace names those of training by their step, which was delivered then.
+            await actors.rollouts.set_policy(await actors.learner.publish())
+            await _evaluate(job, actors, when=checkpoint_name(step), stage="evaluate_checkpoints")
+
+
+async def _evaluate(job: Job, actors: Actors, *, when: str, stage: str) -> EvalResult | None:
+    samples = job.split.evaluation[: job.config.evaluate.samples]
+    if not samples:
+        return None
+    with job.folder.time_stage(stage):
+        result = await evaluate(
+            actors.rollouts.generate,
+            actors.reward.score,
+            samples,
+            sampling=_greedy(job.config),
+            concurrency=job.config.rollout.max_seqs * job.config.rollout.workers,
+            timeout_s=job.config.loop.stall_s,
+            label=f"held-out {when}",
+        )
+    job.folder.log_evaluation(when, result)
+    accuracy = "-"
+    if result.accuracy is not None:
+        accuracy = f"{result.accuracy:.3f} [{result.accuracy_low:.3f}, {result.accuracy_high:.3f}]"
+    f1 = "-" if result.finding_f1 is None else f"{result.finding_f1:.3f}"
+    failed = "".join(f", {count} {reason}" for reason, count in sorted(result.failed.items()))
+    say(f"held-out {when}: accuracy {accuracy}, finding F1 {f1}, n = {result.n}{failed}")
+    return result
+
+
+async def _read_photograph(job: Job, actors: Actors) -> None:
+    """One real image at the end, honestly labelled: rendered eyes are all that this policy has seen."""
+    if not job.config.evaluate.photo:
+        return
+    data = job.config.data
+    task = "laterality" if data.source == "photo" else "diagnosis"  # what the policy was asked in training
+    sample = in_order(photograph(job.cache_dir, image_px=data.image_px, task=task), option_order=data.option_order)
+    with job.folder.time_stage("photo"):
+        group = await actors.rollouts.generate(build_prompt(sample, group_id=0, seed=0), _greedy(job.config))
+        scored = (await actors.reward.score(group)).scored[0]
+    text = group.rollouts[0].text
+    facts = {
+        "image": sample.image.path,
+        "question": sample.question,
+        "options": list(sample.options),
+        "text": text,
+        "answer": list(scored.answer or ()),
+        "expected": list(sample.answer),
+        "explanation": list(scored.explanation),
+        "policy_step": group.policy.step,
+    }
+    job.folder.write_facts("photo", facts)
+    seen = {
+        "photo": "views of it were trained on",
+        "phantoms": "out of distribution: it saw rendered eyes only",
+        "jsonl": "not one of your images",
+        "store": "not one of the store's images",
+    }[data.source]
+    say(f"a real photograph (CC0, scikit-image; {seen}):")
+    print(f"   {text}", flush=True)
+
+
+def _count_start(folder: RunFolder, *, proofs: int) -> None:
+    """The version that a process starts from is published and proven too, outside of any step's metrics."""
+    old = folder.facts.get("starts", {})
+    folder.write_facts(
+        "starts", {"publishes": int(old.get("publishes", 0)) + 1, "proofs": int(old.get("proofs", 0)) + proofs}
+    )
+
+
+async def _save(job: Job, actors: Actors, at: loop.Position) -> None:
+    await write_checkpoint(job.folder.path, at, save=actors.learner.save)
+
+
+@contextmanager
+def _orderly_stop(stop: asyncio.Event) -> Iterator[None]:
+    """The first Ctrl-C or SIGTERM lets the step end and a checkpoint be written; the second one ends at once."""
+    running, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in numbers}
+
+    def ask() -> None:
+        if stop.is_set():
+            task.cancel()
+        else:
+            stop.set()
+            say("stopping after this update and a checkpoint; once more to stop at once")
+
+    for number in numbers:
+        running.add_signal_handler(number, ask)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            running.remove_signal_handler(number)
+            signal.signal(number, before[number])
+
+
+def _greedy(config: Config) -> Sampling:
+    return Sampling(n=1, temperature=0.0, max_tokens=config.rollout.max_tokens)
