@@ -19,6 +19,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from fundus_ray.cluster import check_machine
 from fundus_ray.config import Config
 from fundus_ray.errors import ConfigError, DataError, TimeLimitError
 from fundus_ray.evaluate.benchmarks.answer_folder import AnswerFolder, QuestionName, about, mark
@@ -41,7 +42,7 @@ from fundus_ray.obs.sole_writer import sole_writer
 from fundus_ray.obs.strict_json import lines_of, write_text
 from fundus_ray.policy.load import served_processor
 from fundus_ray.reasoning.prompt import DIRECT
-from fundus_ray.runtime import check_machine, start_answerers
+from fundus_ray.runtime import start_answerers
 from fundus_ray.sft.checkpoint import fingerprint
 from fundus_ray.stored_model import StoredModel
 from fundus_ray.types import ModelRequest

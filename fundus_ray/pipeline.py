@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from fundus_ray.checkpoints import latest_checkpoint
+from fundus_ray.cluster import check_machine
 from fundus_ray.config import Config
 from fundus_ray.data.order import samples_in_order
 from fundus_ray.data.source import load_data
@@ -37,7 +38,6 @@ from fundus_ray.resume import (
     open_folder,
 )
 from fundus_ray.reward.plugin import load_plugin
-from fundus_ray.runtime import check_machine
 from fundus_ray.training import Job, train_with_actors
 
 

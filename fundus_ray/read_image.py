@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from fundus_ray.checkpoints import latest_checkpoint
+from fundus_ray.cluster import WORKER_ENV
 from fundus_ray.config import Config, load
 from fundus_ray.data.images import image_ref
 from fundus_ray.data.option_order import in_order
@@ -25,7 +26,6 @@ from fundus_ray.policy.load import load_policy, with_adapter
 from fundus_ray.reasoning.prompt import build_prompt
 from fundus_ray.rollout.delivery import check_proofs
 from fundus_ray.rollout.worker import RolloutWorker
-from fundus_ray.runtime import WORKER_ENV
 from fundus_ray.types import Modality, PublishedAdapter, Sample, Sampling
 
 

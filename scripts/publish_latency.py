@@ -34,6 +34,7 @@ from readme_section import write_section
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
 from fundus_ray.actors import Actor, LearnerActor, RolloutActor
+from fundus_ray.cluster import spawn
 from fundus_ray.config import Config, load
 from fundus_ray.data.source import load_data
 from fundus_ray.engine_pool import RolloutPool
@@ -41,9 +42,10 @@ from fundus_ray.errors import FundusRayError
 from fundus_ray.knowledge.records import load_records
 from fundus_ray.loop import Published
 from fundus_ray.obs.trace import Trace
+from fundus_ray.places import Ask
 from fundus_ray.policy.load import load_processor
 from fundus_ray.reasoning.prompt import build_prompt
-from fundus_ray.runtime import CLOSE_S, Ask, spawn
+from fundus_ray.runtime import CLOSE_S
 from fundus_ray.sft.tiny_base import make_base
 from fundus_ray.types import Prompt, Sample, Sampling
 

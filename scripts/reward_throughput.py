@@ -27,14 +27,15 @@ from chain_groups import chain_group
 from search_server import Server
 
 from fundus_ray.actors import RewardPool
+from fundus_ray.cluster import spawn
 from fundus_ray.config import Config, KnowledgeConfig
 from fundus_ray.knowledge.records import load_records
 from fundus_ray.knowledge.store import BuiltStore, build_store
 from fundus_ray.obs.report_table import table
 from fundus_ray.obs.trace import Trace
+from fundus_ray.places import Ask
 from fundus_ray.reasoning.chain import compose
 from fundus_ray.reward.worker import RewardWorker
-from fundus_ray.runtime import Ask, spawn
 from fundus_ray.types import Modality, RolloutGroup, ScoredGroup
 
 GROUPS, GROUP_SIZE, TOKENS = 64, 8, 60

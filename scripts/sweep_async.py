@@ -38,10 +38,10 @@ from sweep_experiment import Experiment
 from sweep_measures import MACHINE_FILE, LeftOut, Setting, SweepRun
 from sweep_report import PICTURE, SCRIPT, SHOWS, write_report
 
+from fundus_ray.cluster import check_machine
 from fundus_ray.config import Config, load
 from fundus_ray.errors import ConfigError, FundusRayError
 from fundus_ray.obs.strict_json import write_json
-from fundus_ray.runtime import check_machine
 
 ROOT = Path(__file__).parents[1]
 RECIPE = ROOT / "configs" / "simulated.yaml"

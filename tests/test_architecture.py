@@ -28,8 +28,9 @@ LAYERS = (
     ("step_metrics",),
     ("loop",),
     ("crew",),
-    ("engine_pool", "model_pool", "checkpoints", "plan", "progress"),
+    ("engine_pool", "model_pool", "checkpoints", "places", "plan", "progress"),
     ("actors", "stored_model"),
+    ("cluster",),
     ("runtime",),
     ("read_image", "draft_record", "write_traces", "filter_traces", "audit", "evaluate_model"),
     ("first_policy", "resume"),
@@ -44,13 +45,13 @@ NETWORK_LIBRARIES = {"torch", "torchvision", "transformers", "peft", "vllm"}
 MAY_IMPORT_NETWORK_LIBRARIES = {"policy", "sft", "learner", "knowledge/embedding.py", "reward/checkers/nli.py"}
 MAY_IMPORT_RAY = {
     "actors.py",
-    "runtime.py",
+    "cluster.py",
     "rollout/worker.py",
     "reward/worker.py",
     "learner/worker.py",
     "data/store/ray_dataset.py",
 }
-MAY_CATCH_EVERYTHING = {"cli/entry.py", "reward/plugin.py", *MAY_IMPORT_RAY}  # plugin.py: a user's code
+MAY_CATCH_EVERYTHING = {"cli/entry.py", "reward/plugin.py", "runtime.py", *MAY_IMPORT_RAY}  # plugin.py: a user's code
 VAGUE_NAMES = {"utils", "util", "common", "base", "helpers", "misc"}
 MODULE_LINES, FUNCTION_LINES, CONFIG_FIELDS = 400, 60, 120
 

@@ -8,10 +8,10 @@ import sys
 
 import pytest
 
+from fundus_ray.cluster import check_machine
 from fundus_ray.config import load
 from fundus_ray.cores import check_cores, parse_cores, pin_process, pinned
 from fundus_ray.errors import ConfigError
-from fundus_ray.runtime import check_machine
 
 PINNED = """
 import os, subprocess, sys, threading

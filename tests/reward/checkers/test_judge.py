@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from fundus_ray.cluster import WORKER_ENV
 from fundus_ray.config import load
 from fundus_ray.errors import ConfigError, FundusRayError, WorkerDiedError
 from fundus_ray.knowledge.records import load_records
 from fundus_ray.reward.checkers.checker import CheckerError, Claim
 from fundus_ray.reward.checkers.judge import JudgeChecker, read_reply, request_of
 from fundus_ray.reward.checkers.open import open_checker
-from fundus_ray.runtime import WORKER_ENV
 from fundus_ray.types import Evidence, Modality, ModelReply, ModelRequest, Verdict
 
 RECORDS = load_records()
