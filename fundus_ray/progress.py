@@ -1,6 +1,7 @@
 """What the loop says of itself while it runs.
 
-In: each step's metrics and groups. Out: the run folder, a line of progress and alarms on the screen.
+In: each step's metrics and groups. Out: the run folder, a line of progress and alarms on the screen, and on a cluster
+gauges for Prometheus.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from fundus_ray.obs.sinks import RunFolder
 from fundus_ray.obs.strict_json import read_lines
 from fundus_ray.reward.alarms import alarms
 from fundus_ray.reward.rubric import weights
+from fundus_ray.run_gauges import RunGauges
 from fundus_ray.types import ScoredGroup
 
 
@@ -27,6 +29,8 @@ class Progress:
         self._paid = [part for part, weight in weights(reward, with_plugin=bool(reward.plugin)).items() if weight]
         self._history = list(read_lines(folder.path / "metrics.jsonl"))  # a resumed run's earlier steps
         self._alarmed = {str(line["kind"]) for line in read_lines(folder.path / "alarms.jsonl")}
+        # A private Ray has nobody who would scrape it.
+        self._gauges = RunGauges(folder.path.name) if config.ray.address != "local" else None
         self._bar = tqdm(total=config.loop.steps, initial=done, desc="RLVR", unit="update")
 
     def __enter__(self) -> Progress:
@@ -38,6 +42,8 @@ class Progress:
     def log_step(self, step: int, metrics: dict[str, float]) -> None:
         """One step's metrics."""
         self._folder.log_step(step, metrics)
+        if self._gauges:
+            self._gauges.set(step, metrics)
         shown = {"reward": "reward/total", "accuracy": "reward/accuracy", "lag": "lag/mean", "tok/s": "tokens_per_s"}
         self._bar.set_postfix({k: f"{metrics[v]:.3g}" for k, v in shown.items() if v in metrics}, refresh=False)
         self._bar.update()

@@ -25,7 +25,7 @@ LAYERS = (
     ("data", "knowledge", "reasoning", "policy"),
     ("reward",),
     ("traces", "sft", "rollout", "learner", "evaluate"),
-    ("step_metrics",),
+    ("step_metrics", "run_gauges"),
     ("loop",),
     ("crew",),
     ("engine_pool", "model_pool", "checkpoints", "places", "plan", "progress"),
@@ -46,6 +46,7 @@ MAY_IMPORT_NETWORK_LIBRARIES = {"policy", "sft", "learner", "knowledge/embedding
 MAY_IMPORT_RAY = {
     "actors.py",
     "cluster.py",
+    "run_gauges.py",
     "rollout/worker.py",
     "reward/worker.py",
     "learner/worker.py",
