@@ -13,6 +13,9 @@ class RunConfig:
 
     dir: str = option("runs", "folder that holds the run folders, the cache and the link `latest`")
     name: str = option("run", "the run folder is DIR/NAME-DATE-TIME")
+    record: bool = option(
+        False, "keep what every update was made from (recorded/), so that `train --replay` can learn from it again"
+    )
     seed: int = option(0, "seed of everything random: data, policy, prompt order, sampling", low=0, high=2**22)
 
 

@@ -7,6 +7,7 @@ In: records and metrics. Out, under DIR/NAME-YYYYMMDD-HHMMSS with DIR/latest poi
     metrics.jsonl, tensorboard/    one record a learner step
     alarms.jsonl                   what was wrong with the reward, one record a kind, with the step that it began at
     rollouts/step-000001.jsonl     one scored rollout a line, with its evidence
+    recorded/step-000001.parquet   with run.record: the groups that the step took, to be trained on again (recorded.py)
     evaluation-before.json, evaluation-before-rows.jsonl; the same for `after`, and for checkpoints as `step-000010`
 
 All steps count policy versions: step 1 is the first update. Lines are flushed, whole files are replaced in one step, so
@@ -27,6 +28,7 @@ from typing import Any, Protocol
 from fundus_ray.config import Config, to_yaml
 from fundus_ray.errors import ConfigError, DataError
 from fundus_ray.obs.events import ScalarEvents
+from fundus_ray.obs.recorded import cut_recorded, write_recorded
 from fundus_ray.obs.rollout_lines import rollout_lines
 from fundus_ray.obs.strict_json import JsonLines, line_of, read_json, read_lines, write_json, write_text
 from fundus_ray.obs.versions import collect_versions
@@ -90,6 +92,7 @@ class RunFolder:
         for file in (self.path / "rollouts").glob("step-*.jsonl"):
             if int(file.stem.removeprefix("step-")) > upto_step:
                 file.unlink()
+        cut_recorded(self.path, upto_step)
         for pattern in STALE_AFTER_RESUME:
             for file in self.path.glob(pattern):
                 file.unlink()
@@ -143,6 +146,10 @@ class RunFolder:
         """All groups that this step took, trained or dropped; one call a step, a second one replaces the first."""
         lines = [line_of(line) + "\n" for group in groups for line in rollout_lines(group)]
         write_text(self.path / "rollouts" / f"step-{step:06d}.jsonl", "".join(lines))
+
+    def record(self, step: int, groups: Sequence[ScoredGroup]) -> None:
+        """The same groups whole, to be trained on again; before `log_step`, which makes the step count."""
+        write_recorded(self.path, step, groups)
 
     def log_evaluation(self, when: str, result: Evaluation) -> None:
         """The held-out result and its rows. when: before, after, or as `checkpoint_name` says."""
