@@ -109,16 +109,6 @@ class PolicyVersion:
     step: int
     sha256: str  # over the adapter's files
 
-    @property
-    def name(self) -> str:
-        """The adapter's name in every engine."""
-        return f"policy-v{self.step:06d}"
-
-    @property
-    def lora_id(self) -> int:
-        """The adapter's integer id in every engine (vLLM wants ids from 1)."""
-        return self.step + 1
-
 
 @dataclass(frozen=True, slots=True)
 class PublishedAdapter:

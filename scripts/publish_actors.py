@@ -129,7 +129,7 @@ class TimedRollout(RolloutWorker):
         with engine.lease(version):
             inputs = engine._inputs(prompt, read_pixels(prompt.sample.image))
             outputs = engine._llm.generate(
-                inputs, params, f"timed-{engine._counter}", lora_request=engine._requests[version.step]
+                inputs, params, f"timed-{engine._counter}", lora_request=engine._requests[version]
             )
             try:
                 async for output in outputs:

@@ -88,7 +88,7 @@ class Engine:
         self.slowness = world.chance.choice([1.0, 1.0, 5.0])
         self.dead = asyncio.Event()
         self.live = LiveVersions(world.config.live_adapters, worker=name)
-        self.served = -1
+        self.served: PolicyVersion | None = None
 
     async def _work(self, *seconds: float) -> None:
         if self.world.chance.random() < self.world.death and not self.dead.is_set():
@@ -105,7 +105,7 @@ class Engine:
         await self._work(3.0, 60.0)
 
     async def take(self, published: Published) -> DeliveryProof:
-        self.live.arrive(published.version.step)  # raises where requests run under too many versions
+        self.live.arrive(published.version)  # raises where requests run under too many versions
         await self._work(0.0, 0.1, 2.0)
         return DeliveryProof(
             worker=self.name,
@@ -119,19 +119,19 @@ class Engine:
 
     async def serve(self, version: PolicyVersion) -> None:
         await self._work(0.0, 0.1)
-        self.live.serve(version.step)
+        self.live.serve(version)
         self.live.retire()
-        self.served = version.step
+        self.served = version
 
     async def generate(self, prompt: Prompt, sampling: Sampling) -> RolloutGroup:
         written_by = self.served
-        assert written_by >= self.world.live, "a prompt came to an engine that is behind"
+        assert written_by is not None
+        assert written_by.step >= self.world.live, "a prompt came to an engine that is behind"
         with self.live.lease(written_by):
             await self._work(0.0, 0.5, 1.0, 20.0)
         self.live.retire()
-        policy = PolicyVersion(step=written_by, sha256="0")
         rollouts = tuple(
-            Rollout(token_ids=(1,), logprobs=(-1.0,), text="", finish_reason="stop", seed=i, policy=policy)
+            Rollout(token_ids=(1,), logprobs=(-1.0,), text="", finish_reason="stop", seed=i, policy=written_by)
             for i in range(2)
         )
         return RolloutGroup(

@@ -53,9 +53,10 @@ class Engine:
         self._worker = worker
         self._live = LiveVersions(live_adapters, worker=worker)
         self._served: PolicyVersion | None = None
-        self._requests: dict[int, LoRARequest] = {}  # policy step -> adapter
+        self._requests: dict[PolicyVersion, LoRARequest] = {}
         self._removals: list[asyncio.Task[None]] = []
         self._counter = 0
+        self._adapters = 0  # named so far
         self._last_probe: tuple[float, ...] | None = None  # the learner's, of the version that arrived last
         self._scratch = LockedFolder(memory_folder())
         self._folder = self._scratch.path
@@ -91,9 +92,9 @@ class Engine:
         await asyncio.gather(*removals)  # as a rule long done; the version may have been here before
         if not self._live.held:
             check_room(self._folder, adapters=self._live_adapters, adapter_bytes=sum(map(len, adapter.files.values())))
-        self._live.arrive(adapter.version.step)
-        folder = self._folder / adapter.version.name
-        request = LoRARequest(adapter.version.name, adapter.version.lora_id, str(folder))
+        self._live.arrive(adapter.version)
+        request = self._adapter_of(adapter.version)
+        folder = Path(request.lora_path)
         # Threads: an adapter of hundreds of MB must not hold up the requests that this event loop serves.
         try:
             await asyncio.to_thread(write_files, adapter, folder)
@@ -101,7 +102,6 @@ class Engine:
             raise DeliveryError(f"{folder}: policy version {adapter.version.step} cannot be written: {err}") from err
         if sum(map(len, adapter.files.values())) >= READ_AHEAD_BYTES:
             await self._read_ahead(request)
-        self._requests[adapter.version.step] = request
         # At once, since each answer comes between two steps of the engine, which are long where it is busy. What is
         # asked first is done first.
         answers: list[Any] = await all_or_first_error(
@@ -122,7 +122,7 @@ class Engine:
 
     async def serve(self, version: PolicyVersion) -> None:
         """New requests run under this version from now on, so older ones go once their requests have ended."""
-        self._live.serve(version.step)
+        self._live.serve(version)
         self._served = version
         self._remove_unused()
 
@@ -135,7 +135,7 @@ class Engine:
     def lease(self, version: PolicyVersion) -> Iterator[None]:
         """Keep the version here while the body runs."""
         try:
-            with self._live.lease(version.step):
+            with self._live.lease(version):
                 yield
         finally:
             self._remove_unused()
@@ -150,7 +150,7 @@ class Engine:
         started = time.time()
         with self.lease(version):
             params = _sampling_params(sampling, seed=prompt.seed)
-            output = await self._run(self._inputs(prompt, pixels), params, self._requests[version.step])
+            output = await self._run(self._inputs(prompt, pixels), params, self._requests[version])
         return RolloutGroup(
             prompt=prompt,
             prompt_token_ids=tuple(output.prompt_token_ids or ()),
@@ -171,12 +171,22 @@ class Engine:
     @property
     def held_versions(self) -> tuple[int, ...]:
         """Policy steps that this engine can generate under, oldest first."""
-        return self._live.held
+        return tuple(version.step for version in self._live.held)
+
+    def _adapter_of(self, version: PolicyVersion) -> LoRARequest:
+        """That of a version that is held, or a name and an id (from 1) that this engine never used before: vLLM tells
+        adapters, and the prompts that it has cached under them, apart by these alone, and a step may be made anew with
+        other weights."""
+        if version not in self._requests:
+            self._adapters += 1
+            name = f"policy-v{version.step:06d}-{self._adapters}"
+            self._requests[version] = LoRARequest(name, self._adapters, str(self._folder / name))
+        return self._requests[version]
 
     def _remove_unused(self) -> None:
         """Their places are free from now on; nobody waits until vLLM, between two steps, has removed them."""
-        for step in self._live.retire():
-            self._removals.append(asyncio.create_task(self._remove(self._requests.pop(step))))
+        for version in self._live.retire():
+            self._removals.append(asyncio.create_task(self._remove(self._requests.pop(version))))
 
     async def _remove(self, old: LoRARequest) -> None:
         with self._naming_death():

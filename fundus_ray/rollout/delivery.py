@@ -33,7 +33,7 @@ def _faults(version: PolicyVersion, proof: DeliveryProof, *, tolerance: float) -
     if proof.sha256 != version.sha256:
         faults.append(f"read back sha256 {proof.sha256[:12]}, expected {version.sha256[:12]}")
     if not proof.listed:
-        faults.append(f"adapter id {version.lora_id} is not in the engine's own list")
+        faults.append("its adapter is not in the engine's own list")
     if not proof.probe_error <= tolerance:  # also where it is NaN
         faults.append(
             f"probe differs from the learner by {proof.probe_error:.3g} nats, allowed {tolerance:g} "

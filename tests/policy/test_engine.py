@@ -32,11 +32,12 @@ def perturb(policy: PolicyModel, seed: int) -> None:
 
 async def wait_until_only(engine: Engine, version: PolicyVersion) -> None:
     """Until vLLM and the memory folder hold this version alone."""
+    adapter = engine._requests[version]
 
     async def poll() -> None:
-        while set(await engine._llm.list_loras()) != {version.lora_id} or [
-            path.name for path in engine._folder.iterdir() if path.is_dir()
-        ] != [version.name]:
+        while set(await engine._llm.list_loras()) != {adapter.lora_int_id} or [
+            str(path) for path in engine._folder.iterdir() if path.is_dir()
+        ] != [adapter.lora_path]:
             await asyncio.sleep(0.01)
 
     await asyncio.wait_for(poll(), timeout=20)
@@ -153,6 +154,18 @@ async def test_two_live_versions_agree_with_the_learner_and_are_told_apart(
         assert max(largest_gap(policy, g) for g in written[-1]) < 1e-4
         assert engine.held_versions == (9,)
         await wait_until_only(engine, adapter.version)
+
+        policy.model.load_state_dict(old_state, strict=False)  # as after a learner was restored:
+        perturb(policy, 10)  # the step that the engine holds, made anew with other weights
+        again_9 = publish(policy, step=9)
+        assert (await engine.deliver(again_9)).probe_error < 1e-4
+        await engine.serve(again_9.version)
+        group = await generate(prompts[0], again_9.version)
+        assert largest_gap(policy, group) < 1e-4  # nothing that was cached under the first one was used
+        await wait_until_only(engine, again_9.version)
+        held_id = engine._requests[again_9.version].lora_int_id
+        assert (await engine.deliver(again_9)).listed  # once more, as after a restart of the learner alone
+        assert engine._requests[again_9.version].lora_int_id == held_id
     finally:
         await engine.close()
     with pytest.raises(DeliveryError, match="rollout-0: closed, so it takes no policy version 10"):

@@ -35,7 +35,7 @@ def test_matching_proofs_of_all_engines_pass() -> None:
     ("changed", "said"),
     [
         ({"sha256": "b" * 64}, "rollout-1: read back sha256 bbbbbbbbbbbb, expected aaaaaaaaaaaa"),
-        ({"listed": False}, "rollout-1: adapter id 4 is not in the engine's own list"),
+        ({"listed": False}, "rollout-1: its adapter is not in the engine's own list"),
         ({"probe_error": 0.02}, r"rollout-1: probe differs from the learner by 0\.02 nats, allowed 0\.001"),
         ({"probe_error": math.nan}, "rollout-1: probe differs from the learner by nan nats"),
         ({"version": PolicyVersion(step=2, sha256="c" * 64)}, r"rollout-1: answers for version 2 \(cccccccccccc\)"),
@@ -48,7 +48,7 @@ def test_engine_that_does_not_prove_it_is_named(changed: dict[str, Any], said: s
 
 def test_all_faults_are_in_one_error() -> None:
     proofs = [proof("rollout-0", listed=False), proof("rollout-1", probe_error=1.0)]
-    with pytest.raises(DeliveryError, match=r"rollout-0: adapter id 4 .*; rollout-1: probe"):
+    with pytest.raises(DeliveryError, match=r"rollout-0: its adapter .*; rollout-1: probe"):
         check_proofs(VERSION, proofs, engines=ENGINES, tolerance=1e-3)
 
 
