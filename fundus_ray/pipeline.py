@@ -11,24 +11,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fundus_ray.checkpoints import latest_checkpoint
 from fundus_ray.cluster import check_machine
 from fundus_ray.config import Config
 from fundus_ray.data.order import samples_in_order
 from fundus_ray.data.source import load_data
-from fundus_ray.errors import FundusRayError
+from fundus_ray.ending import run_to_its_end
 from fundus_ray.first_policy import first_policy
 from fundus_ray.knowledge.store import BuiltStore, build_store, read_corpus, records_of
-from fundus_ray.obs.report import write_report
-from fundus_ray.obs.sinks import RunFolder
 from fundus_ray.obs.trace import Trace
-from fundus_ray.progress import say
+from fundus_ray.progress import say, stage
 from fundus_ray.resume import (
     check_same_base,
     check_same_knowledge,
@@ -64,12 +60,10 @@ def run(config: Config, *, resume: Path | None = None) -> Path:
     try:
         check_same_store(folder, split.content)
         check_same_order(folder, config.data.order)
-        with _stage(folder, "knowledge", f"the store that rewards cite from ({config.knowledge.store})"):
+        with stage(folder, "knowledge", f"the store that rewards cite from ({config.knowledge.store})"):
             store = asyncio.run(_build_knowledge(config, folder=cache_dir / "knowledge"))
             check_same_knowledge(folder, store.snapshot)
-        policy = first_policy(
-            config, split.train, records=records, cache_dir=cache_dir, stage=lambda *named: _stage(folder, *named)
-        )
+        policy = first_policy(config, split.train, records=records, cache_dir=cache_dir, stage=partial(stage, folder))
         model_path = policy.model_path
         check_same_base(folder, model_path)
         folder.write_facts("policy", {"base": str(model_path.resolve())})
@@ -77,45 +71,9 @@ def run(config: Config, *, resume: Path | None = None) -> Path:
             folder.write_facts("traces", {"folder": str(policy.traces), "verdicts": policy.verdicts})
         order = samples_in_order(split.train, order=config.data.order, seed=config.run.seed)
         job = Job(config, split, folder, Trace(), cache_dir, checkpoint, order)
-        try:
-            stopped = asyncio.run(train_with_actors(job, model_path=model_path, store=store))
-        except asyncio.CancelledError:  # the second Ctrl-C
-            raise KeyboardInterrupt from None
-        except FundusRayError:
-            _after_a_failure(folder)
-            raise
-        finally:
-            since = f"-after-{job.start.step}" if job.start.step else ""
-            job.trace.write(folder.path / f"trace{since}.json")
-        with folder.time_stage("report"):
-            write_report(folder.path)
-        if stopped:
-            say(f"stopped after a checkpoint; go on with: fundus-ray train --resume {folder.path}")
-            raise KeyboardInterrupt
-        return folder.path
+        return run_to_its_end(job, train_with_actors(job, model_path=model_path, store=store))
     finally:
         folder.close()
-
-
-@contextmanager
-def _stage(folder: RunFolder, name: str, doing: str) -> Iterator[None]:
-    say(f"{name}: {doing}")
-    with folder.time_stage(name):
-        yield
-
-
-def _after_a_failure(folder: RunFolder) -> None:
-    """Where to go on, and the report. What goes wrong here must not hide why the run ended."""
-    try:
-        last = latest_checkpoint(folder.path)
-        if last is None:
-            say("no checkpoint was written, so there is nothing to go on from")
-        else:
-            again = f"fundus-ray train --resume {folder.path}"
-            say(f"the last checkpoint is that of update {last.position.step}; once mended, go on with: {again}")
-        write_report(folder.path)
-    except FundusRayError as err:
-        say(f"no report could be made: {err}")
 
 
 async def _build_knowledge(config: Config, *, folder: Path) -> BuiltStore:

@@ -6,7 +6,8 @@ gauges for Prometheus.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from tqdm import tqdm
 
@@ -65,3 +66,11 @@ class Progress:
 def say(text: str) -> None:
     """One line of a stage, beside any bar of progress."""
     tqdm.write(f"== {text}")
+
+
+@contextmanager
+def stage(folder: RunFolder, name: str, doing: str) -> Iterator[None]:
+    """Say what the body does, and time it as a stage of the run."""
+    say(f"{name}: {doing}")
+    with folder.time_stage(name):
+        yield

@@ -35,6 +35,7 @@ LAYERS = (
     ("read_image", "draft_record", "write_traces", "filter_traces", "audit", "evaluate_model"),
     ("first_policy", "resume"),
     ("training",),
+    ("ending",),
     ("pipeline",),
     ("cli",),
 )

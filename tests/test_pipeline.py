@@ -19,12 +19,9 @@ from typing import Any
 import psutil
 import pytest
 
-from fundus_ray.checkpoints import write_checkpoint
 from fundus_ray.config import Config, load
 from fundus_ray.errors import WorkerDiedError
-from fundus_ray.loop import Position
-from fundus_ray.obs.sinks import RunFolder
-from fundus_ray.pipeline import _after_a_failure, run
+from fundus_ray.pipeline import run
 from fundus_ray.read_image import generate_once
 
 SMALL = [
@@ -186,25 +183,6 @@ def test_a_killed_engine_comes_back_and_writes_on_and_no_process_of_the_dead_one
     assert family
     _, alive = psutil.wait_procs(family, timeout=60)
     assert alive == []  # vLLM's own process too
-
-
-async def test_a_failed_run_says_which_checkpoint_there_is_to_go_on_from(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    folder = RunFolder.create(tmp_path, name="run")
-    folder.write_config(config_in(tmp_path))
-    _after_a_failure(folder)
-    assert "== no checkpoint was written" in capsys.readouterr().out
-
-    async def save(_: str) -> None:
-        pass
-
-    await write_checkpoint(folder.path, Position(step=20, group_id=99), save=save)
-    _after_a_failure(folder)
-    folder.close()
-    resume = f"fundus-ray train --resume {folder.path}\n"
-    assert f"== the last checkpoint is that of update 20; once mended, go on with: {resume}" in capsys.readouterr().out
-    assert (folder.path / "report.md").is_file()
 
 
 def kill_an_engine_during_rl(latest: Path, family: list[psutil.Process], *, title: str = "VLLM::EngineCore") -> None:

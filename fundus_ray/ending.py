@@ -1,0 +1,57 @@
+"""How a run ends, whatever its stages are: the trace, the report, and where to go on from.
+
+In: a job, and its stages that need actors. Out: the run folder with its report; or the error that ended the stages,
+after the user was told what is left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+from fundus_ray.checkpoints import latest_checkpoint
+from fundus_ray.errors import FundusRayError
+from fundus_ray.obs.report import write_report
+from fundus_ray.obs.sinks import RunFolder
+from fundus_ray.progress import say
+from fundus_ray.training import Job
+
+
+def run_to_its_end(job: Job, stages: Coroutine[Any, Any, bool], *, command: str = "fundus-ray train") -> Path:
+    """Carry the stages out; they return whether they were asked to stop before their end. Returns the run folder.
+
+    command: what `--resume RUN` goes on with. Raises KeyboardInterrupt after an orderly stop, and what the stages do.
+    """
+    folder = job.folder
+    again = f"{command} --resume {folder.path}"
+    try:
+        stopped = asyncio.run(stages)
+    except asyncio.CancelledError:  # the second Ctrl-C
+        raise KeyboardInterrupt from None
+    except FundusRayError:
+        after_a_failure(folder, again=again)
+        raise
+    finally:
+        since = f"-after-{job.start.step}" if job.start.step else ""
+        job.trace.write(folder.path / f"trace{since}.json")
+    with folder.time_stage("report"):
+        write_report(folder.path)
+    if stopped:
+        say(f"stopped after a checkpoint; go on with: {again}")
+        raise KeyboardInterrupt
+    return folder.path
+
+
+def after_a_failure(folder: RunFolder, *, again: str) -> None:
+    """Where to go on, and the report. What goes wrong here must not hide why the run ended."""
+    try:
+        last = latest_checkpoint(folder.path)
+        if last is None:
+            say("no checkpoint was written, so there is nothing to go on from")
+        else:
+            say(f"the last checkpoint is that of update {last.position.step}; once mended, go on with: {again}")
+        write_report(folder.path)
+    except FundusRayError as err:
+        say(f"no report could be made: {err}")
