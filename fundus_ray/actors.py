@@ -1,7 +1,7 @@
 """Ray actors behind the loop's protocols: one call each, with a time limit, and errors that a user can act on.
 
 In: actor handles made by runtime.py. Out: `RolloutActor` and `ModelActor` for the pools of engines (engine_pool.py,
-model_pool.py), `RewardPool` and `LearnerActor`, which loop.py takes as parts.
+model_pool.py), and `RewardPool`, which loop.py takes as a part; learner_ranks.py calls its actors itself.
 Policies go from the learner to the engines through Ray's object store; this process holds only the reference.
 """
 
@@ -36,8 +36,6 @@ from fundus_ray.types import (
     RolloutGroup,
     Sampling,
     ScoredGroup,
-    StepResult,
-    TrainBatch,
 )
 
 LOG_LINES, LOG_LINE_CHARS = 3, 200  # of a worker's log, quoted in an error
@@ -208,35 +206,6 @@ class RewardPool:
                     "score", group, doing=f"scoring group {group_id}", limit_s=self._limit_s
                 )
         return scored
-
-
-class LearnerActor:
-    """The policy's owner."""
-
-    def __init__(self, actor: Actor, *, limit_s: float) -> None:
-        """limit_s: longest update, publication, save or load [s]."""
-        self._actor = actor
-        self._limit_s = limit_s
-
-    async def update(self, batch: TrainBatch) -> StepResult:
-        """One step on the batch."""
-        doing = f"updating policy version {batch.policy_step}"
-        result: StepResult = await self._actor.call("update", batch, doing=doing, limit_s=self._limit_s)
-        return result
-
-    async def publish(self) -> Published:
-        """The version as it is now; its bytes stay in the object store."""
-        version: PolicyVersion
-        version, payload = await self._actor.call("publish", doing="publishing", limit_s=self._limit_s, returns=2)
-        return Published(version=version, payload=payload)
-
-    async def save(self, folder: str) -> None:
-        """Adapter, optimizer and step into the folder, on the learner's machine."""
-        await self._actor.call("save", folder, doing=f"saving to {folder}", limit_s=self._limit_s)
-
-    async def load(self, folder: str) -> None:
-        """What `save` wrote."""
-        await self._actor.call("load", folder, doing=f"loading {folder}", limit_s=self._limit_s)
 
 
 def _one_line(err: BaseException) -> str:

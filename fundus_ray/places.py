@@ -27,9 +27,14 @@ def asked(config: Config) -> list[Ask]:
     rollout, reward, learner = config.rollout, config.reward, config.learner
     return [
         *(Ask(f"rollout-{i}", rollout.cpus, rollout.gpus) for i in range(rollout.workers)),
-        Ask("learner", learner.cpus, learner.gpus),
+        *(Ask(name, learner.cpus, learner.gpus) for name in rank_names(learner.ranks)),
         *(Ask(f"reward-{i}", reward.cpus, reward.gpus) for i in range(reward.workers)),
     ]
+
+
+def rank_names(ranks: int) -> list[str]:
+    """The learner's actors, as in errors and logs."""
+    return ["learner"] if ranks == 1 else [f"learner-{rank}" for rank in range(ranks)]
 
 
 def check_placement(asks: Sequence[Ask], *, nodes: Sequence[Mapping[str, float]]) -> None:

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fundus_ray.actors import Actor, LearnerActor, ModelActor, RewardPool, RolloutActor
+from fundus_ray.actors import Actor, ModelActor, RewardPool, RolloutActor
 from fundus_ray.cluster import cluster, spawn
 from fundus_ray.config import Config
 from fundus_ray.data.images import read_pixels
@@ -25,7 +25,8 @@ from fundus_ray.engine_pool import RolloutPool
 from fundus_ray.evaluate.benchmarks.pictures import AskedImage
 from fundus_ray.gather import all_or_first_error
 from fundus_ray.knowledge.store import BuiltStore
-from fundus_ray.learner.worker import LearnerWorker
+from fundus_ray.learner.actor import LearnerRank
+from fundus_ray.learner_ranks import LearnerRanks
 from fundus_ray.loop import Parts
 from fundus_ray.model_pool import ModelPool
 from fundus_ray.obs.trace import Trace
@@ -51,7 +52,7 @@ class Actors:
 
     rollouts: RolloutPool
     reward: RewardPool
-    learner: LearnerActor
+    learner: LearnerRanks
 
     @property
     def parts(self) -> Parts:
@@ -138,14 +139,14 @@ async def _closed_at_the_end(pool: RolloutPool | ModelPool) -> AsyncIterator[Non
 @dataclass(frozen=True, slots=True)
 class _Workers:
     engines: Sequence[RolloutActor]
-    learner: Actor
+    learner: LearnerRanks
     reward: Sequence[Actor]
 
     async def ready(self, *, limit_s: float) -> None:
         """Wait until all are."""
         starts: list[Coroutine[Any, Any, Any]] = [engine.start() for engine in self.engines]
         starts += [a.call("start", doing="opening the knowledge store", limit_s=limit_s) for a in self.reward]
-        starts.append(self.learner.call("__ray_ready__", doing="starting", limit_s=limit_s))
+        starts.append(self.learner.start(limit_s=limit_s))
         await all_or_first_error(starts)
 
 
@@ -169,10 +170,21 @@ def _spawn_all(
                 group_limit_s=config.group_limit_s,
             ),
         )
-    path = logs / "learner.log"
-    learner = spawn(asks[count], LearnerWorker, config, model, str(path), threads=config.learner.threads, log_path=path)
-    reward = [spawn(ask, RewardWorker, config, knowledge, threads=1, calls=calls) for ask in asks[count + 1 :]]
+    ranks = asks[count : count + config.learner.ranks]
+    learner = LearnerRanks(
+        partial(_spawn_ranks, config, asks=ranks, model=model, logs=logs), limit_s=config.loop.stall_s
+    )
+    others = asks[count + len(ranks) :]
+    reward = [spawn(ask, RewardWorker, config, knowledge, threads=1, calls=calls) for ask in others]
     return _Workers(engines=engines, learner=learner, reward=reward)
+
+
+def _spawn_ranks(config: Config, *, asks: Sequence[Ask], model: str, logs: Path) -> list[Actor]:
+    paths, threads = [logs / f"{ask.name}.log" for ask in asks], config.learner.threads
+    return [
+        spawn(ask, LearnerRank, config, model, str(path), threads=threads, log_path=path)
+        for ask, path in zip(asks, paths, strict=True)
+    ]
 
 
 def _adapt(config: Config, *, workers: _Workers, trace: Trace) -> Actors:
@@ -187,5 +199,5 @@ def _adapt(config: Config, *, workers: _Workers, trace: Trace) -> Actors:
         ),
         # A worker gives a group back within reward.hold_s + reward.timeout_s, which is less (config/rules.py).
         reward=RewardPool(workers.reward, limit_s=limit_s, trace=trace),
-        learner=LearnerActor(workers.learner, limit_s=limit_s),
+        learner=workers.learner,
     )

@@ -61,7 +61,7 @@ async def train_with_actors(job: Job, *, model_path: Path, store: BuiltStore) ->
     config, folder = job.config, job.folder
     began = time.perf_counter()
     say(
-        f"actors: {config.rollout.workers} rollout, {config.reward.workers} reward, 1 learner; "
+        f"actors: {config.rollout.workers} rollout, {config.reward.workers} reward, {config.learner.ranks} learner; "
         f"logs in {folder.path}/logs"
     )
     async with start(config, model_path=model_path, knowledge=store, run_dir=folder.path, trace=job.trace) as actors:

@@ -33,13 +33,14 @@ from publish_report import Delivery, Row, report
 from readme_section import write_section
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
-from fundus_ray.actors import Actor, LearnerActor, RolloutActor
+from fundus_ray.actors import Actor, RolloutActor
 from fundus_ray.cluster import spawn
 from fundus_ray.config import Config, load
 from fundus_ray.data.source import load_data
 from fundus_ray.engine_pool import RolloutPool
 from fundus_ray.errors import FundusRayError
 from fundus_ray.knowledge.records import load_records
+from fundus_ray.learner_ranks import LearnerRanks
 from fundus_ray.loop import Published
 from fundus_ray.obs.trace import Trace
 from fundus_ray.places import Ask
@@ -198,7 +199,7 @@ class System:
         ]
         log = logs / "learner.log"
         self._learner = spawn(Ask("learner", 1, 0), TimedLearner, config, model, str(log), threads=1, log_path=log)
-        self._owner = LearnerActor(self._learner, limit_s=LIMIT_S)
+        self._owner = LearnerRanks(lambda: [self._learner], limit_s=LIMIT_S)
         self.pool = RolloutPool(
             engines,
             sampling=Sampling(n=1, temperature=1.0, max_tokens=1),

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fundus_ray.actors import Actor, LearnerActor, ModelActor, RewardPool, RolloutActor
+from fundus_ray.actors import Actor, ModelActor, RewardPool, RolloutActor
 from fundus_ray.engine_pool import RolloutPool
 from fundus_ray.errors import DataError, DeliveryError, ProcessDiedError, WorkerDiedError
+from fundus_ray.learner_ranks import LearnerRanks
 from fundus_ray.model_pool import ModelPool
 from fundus_ray.obs.log_file import redirect_output
 from fundus_ray.obs.trace import Trace
@@ -201,9 +202,9 @@ def engines(logs: Path) -> list[Actor]:
 
 
 @pytest.fixture(scope="module")
-def teacher(logs: Path) -> LearnerActor:
+def teacher(logs: Path) -> LearnerRanks:
     """A learner that several tests share."""
-    return LearnerActor(make(Teacher, "model", name="learner"), limit_s=30.0)
+    return LearnerRanks(lambda: [make(Teacher, "model", name="learner")], limit_s=30.0)
 
 
 def make(worker: type, *args: Any, name: str, log: Path | None = None) -> Actor:
@@ -255,7 +256,7 @@ async def test_killed_worker_is_named_with_what_it_did_and_its_last_words(logs: 
 
 
 async def test_killed_engine_is_started_again_and_writes_under_the_newest_version(
-    teacher: LearnerActor, logs: Path
+    teacher: LearnerRanks, logs: Path
 ) -> None:
     spawned: list[Actor] = []
 
@@ -330,13 +331,13 @@ async def test_other_error_of_a_worker_is_one_line_that_names_it(engines: list[A
 
 
 async def test_worker_that_cannot_start_says_why(logs: Path) -> None:
-    learner = LearnerActor(make(Teacher, "", name="learner"), limit_s=30.0)
+    learner = LearnerRanks(lambda: [make(Teacher, "", name="learner")], limit_s=30.0)
     with pytest.raises(WorkerDiedError, match=r"learner died while publishing: it could not start: .*no model there$"):
         await learner.publish()
 
 
 async def test_policy_goes_from_learner_to_every_engine_by_reference(
-    teacher: LearnerActor, engines: list[Actor]
+    teacher: LearnerRanks, engines: list[Actor]
 ) -> None:
     result = await teacher.update(batch_of(3))
     assert (result.step, result.metrics) == (1, {"rows": 3.0})
@@ -348,13 +349,13 @@ async def test_policy_goes_from_learner_to_every_engine_by_reference(
     assert (await pool(engines).generate(prompt(0))).policy.step == 1
 
 
-async def test_delivery_that_is_not_proven_is_an_error(teacher: LearnerActor, engines: list[Actor], logs: Path) -> None:
+async def test_delivery_that_is_not_proven_is_an_error(teacher: LearnerRanks, engines: list[Actor], logs: Path) -> None:
     rollouts = pool([*engines, writer("rollout-8", logs, shift=0.5)])
     with pytest.raises(DeliveryError, match=r"rollout-8: probe differs from the learner by 0\.5 nats, allowed 0\.001"):
         await rollouts.set_policy(await teacher.publish())
 
 
-async def test_learner_loads_what_it_saved(teacher: LearnerActor, tmp_path: Path) -> None:
+async def test_learner_loads_what_it_saved(teacher: LearnerRanks, tmp_path: Path) -> None:
     before = await teacher.publish()
     await teacher.save(str(tmp_path))
     await teacher.update(batch_of(1))

@@ -30,7 +30,7 @@ LAYERS = (
     ("crew",),
     ("engine_pool", "model_pool", "checkpoints", "places", "plan", "progress"),
     ("actors", "stored_model"),
-    ("cluster",),
+    ("cluster", "learner_ranks"),
     ("runtime",),
     ("read_image", "draft_record", "write_traces", "filter_traces", "audit", "evaluate_model"),
     ("first_policy", "resume"),
@@ -47,6 +47,7 @@ MAY_IMPORT_NETWORK_LIBRARIES = {"policy", "sft", "learner", "knowledge/embedding
 MAY_IMPORT_RAY = {
     "actors.py",
     "cluster.py",
+    "learner_ranks.py",
     "run_gauges.py",
     "rollout/worker.py",
     "reward/worker.py",

@@ -51,8 +51,9 @@ class RewardConfig:
 class LearnerConfig:
     """The LoRA policy update."""
 
-    cpus: float = option(1.0, "CPUs Ray sets aside", low=0.0)
-    gpus: float = option(0.0, "GPUs Ray sets aside", low=0.0)
+    ranks: int = option(1, "processes that share each update, whole groups by tokens", low=1, high=1)
+    cpus: float = option(1.0, "CPUs Ray sets aside for each rank", low=0.0)
+    gpus: float = option(0.0, "GPUs Ray sets aside for each rank", low=0.0)
     threads: int = option(1, "PyTorch threads (CPU learner)", low=1)
     cores: str = option("", "cores of its machine that the learner runs on, as 0 or 0,2-5; empty = all")
     learning_rate: float = option(1e-3, "constant AdamW rate of the adapter", above=0.0)
