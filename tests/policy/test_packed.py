@@ -62,4 +62,6 @@ def test_packed_groups_score_as_separate_rows_and_give_the_same_gradient(
     assert all("lora_" in name for name in packed_grads), "everything but the adapter is frozen"
     for name, parameter in policy.model.named_parameters():
         if parameter.grad is not None:
-            torch.testing.assert_close(packed_grads[name], parameter.grad, atol=1e-5, rtol=1e-5)
+            # What float32 leaves of a sum depends on its largest terms, and on the machine's vector width.
+            scale = float(parameter.grad.abs().max())
+            torch.testing.assert_close(packed_grads[name], parameter.grad, atol=1e-5 * max(1.0, scale), rtol=0)
