@@ -1,0 +1,81 @@
+"""What became of every group of a run, from what it wrote: each must have been trained or dropped once.
+
+In: a run folder. Out: `Ledger`. A run numbers its groups from 0 and takes them in order, so an id that is missing below
+the largest one was lost. A group was written again where its trace holds more than one span `generate` of it, and
+scored again likewise; that is what is meant to happen to what a dead worker had under way.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """Groups by what became of them; `lost`, `twice` and `torn` (not all rollouts there) should be empty."""
+
+    updates: int
+    trained: int
+    dropped: int
+    lost: tuple[int, ...]
+    twice: tuple[int, ...]
+    torn: tuple[int, ...]
+    written_again: int
+    scored_again: int
+
+    @property
+    def problems(self) -> list[str]:
+        """One line each."""
+        kinds = {"lost": self.lost, "taken twice": self.twice, "torn": self.torn}
+        return [f"{len(ids)} groups {kind}: {', '.join(map(str, ids[:10]))}" for kind, ids in kinds.items() if ids]
+
+
+def read_ledger(run_dir: Path, *, group_size: int) -> Ledger:
+    """Of a run that has ended, also one that was resumed."""
+    taken: Counter[int] = Counter()
+    trained: set[int] = set()
+    torn = []
+    for file in sorted((run_dir / "rollouts").glob("step-*.jsonl")):
+        rollouts: Counter[int] = Counter()
+        for text in file.read_text().splitlines():
+            line = json.loads(text)
+            rollouts[line["group_id"]] += 1
+            if line["trainable"]:
+                trained.add(line["group_id"])
+        taken.update(rollouts.keys())
+        torn += [group for group, count in rollouts.items() if count != group_size]
+    return Ledger(
+        updates=len((run_dir / "metrics.jsonl").read_text().splitlines()),
+        trained=len(trained),
+        dropped=len(taken) - len(trained),
+        lost=tuple(sorted(set(range(max(taken, default=-1) + 1)) - set(taken))),
+        twice=tuple(sorted(group for group, count in taken.items() if count > 1)),
+        torn=tuple(sorted(torn)),
+        written_again=_again(run_dir, "generate"),
+        scored_again=_again(run_dir, "score"),
+    )
+
+
+def spans(run_dir: Path, name: str) -> list[dict[str, Any]]:
+    """The run's spans of this name, each with its ids, `start_s` and `end_s`, in order of their start."""
+    found = []
+    for file in run_dir.glob("trace*.json"):
+        for event in json.loads(file.read_text())["traceEvents"]:
+            if event["name"] == name:
+                start = event["ts"] / 1e6
+                found.append({**event["args"], "start_s": start, "end_s": start + event["dur"] / 1e6})
+    return sorted(found, key=lambda span: float(span["start_s"]))
+
+
+def _again(run_dir: Path, name: str) -> int:
+    """Groups with more than one span of this name in one process of the run."""
+    again = 0
+    for file in run_dir.glob("trace*.json"):
+        events = json.loads(file.read_text())["traceEvents"]
+        counts = Counter(event["args"].get("group") for event in events if event["name"] == name)
+        again += sum(count > 1 for count in counts.values())
+    return again
