@@ -17,8 +17,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from tqdm import tqdm
-
+from fundus_ray.bars import Bar
 from fundus_ray.cluster import check_machine
 from fundus_ray.config import Config
 from fundus_ray.errors import ConfigError, DataError, TimeLimitError
@@ -268,7 +267,7 @@ async def _ask(config: Config, todo: Sequence[tuple[_Round, QuestionName]], *, m
     at_once = min(len(todo), config.rollout.max_seqs * config.rollout.workers)
     items = iter(todo)
     async with start_answerers(config, model_path=model.base, adapter=model.adapter, log_dir=out / "logs") as pool:
-        with tqdm(total=len(todo), desc="answers", unit="question", mininterval=0.5) as bar:
+        with Bar(total=len(todo), desc="answers", unit="question", mininterval=0.5) as bar:
 
             async def work() -> None:
                 for one, name in items:

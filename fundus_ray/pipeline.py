@@ -90,7 +90,7 @@ def _with_absolute_paths(config: Config) -> Config:
     knowledge = config.knowledge
     found: dict[str, Any] = {
         key: str(Path(value).resolve())
-        for key in ("passages_dir", "records_dir", "embeddings", "ca_certs")
+        for key in ("passages_dir", "records_dir", "embeddings", "ca_certs", "api_key_file")
         if (value := getattr(knowledge, key)) and (key, value) != ("embeddings", "minilm")
     }
     traces = str(Path(config.sft.traces).resolve()) if config.sft.traces else ""

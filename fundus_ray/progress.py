@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 from tqdm import tqdm
 
+from fundus_ray.bars import Bar
 from fundus_ray.config import Config
 from fundus_ray.obs.sinks import RunFolder
 from fundus_ray.obs.strict_json import read_lines
@@ -33,7 +34,7 @@ class Progress:
         # A private Ray has nobody who would scrape it.
         self._gauges = RunGauges(folder.path.name) if config.ray.address != "local" else None
         self._record = config.run.record
-        self._bar = tqdm(total=config.loop.steps, initial=done, desc="RLVR", unit="update")
+        self._bar = Bar(total=config.loop.steps, initial=done, desc="RLVR", unit="update")
 
     def __enter__(self) -> Progress:
         return self

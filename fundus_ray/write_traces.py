@@ -16,8 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
+from fundus_ray.bars import Bar
 from fundus_ray.config import Config
 from fundus_ray.data.cache import content_key
 from fundus_ray.data.source import load_data
@@ -194,7 +193,7 @@ def _key(made_with: Mapping[str, Any], samples: Sequence[Sample]) -> str:
 
 async def _write_all(writer: TraceWriter, samples: Sequence[Sample], *, folder: TraceFolder, at_once: int) -> None:
     free = asyncio.Semaphore(at_once)
-    with tqdm(total=len(samples), desc="reasoning traces", unit="image", mininterval=0.5) as bar:
+    with Bar(total=len(samples), desc="reasoning traces", unit="image", mininterval=0.5) as bar:
 
         async def one(sample: Sample) -> None:
             async with free:

@@ -19,13 +19,13 @@ ROOT = Path(__file__).parents[1] / "fundus_ray"
 # A part (a folder, or a module beside them) imports from earlier lines only; imports inside functions count.
 LAYERS = (
     ("errors",),
-    ("types", "gather", "cores"),
+    ("types", "gather", "cores", "bars", "connecting"),
     ("config",),
     ("obs",),
     ("data", "knowledge", "reasoning", "policy"),
     ("reward",),
     ("traces", "sft", "rollout", "learner", "evaluate"),
-    ("step_metrics", "run_gauges"),
+    ("step_metrics", "run_gauges", "job_folder", "job_log"),
     ("loop",),
     ("crew",),
     ("engine_pool", "model_pool", "checkpoints", "places", "plan", "progress"),
@@ -35,7 +35,7 @@ LAYERS = (
     ("read_image", "draft_record", "write_traces", "filter_traces", "audit", "evaluate_model"),
     ("first_policy", "resume"),
     ("training",),
-    ("ending",),
+    ("ending", "submit"),
     ("pipeline",),
     ("cli",),
 )
@@ -49,6 +49,8 @@ MAY_IMPORT_RAY = {
     "cluster.py",
     "learner_ranks.py",
     "run_gauges.py",
+    "submit.py",
+    "job_log.py",
     "rollout/worker.py",
     "reward/worker.py",
     "learner/worker.py",

@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Sequence
 
 from fundus_ray import __version__
-from fundus_ray.cli import data, evaluate, knowledge, plan, reward, runs, traces
+from fundus_ray.cli import data, evaluate, knowledge, plan, reward, runs, submit, traces
 from fundus_ray.errors import FundusRayError
 
 STOPPED = 128 + signal.SIGINT
@@ -50,7 +50,7 @@ def explain(err: BaseException, *, debug: bool) -> int:
         traceback.print_exception(err)
     match err:
         case KeyboardInterrupt():
-            message, code = "stopped", STOPPED
+            message, code = str(err) or "stopped", STOPPED
         case FundusRayError():
             message, code = f"error: {err}", err.exit_code
         case ModuleNotFoundError(name=str(name)) if name.split(".")[0] in EXTRA_PACKAGES:
@@ -71,7 +71,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--debug", action="store_true", help="on an error also print the traceback")
     commands = parser.add_subparsers(title="commands, in pipeline order", metavar="COMMAND", required=True)
 
-    for module in (data, knowledge, traces, runs, evaluate, plan, reward):
+    for module in (data, knowledge, traces, runs, submit, evaluate, plan, reward):
         module.register(commands)
     return parser
 

@@ -65,8 +65,7 @@ def register(commands: Any) -> None:
 
 
 def _plan(args: argparse.Namespace) -> None:
-    from tqdm import tqdm
-
+    from fundus_ray.bars import Bar
     from fundus_ray.plan.grid import as_json, as_table, cells, choose
 
     ratios = _numbers(args.ratios, option="--ratios", low=0, high=MOST_RATIO, kind=float)
@@ -74,7 +73,7 @@ def _plan(args: argparse.Namespace) -> None:
     config, fitted, service = _system(args, ratios=ratios)
     grid = _grid(args, config, counts=counts)
     points = cells(config, service, grid=grid, ratios=ratios, seed=args.seed)
-    found = list(tqdm(points, total=len(grid) * len(ratios), desc="simulating", delay=2, leave=False))
+    found = list(Bar(points, total=len(grid) * len(ratios), desc="simulating", delay=2, leave=False))
     choice = choose(found)
     if args.json:
         import json

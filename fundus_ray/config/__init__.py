@@ -5,7 +5,7 @@
 `load` returns a checked `Config` or raises `ConfigError` in one line that names key, value, allowed range and remedy.
 """
 
-from fundus_ray.config.load import load, to_yaml
+from fundus_ray.config.load import load, read, to_yaml
 from fundus_ray.config.rules import allowed, check
 from fundus_ray.config.schema import Config, documented_fields
 from fundus_ray.config.sources import DataConfig, KnowledgeConfig
@@ -21,5 +21,6 @@ __all__ = [
     "check",
     "documented_fields",
     "load",
+    "read",
     "to_yaml",
 ]

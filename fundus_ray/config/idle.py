@@ -87,7 +87,10 @@ _IDLE = (
         lambda c: c.reward.checker == "record",
     ),
     _Idle(
-        tuple(f"knowledge.{key}" for key in ("url", "index", "api_key_env", "ca_certs", "timeout_s", "retries")),
+        tuple(
+            f"knowledge.{key}"
+            for key in ("url", "index", "api_key_env", "api_key_file", "ca_certs", "timeout_s", "retries")
+        ),
         "knowledge.store=embedded instead of elasticsearch",
         lambda c: c.knowledge.store == "embedded",
     ),

@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from fundus_ray.config.idle import check_effect
-from fundus_ray.config.rules import check
+from fundus_ray.config.rules import check, check_ranges
 from fundus_ray.config.schema import Config, documented_fields
 from fundus_ray.errors import ConfigError
 
@@ -20,6 +20,14 @@ from fundus_ray.errors import ConfigError
 def load(path: str | Path | None = None, overrides: Sequence[str] = ()) -> Config:
     """Defaults, then the YAML recipe, then `a.b=c` overrides; checked. Raises ConfigError, also for an override that
     has no effect under the other settings."""
+    config = read(path, overrides)
+    check(config)
+    check_effect(config, [item.partition("=")[0] for item in overrides])
+    return config
+
+
+def read(path: str | Path | None, overrides: Sequence[str]) -> Config:
+    """The same without the rules that join settings: those look for files, which may lie on another machine."""
     tree = OmegaConf.structured(Config)
     for origin, layer in _layers(path, overrides):
         for key in _leaf_keys(layer):
@@ -36,8 +44,7 @@ def load(path: str | Path | None = None, overrides: Sequence[str] = ()) -> Confi
     except OmegaConfBaseException as err:
         raise ConfigError(f"{path or 'command line'}: {' '.join(str(err).split())}") from None
     assert isinstance(config, Config)
-    check(config)
-    check_effect(config, [item.partition("=")[0] for item in overrides])
+    check_ranges(config)
     return config
 
 

@@ -18,9 +18,14 @@ from fundus_ray.errors import ConfigError
 
 def check(config: Config) -> None:
     """Every field against its range, then the rules that join fields. Raises ConfigError."""
+    check_ranges(config)
+    _check_rules(config)
+
+
+def check_ranges(config: Config) -> None:
+    """Every field against its range. Raises ConfigError."""
     for key, meta, value in documented_fields(config):
         _check_range(key, value, meta)
-    _check_rules(config)
 
 
 def allowed(meta: dict[str, Any]) -> str:
@@ -59,6 +64,11 @@ def _check_knowledge(knowledge: KnowledgeConfig) -> None:
         whole = url.scheme in ("http", "https") and url.hostname and url.port and url.path in ("", "/")
     except ValueError:  # a port that is no number
         whole = False
+    if "@" in knowledge.url:
+        raise ConfigError(
+            "knowledge.url holds a user or password, which the run's config.yaml and its logs would show; give the "
+            "address without it, and an API key by knowledge.api_key_env or knowledge.api_key_file"
+        )
     if not whole:
         raise ConfigError(
             f"knowledge.url={knowledge.url} must be http://HOST:PORT or https://HOST:PORT, as in http://127.0.0.1:9200"
@@ -78,6 +88,10 @@ def _check_knowledge(knowledge: KnowledgeConfig) -> None:
             f"knowledge.api_key_env={knowledge.api_key_env}: this environment variable is not set; put the API key "
             "into it"
         )
+    if knowledge.api_key_env and knowledge.api_key_file:
+        raise ConfigError("knowledge.api_key_env and knowledge.api_key_file both name the API key; leave one out")
+    if knowledge.api_key_file and not Path(knowledge.api_key_file).is_file():
+        raise ConfigError(f"knowledge.api_key_file={knowledge.api_key_file} is not a file; put the API key into it")
 
 
 def _check_models(c: Config) -> None:

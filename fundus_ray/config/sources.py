@@ -72,6 +72,7 @@ class KnowledgeConfig:
     url: str = option("http://127.0.0.1:9200", "elasticsearch only: address of the cluster")
     index: str = option("fundus-ray", "elasticsearch only: alias of the newest whole index; each one is INDEX-SNAPSHOT")
     api_key_env: str = option("", "elasticsearch only: environment variable that holds the API key")
+    api_key_file: str = option("", "elasticsearch only: file that holds it, closed to other users")
     ca_certs: str = option("", "elasticsearch only: file with the certificate authority of an https address")
     timeout_s: float = option(5.0, "elasticsearch only: longest wait for one answer", above=0.0)
     retries: int = option(3, "elasticsearch only: further tries of a request that failed, with growing pauses", low=0)

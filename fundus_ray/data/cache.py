@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from tqdm import tqdm
 
+from fundus_ray.bars import Bar
 from fundus_ray.errors import DataError
 
 
@@ -68,7 +68,7 @@ def _render(folder: Path, *, seeds: Sequence[int], draw: Callable[[int], NDArray
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
         part = Path(scratch) / "part"
         part.mkdir()
-        for seed in tqdm(seeds, desc=label, unit="image", mininterval=0.5):
+        for seed in Bar(seeds, desc=label, unit="image", mininterval=0.5):
             Image.fromarray(draw(seed)).save(part / f"{seed}.png", compress_level=1)
         try:
             part.rename(folder)

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from tqdm import tqdm
 
+from fundus_ray.bars import Bar
 from fundus_ray.data.images import DECODE_ERRORS, image_ref, misfit
 from fundus_ray.data.labelled import UNGRADABLE, BadRow, Labelled, PublicSet
 from fundus_ray.errors import DataError
@@ -63,7 +63,7 @@ def import_set(public: PublicSet, *, root: Path, out: Path, strict: bool, thread
     try:
         with ExitStack() as stack:
             good, bad = (stack.enter_context(part.open("w", encoding="utf-8")) for part in parts)
-            bar = stack.enter_context(tqdm(desc=f"importing {public.name}", unit="row", mininterval=0.5))
+            bar = stack.enter_context(Bar(desc=f"importing {public.name}", unit="row", mininterval=0.5))
             for item in _once(_in_order(public.read(root), threads=threads), keys):
                 bar.update()
                 if isinstance(item, BadRow):

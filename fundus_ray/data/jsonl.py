@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
+from fundus_ray.bars import Bar
 from fundus_ray.data.images import image_ref
 from fundus_ray.errors import DataError
 from fundus_ray.types import ImageRef, Modality, Sample
@@ -57,7 +57,7 @@ def undivided_samples(path: Path, *, finding_ids: FindingIds) -> tuple[Sample, .
     samples: list[Sample] = []
     problems: list[str] = []
     seen = _Seen()
-    for number, line in tqdm(_lines(path), desc=f"reading {path.name}", unit="row", mininterval=0.5):
+    for number, line in Bar(_lines(path), desc=f"reading {path.name}", unit="row", mininterval=0.5):
         try:
             samples.append(_sample(line, path=path, number=number, seen=seen, finding_ids=finding_ids))
         except (_RowError, DataError) as err:

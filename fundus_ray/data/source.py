@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from tqdm import tqdm
-
+from fundus_ray.bars import Bar
 from fundus_ray.config import Config
 from fundus_ray.data.jsonl import FindingIds, jsonl_samples
 from fundus_ray.data.leaks.benchmark import read_benchmarks
@@ -76,7 +75,7 @@ def _refuse_known_leaks(samples: Sequence[Sample], benchmarks: str, *, origin: s
     """Hashes every image once, however many questions it has."""
     images = {sample.image.path: sample for sample in samples}
     refuse_leaks(
-        (picture_of(one, file_fingerprint(path)) for path, one in tqdm(images.items(), desc="looking for leaks")),
+        (picture_of(one, file_fingerprint(path)) for path, one in Bar(images.items(), desc="looking for leaks")),
         guard=LeakGuard(read_benchmarks(benchmarks)),
         remedy=f"take their rows out of {origin}",
     )

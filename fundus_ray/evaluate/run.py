@@ -10,8 +10,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
 
-from tqdm import tqdm
-
+from fundus_ray.bars import Bar
 from fundus_ray.evaluate.metrics import EvalResult, EvalRow, summarise
 from fundus_ray.reasoning.prompt import build_prompt
 from fundus_ray.reward.outcome import accuracy
@@ -65,7 +64,7 @@ async def _all(
     tasks = [asyncio.create_task(job) for job in jobs]
     outcomes: dict[int, EvalRow | str] = {}
     try:
-        with tqdm(total=len(tasks), desc=label, unit="image", mininterval=0.5) as bar:
+        with Bar(total=len(tasks), desc=label, unit="image", mininterval=0.5) as bar:
             for done in asyncio.as_completed(tasks):
                 index, outcome = await done
                 outcomes[index] = outcome

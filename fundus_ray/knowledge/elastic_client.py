@@ -1,4 +1,8 @@
-"""A connection to an Elasticsearch cluster: requests with time limits and retries; errors that name host and remedy."""
+"""A connection to an Elasticsearch cluster: requests with time limits and retries; errors that name host and remedy.
+
+The API key goes from its variable or file to the client and nowhere else: not into the configuration, and out of every
+error's text, also where the other side sends it back.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ import os
 import random
 import socket
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import TypeVar
 
 from elastic_transport.client_utils import DEFAULT
@@ -20,6 +25,9 @@ from fundus_ray.knowledge.retriever import SearchError
 RETRIED = (429, 502, 503, 504)  # the cluster is busy, or not there at this moment
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 5.0
 
+OPEN_TO_OTHERS = 0o027  # read by others, or written by the group
+_KEYS: set[str] = set()  # that this process has used
+
 T = TypeVar("T")
 
 
@@ -32,18 +40,13 @@ class Cluster:
 
     def __init__(self, config: KnowledgeConfig) -> None:
         """Connects to nothing yet. Raises ConfigError for an address, certificate or key that cannot be used."""
-        key = os.environ.get(config.api_key_env) if config.api_key_env else None
-        if config.api_key_env and not key:
-            raise ConfigError(
-                f"knowledge.api_key_env={config.api_key_env}: this variable is not set on {socket.gethostname()}; put "
-                "the API key into it, on every machine of the cluster"
-            )
+        key = api_key(config)
         self.url = config.url
         self._timeout_s, self._tries = config.timeout_s, config.retries + 1
         try:
             self._client = AsyncElasticsearch(
                 config.url,
-                api_key=key,
+                api_key=key or None,
                 ca_certs=config.ca_certs or DEFAULT,
                 request_timeout=config.timeout_s,
                 max_retries=0,  # retried here, with pauses
@@ -96,9 +99,44 @@ class Cluster:
         await self._client.close()
 
 
+def api_key(config: KnowledgeConfig) -> str:
+    """The cluster's key, "" where none is set. Raises ConfigError where its variable or file is not there, or others
+    may read the file."""
+    key = ""
+    if config.api_key_env:
+        key = os.environ.get(config.api_key_env, "")
+        if not key:
+            raise ConfigError(
+                f"knowledge.api_key_env={config.api_key_env}: this variable is not set on {socket.gethostname()}; put "
+                "the API key into it, on every machine of the cluster"
+            )
+    elif config.api_key_file:
+        key = _read_key(Path(config.api_key_file))
+    if key:
+        _KEYS.add(key)
+    return key
+
+
+def _read_key(path: Path) -> str:
+    setting = f"knowledge.api_key_file={path} on {socket.gethostname()}"
+    try:
+        mode = path.stat().st_mode
+        key = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as err:
+        raise ConfigError(f"{setting} cannot be read ({err}); put the API key into it, on every machine") from None
+    if mode & OPEN_TO_OTHERS:
+        raise ConfigError(f"{setting} is open to other users (mode {mode & 0o777:o}); chmod 600 {path}")
+    if len(key.split()) != 1:
+        raise ConfigError(f"{setting} must hold the API key and nothing else")
+    return key
+
+
 def one_line(err: object) -> str:
-    """An error's text without its line breaks, of bearable length."""
-    return " ".join(str(err).split())[:300]
+    """An error's text without its line breaks and without API keys, of bearable length."""
+    text = " ".join(str(err).split())
+    for key in _KEYS:
+        text = text.replace(key, "***")
+    return text[:300]
 
 
 def _refusal(err: ApiError) -> str:

@@ -13,8 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tqdm import tqdm
-
+from fundus_ray.bars import Bar
 from fundus_ray.config import KnowledgeConfig
 from fundus_ray.errors import DataError
 from fundus_ray.knowledge import hpo
@@ -93,7 +92,7 @@ def read_folder(folder: Path, *, prefix: str = "", tokens: int) -> Ingested:
         raise DataError(f"{folder}: no such folder of passages; set knowledge.passages_dir to one")
     reading = _Reading(tokens=tokens)
     files = _files(folder, reading.problems)
-    bar = tqdm(files, desc=f"reading {folder.name}", unit="file", mininterval=0.5, disable=len(files) < _BAR_FROM)
+    bar = Bar(files, desc=f"reading {folder.name}", unit="file", mininterval=0.5, disable=len(files) < _BAR_FROM)
     for file in bar:
         before = len(reading.passages)
         _add_file(reading, file, name=prefix + _name(file, folder))

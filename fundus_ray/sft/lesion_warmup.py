@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
+from fundus_ray.bars import Bar
 from fundus_ray.config import Config
 from fundus_ray.data.rendered.phantoms import FINDINGS, render, seed_of
 from fundus_ray.policy.load import PolicyModel
@@ -35,7 +35,7 @@ def lesion_warmup(
     check_pairs(samples, examples)
     sft = config.sft
     targets = torch.stack(
-        [torch.from_numpy(finding_cells(s)) for s in tqdm(samples, desc="lesion maps", unit="image")]
+        [torch.from_numpy(finding_cells(s)) for s in Bar(samples, desc="lesion maps", unit="image")]
     )  # [M, cells, findings]
     head = nn.Linear(policy.network.config.vision_config.out_hidden_size, len(FINDINGS)).to(policy.device)
     rng = np.random.default_rng(config.run.seed)

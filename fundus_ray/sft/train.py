@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
+from fundus_ray.bars import Bar
 from fundus_ray.config import Config
 from fundus_ray.policy.load import PolicyModel
 from fundus_ray.policy.logprobs import completion_logprobs, encode_patches
@@ -87,7 +87,7 @@ def optimise(
     """AdamW with linear warm-up and cosine decay, gradients clipped, a progress bar. Returns the loss of each step."""
     optimizer = torch.optim.AdamW(parameters, lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
     losses: list[float] = []
-    bar = tqdm(range(steps), desc=name, unit="step", mininterval=1.0)
+    bar = Bar(range(steps), desc=name, unit="step", mininterval=1.0)
     for step in bar:
         for group in optimizer.param_groups:
             group["lr"] = learning_rate * _schedule(step / steps)

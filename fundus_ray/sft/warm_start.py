@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from fundus_ray.bars import Bar
 from fundus_ray.config import Config
 from fundus_ray.config.policy import NO_FOLDER
 from fundus_ray.data.balanced import BalancedOrder
@@ -96,7 +97,7 @@ def trace_examples(samples: Sequence[Sample], traces: Sequence[Trace], *, proces
     by_id = {s.id: s for s in samples}
     images: dict[str, ImagePatches] = {}
     examples = []
-    for trace in tqdm(traces, desc="tokens and patches", unit="trace", mininterval=1.0):
+    for trace in Bar(traces, desc="tokens and patches", unit="trace", mininterval=1.0):
         sample = by_id[trace.sample_id]
         if sample.image.sha256 not in images:
             images[sample.image.sha256] = cut_image(processor, sample.image)

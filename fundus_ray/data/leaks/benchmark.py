@@ -16,8 +16,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from tqdm import tqdm
 
+from fundus_ray.bars import Bar
 from fundus_ray.data.leaks.fingerprint import FINGERPRINT_VERSION, WORDS, Words, content_fingerprint, file_fingerprint
 from fundus_ray.data.leaks.neighbours import Prints
 from fundus_ray.data.places import place, read_bytes
@@ -47,7 +47,7 @@ def benchmark_images(name: str, images: Iterable[tuple[str, Path | bytes | None]
     keys: list[str] = []
     prints: list[Words | None] = []
     unread = 0
-    for key, image in tqdm(images, desc=f"fingerprints of {name}", unit="image", mininterval=0.5):
+    for key, image in Bar(images, desc=f"fingerprints of {name}", unit="image", mininterval=0.5):
         keys.append(key)
         try:
             prints.append(_print(key, image))

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
+from fundus_ray.bars import Bar
 from fundus_ray.data.images import image_ref
 from fundus_ray.data.importing import read_imported, record_of
 from fundus_ray.data.labelled import Labelled
@@ -57,7 +57,7 @@ def _render(
         (part / "images").mkdir(parents=True)
         (part / "masks").mkdir()
         with (part / ROWS).open("w", encoding="utf-8") as rows:
-            for seed in tqdm(seeds, desc=f"drawing {kind.source}", unit="image", mininterval=0.5):
+            for seed in Bar(seeds, desc=f"drawing {kind.source}", unit="image", mininterval=0.5):
                 drawn = kind.draw(seed, image_px=image_px)
                 row = labelled_of(drawn, seed, kind, folder=place, official_split=official_split)
                 _write(drawn, seed, part)

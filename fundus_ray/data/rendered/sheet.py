@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
-from tqdm import tqdm
 
+from fundus_ray.bars import Bar
 from fundus_ray.data.rendered.drawn import Drawn
 from fundus_ray.data.rendered.kinds import Kind, kind_of
 from fundus_ray.data.rendered.phantoms import DISEASES, FINDING_RATES, render
@@ -40,7 +40,7 @@ def write_sheet(out: Path, *, columns: int = 8, image_px: int = 168) -> None:
     `out` cannot be written."""
     _check(columns)
     rows: dict[str, list[Cell]] = {disease: [] for disease in DISEASES}
-    with tqdm(total=columns * len(DISEASES), desc="rendering phantoms", unit="image") as bar:
+    with Bar(total=columns * len(DISEASES), desc="rendering phantoms", unit="image") as bar:
         for seed in count():
             phantom = render(seed, image_px=image_px)
             if len(rows[phantom.disease]) < columns:
@@ -67,7 +67,7 @@ def _check(columns: int) -> None:
 
 def _first_of_each(kind: Kind, *, columns: int, image_px: int, outlines: bool) -> dict[str, list[Cell]]:
     rows: dict[str, list[Cell]] = {}
-    with tqdm(desc=f"rendering {kind.source}", unit="image") as bar:
+    with Bar(desc=f"rendering {kind.source}", unit="image") as bar:
         for seed in count():
             drawn = kind.draw(seed, image_px=image_px)
             bar.update()

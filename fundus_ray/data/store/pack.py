@@ -19,8 +19,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
+from fundus_ray.bars import Bar
 from fundus_ray.data.labelled import BadRow
 from fundus_ray.data.leaks.benchmark import BenchmarkImages
 from fundus_ray.data.leaks.duplicates import Copies, near_copies, same_patients
@@ -106,7 +105,7 @@ def _fingerprinted(pictures: Iterable[Picture], *, workers: int) -> list[Picture
     for picture in pictures:
         owners.setdefault((picture.path, picture.source, picture.patient_id), picture)
     paths = list(dict.fromkeys(path for path, _, _ in owners))
-    prints = tqdm(file_fingerprints(paths, workers=workers), total=len(paths), desc="fingerprints", unit="image")
+    prints = Bar(file_fingerprints(paths, workers=workers), total=len(paths), desc="fingerprints", unit="image")
     mark_of = dict(zip(paths, prints, strict=True))
     return [replace(picture, mark=mark_of[picture.path]) for picture in owners.values()]
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from tqdm import tqdm
 
+from fundus_ray.bars import Bar
 from fundus_ray.data.leaks.benchmark import BenchmarkImages, benchmarks_bytes
 from fundus_ray.data.leaks.fingerprint import Words
 from fundus_ray.data.places import Place, place
@@ -58,7 +58,7 @@ def write_store(
     root = root_of(image_root)
     halves = {split: _Half(target, split, rows_a_shard=rows_a_shard) for split in SPLITS}
     seen = _Seen(licences)
-    for sample, mark in tqdm(samples, desc=f"writing {target.name}", unit="row", mininterval=0.5):
+    for sample, mark in Bar(samples, desc=f"writing {target.name}", unit="row", mininterval=0.5):
         seen.add(sample)
         halves[sample.split].add(row_of(sample, mark, image_root=root))
     shards = tuple(shard for half in halves.values() for shard in half.finished())
