@@ -1,7 +1,7 @@
 """Ray actors behind the loop's protocols: one call each, with a time limit, and errors that a user can act on.
 
-In: actor handles made by runtime.py. Out: `RolloutActor` and `ModelActor` for the pools of engines (engine_pool.py,
-model_pool.py), and `RewardPool`, which loop.py takes as a part; learner_ranks.py calls its actors itself.
+In: actor handles made by runtime.py. Out: `RolloutActor`, `ModelActor` and `RewardActor` for the pools (engine_pool.py,
+model_pool.py, reward_pool.py); learner_ranks.py calls its actors itself.
 Policies go from the learner to the engines through Ray's object store; this process holds only the reference.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,26 +19,37 @@ from typing import Any
 os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".*")
 
 import ray
-from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskError, TaskCancelledError
+from ray.exceptions import (
+    NodeDiedError,
+    ObjectLostError,
+    OutOfMemoryError,
+    RayActorError,
+    RayError,
+    RayTaskError,
+    TaskCancelledError,
+)
 
-from fundus_ray.errors import FundusRayError, ProcessDiedError, WorkerDiedError
+from fundus_ray.errors import FundusRayError, HungError, ProcessDiedError, WorkerDiedError
+from fundus_ray.knowledge.retriever import SearchError
 from fundus_ray.loop import Published
 from fundus_ray.model_pool import Picture
 from fundus_ray.obs.log_file import last_lines
-from fundus_ray.obs.trace import Trace
-from fundus_ray.rollout.balance import Balance
 from fundus_ray.types import (
     DeliveryProof,
     ModelReply,
     ModelRequest,
     PolicyVersion,
     Prompt,
+    Pulse,
     RolloutGroup,
     Sampling,
     ScoredGroup,
 )
 
 LOG_LINES, LOG_LINE_CHARS = 3, 200  # of a worker's log, quoted in an error
+SEARCH_PAUSE_S = 2.0  # between two starts of a reward worker while the search is down
+# What Ray says where an actor, or what it answered, is gone with its process or machine.
+GONE = (OutOfMemoryError, NodeDiedError, ObjectLostError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +60,24 @@ class Actor:
     handle: Any
     log_path: Path | None
 
-    async def call(self, method: str, *args: Any, doing: str, limit_s: float, returns: int = 1) -> Any:
+    async def placed(self) -> None:
+        """Wait until its constructor has ended, which needs a place in the cluster; the caller's limit counts."""
+        await self.call("__ray_ready__", doing="waiting for its place in the cluster", limit_s=None)
+
+    async def call(
+        self,
+        method: str,
+        *args: Any,
+        doing: str,
+        limit_s: float | None,
+        late: type[WorkerDiedError] = WorkerDiedError,
+        returns: int = 1,
+    ) -> Any:
         """Call the method and wait. With `returns` > 1: the first value, then references to the others, unfetched.
 
         Raises a FundusRayError that the method itself raised as it is; WorkerDiedError, naming actor, `doing` and the
-        log's last lines, where the actor failed otherwise, or did not answer within `limit_s` seconds; ProcessDiedError
-        in the same words where its process is gone. A caller that is cancelled cancels the call.
+        log's last lines, where the actor failed otherwise; `late` in the same words where it did not answer within
+        `limit_s` seconds, and ProcessDiedError where its process is gone. A caller that is cancelled cancels the call.
         """
         submitted = getattr(self.handle, method).options(num_returns=returns).remote(*args)
         first = submitted if returns == 1 else submitted[0]
@@ -73,12 +96,12 @@ class Actor:
             raise self._error(f"failed while {doing}: {type(err.cause).__name__}: {_one_line(err.cause)}") from err
         except TimeoutError:
             ray.cancel(first)
-            raise self._error(f"did not answer within {limit_s:g} s while {doing}") from None
+            raise self._error(f"did not answer within {limit_s:g} s while {doing}", kind=late) from None
         except TaskCancelledError as err:
             raise self._error(f"was cancelled while {doing}") from err
         except RayError as err:
             # One that could not start would not start the next time either; Ray's memory monitor does kill.
-            gone = isinstance(err, OutOfMemoryError) or (isinstance(err, RayActorError) and not err.actor_init_failed)
+            gone = isinstance(err, GONE) or (isinstance(err, RayActorError) and not err.actor_init_failed)
             kind = ProcessDiedError if gone else WorkerDiedError
             raise self._error(f"died while {doing}: {_cause_of_death(err)}", kind=kind) from err
         return value if returns == 1 else (value, *submitted[1:])
@@ -113,7 +136,7 @@ class RolloutActor:
 
     async def start(self) -> None:
         """Load the model."""
-        await self._actor.call("start", doing="starting its engine", limit_s=self._start_limit_s)
+        await self._actor.call("start", doing="starting its engine", limit_s=self._start_limit_s, late=HungError)
 
     async def take(self, published: Published) -> DeliveryProof:
         """Hold the version beside those that are in use, and prove it."""
@@ -147,6 +170,14 @@ class RolloutActor:
             group_limit_s=self._group_limit_s,
         )
 
+    async def placed(self) -> None:
+        """Wait for a place in the cluster."""
+        await self._actor.placed()
+
+    async def pulse(self) -> Pulse:
+        """A sign of life."""
+        return await _pulse(self._actor, limit_s=self._limit_s)
+
 
 class ModelActor:
     """One engine of a served model, as model_pool.py takes it."""
@@ -165,10 +196,18 @@ class ModelActor:
         """As in errors."""
         return self._actor.name
 
+    async def placed(self) -> None:
+        """Wait for a place in the cluster."""
+        await self._actor.placed()
+
     async def start(self) -> None:
         """Load the model."""
         doing = f"loading {self._loading} (limit: ray.start_timeout_s)"
-        await self._actor.call("start", doing=doing, limit_s=self._start_limit_s)
+        await self._actor.call("start", doing=doing, limit_s=self._start_limit_s, late=HungError)
+
+    async def pulse(self) -> Pulse:
+        """A sign of life."""
+        return await _pulse(self._actor, limit_s=self._limit_s)
 
     async def ask(self, image: Picture | None, request: ModelRequest) -> ModelReply:
         """What the model says, of the image where there is one."""
@@ -186,26 +225,68 @@ class ModelActor:
         return ModelActor(self._spawn, loading=self._loading, start_limit_s=self._start_limit_s, limit_s=self._limit_s)
 
 
-class RewardPool:
-    """All reward workers. A group goes to the worker with the fewest under way."""
+class RewardActor:
+    """One reward worker, as reward_pool.py takes it."""
 
-    def __init__(self, actors: Sequence[Actor], *, limit_s: float, trace: Trace) -> None:
-        """limit_s: longest scoring of one group [s], the worker's own limit included."""
-        self._actors = tuple(actors)
-        self._balance = Balance(len(actors))
+    def __init__(
+        self, spawn: Callable[[], Actor], *, start_limit_s: float, limit_s: float, waits_for_search: bool = False
+    ) -> None:
+        """`spawn` makes the actor, and a new one in its place; start_limit_s: longest start [s]; limit_s: longest
+        scoring of one group [s], the worker's own limit included. waits_for_search: a search that is down does not end
+        the start, as it may be down for as long as groups can be held."""
+        self._spawn = spawn
+        self._start_limit_s = start_limit_s
         self._limit_s = limit_s
-        self._trace = trace
+        self._waits_for_search = waits_for_search
+        self._actor = spawn()
+
+    @property
+    def name(self) -> str:
+        """As in errors and spans."""
+        return self._actor.name
+
+    async def placed(self) -> None:
+        """Wait for a place in the cluster."""
+        await self._actor.placed()
+
+    async def start(self) -> None:
+        """Open the knowledge store. Raises SearchError where the search is down."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self._start_limit_s
+        while True:
+            left_s = max(1.0, until - loop.time())
+            try:
+                await self._actor.call("start", doing="opening the knowledge store", limit_s=left_s, late=HungError)
+            except SearchError:
+                if not self._waits_for_search or loop.time() + SEARCH_PAUSE_S > until:
+                    raise
+                await asyncio.sleep(SEARCH_PAUSE_S)
+            else:
+                return
+
+    async def pulse(self) -> Pulse:
+        """A sign of life."""
+        return await _pulse(self._actor, limit_s=self._limit_s)
 
     async def score(self, group: RolloutGroup) -> ScoredGroup:
         """The group with its scores."""
-        group_id = group.prompt.group_id
-        with self._balance.lease() as index:
-            actor = self._actors[index]
-            with self._trace.span("score", worker=actor.name, group=group_id):
-                scored: ScoredGroup = await actor.call(
-                    "score", group, doing=f"scoring group {group_id}", limit_s=self._limit_s
-                )
+        doing = f"scoring group {group.prompt.group_id}"
+        scored: ScoredGroup = await self._actor.call("score", group, doing=doing, limit_s=self._limit_s)
         return scored
+
+    async def close(self, *, limit_s: float) -> None:
+        """Free its connections, and stop what its checker runs."""
+        await self._actor.call("close", doing="closing", limit_s=limit_s)
+
+    def again(self) -> RewardActor:
+        """A new worker, not yet started, in the place of this one, whose remains are ended."""
+        ray.kill(self._actor.handle)
+        return RewardActor(self._spawn, start_limit_s=self._start_limit_s, limit_s=self._limit_s, waits_for_search=True)
+
+
+async def _pulse(actor: Actor, *, limit_s: float) -> Pulse:
+    pulse: Pulse = await actor.call("pulse", doing="giving a sign of life", limit_s=limit_s)
+    return pulse
 
 
 def _one_line(err: BaseException) -> str:

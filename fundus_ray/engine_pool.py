@@ -7,9 +7,9 @@ A version becomes live in two steps: every engine takes it, beside those under w
 it has it; only when all have proven it are they told to write under it. So all engines take a version or none does, and
 no request waits for it.
 
-An engine whose process dies is started again (crew.py). Before it is given a prompt it takes the newest version, with
-proof; meanwhile the others go on. The groups that it was writing are written again, under the newest version, which
-makes them younger only: the bound on lag holds (rollout/buffer.py).
+An engine whose process dies, or that hangs, is started again (crew.py). Before it is given a prompt it takes the
+newest version, with proof; meanwhile the others go on. The groups that it was writing are written again, under the
+newest version, which makes them younger only: the bound on lag holds (rollout/buffer.py).
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Protocol
 
-from fundus_ray.crew import Crew, Engine
+from fundus_ray.crew import Care, Crew, Worker
 from fundus_ray.loop import Published
 from fundus_ray.obs.trace import Trace
 from fundus_ray.rollout.delivery import check_proofs
 from fundus_ray.types import DeliveryProof, PolicyVersion, Prompt, RolloutGroup, Sampling
 
 
-class RolloutEngine(Engine, Protocol):
+class RolloutEngine(Worker, Protocol):
     """One engine. Every call has a time limit and raises ProcessDiedError where the engine's process is gone."""
 
     async def take(self, published: Published) -> DeliveryProof:
@@ -48,11 +48,11 @@ class RolloutPool:
         *,
         sampling: Sampling,
         probe_tolerance: float,
-        restarts: int,
+        care: Care,
         trace: Trace,
     ) -> None:
-        """`sampling` is that of training; probe_tolerance in nats; a death after `restarts` restarts is raised."""
-        self._crew: Crew[RolloutEngine] = Crew(engines, restarts=restarts, admit=self._up_to_date, trace=trace)
+        """`sampling` is that of training; probe_tolerance in nats; a death after the last restart is raised."""
+        self._crew: Crew[RolloutEngine] = Crew(engines, care=care, admit=self._up_to_date, trace=trace)
         self._sampling = sampling
         self._probe_tolerance = probe_tolerance
         self._trace = trace
@@ -67,7 +67,11 @@ class RolloutPool:
             with self._trace.span("generate", worker=engine.name, group=prompt.group_id):
                 return await engine.generate(prompt, sampling or self._sampling)
 
-        return await self._crew.call(write)
+        return await self._crew.call(write, of=prompt)
+
+    def add(self, engine: RolloutEngine) -> None:
+        """One more, which has not started: it takes the newest version, then prompts."""
+        self._crew.add(engine)
 
     async def set_policy(self, published: Published) -> list[DeliveryProof]:
         """Make the version live in every engine; the proofs, with those of engines that came back since the last call.
@@ -83,7 +87,7 @@ class RolloutPool:
             self._live = published
             proven = {index: engines[index] for index in taken}
             await self._crew.of_each(proven, lambda engine: engine.serve(published.version))
-        await self._crew.some_engine()  # where all of them died: the first to come back takes this version
+        await self._crew.some_worker()  # where all of them died: the first to come back takes this version
         proofs = [*taken.values(), *self._proofs_of_returned]
         self._proofs_of_returned.clear()
         return proofs

@@ -21,12 +21,20 @@ class DataError(FundusRayError):
     exit_code = 2
 
 
+class SampleError(DataError):
+    """One sample cannot be used, while others can: names the sample or its image."""
+
+
 class WorkerDiedError(FundusRayError):
     """An actor died or stopped answering: names the actor, what it was doing, and its log file."""
 
 
 class ProcessDiedError(WorkerDiedError):
     """The process behind an actor is gone: what it held is lost, and a new one may take its place."""
+
+
+class HungError(ProcessDiedError):
+    """A process that is there and does nothing: it is killed, and counts as dead."""
 
 
 class DeliveryError(FundusRayError):

@@ -27,13 +27,14 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from fundus_ray.config import Config
-from fundus_ray.errors import StalledError
+from fundus_ray.errors import DataError, SampleError, StalledError
 from fundus_ray.learner.batch import pack
 from fundus_ray.obs.step_times import step_times
 from fundus_ray.obs.trace import Trace
+from fundus_ray.quarantine import Quarantine, quarantined
 from fundus_ray.rollout.buffer import Job, SlotBuffer
 from fundus_ray.rollout.lookahead import Lookahead
-from fundus_ray.step_metrics import dropped, step_metrics
+from fundus_ray.step_metrics import dropped, fault_metrics, step_metrics
 from fundus_ray.types import (
     DeliveryProof,
     PolicyVersion,
@@ -144,6 +145,7 @@ async def train(
     prompt_at: Callable[[int], Prompt],
     trace: Trace,
     observer: Observer,
+    quarantine: Quarantine,
     checkpoint: Callable[[Position], Awaitable[None]],
     stop: asyncio.Event,
     start: Position,
@@ -151,21 +153,21 @@ async def train(
     """Update the policy up to version `config.loop.steps`; where `stop` is set, finish the step and end there.
 
     On entry every engine holds version `start.step` (`deliver` brings it there). A checkpoint is asked for every
-    `config.loop.checkpoint_every` steps and at the end. Errors of the parts are raised as they are; in addition
-    StalenessError, WorkerDiedError where no group comes for `config.loop.stall_s`, and, after a checkpoint of the steps
-    done, StalledError where none that comes can be trained on for so long.
+    `config.loop.checkpoint_every` steps and at the end. A sample that a part refuses (SampleError) goes to `quarantine`
+    and its group is dropped; other errors of the parts are raised as they are. In addition StalenessError,
+    WorkerDiedError where no group comes for `config.loop.stall_s`, and, after a checkpoint of the steps done,
+    StalledError where none can be trained on for so long, and DataError where too many samples are left out.
     """
-    loop, totals = config.loop, Totals(position=start)
+    loop, totals, saved = config.loop, Totals(position=start), start
     if start.step >= loop.steps:
         return totals
-    saved = start
     buffer = SlotBuffer(
         _capacity(config, done=start.step),
         stall_s=loop.stall_s,
         trace=trace,
         lookahead=Lookahead(window=loop.window, groups_per_step=loop.groups_per_step, max_lag=config.max_lag),
     )
-    buffer.start(_jobs(parts, prompt_at=prompt_at, start=start))
+    buffer.start(_jobs(parts, prompt_at=prompt_at, quarantine=quarantine, start=start))
     stopwatch = _Stopwatch(config, trace)
     try:
         while totals.position.step < loop.steps and not stop.is_set():
@@ -186,7 +188,7 @@ async def train(
             if loop.checkpoint_every and (step + 1) % loop.checkpoint_every == 0:
                 await checkpoint(saved := totals.position)
                 stopwatch.skip()
-    except StalledError:
+    except (StalledError, DataError):
         if totals.position != saved:  # nothing is broken, so nothing that was learned need be lost
             await checkpoint(totals.position)
         raise
@@ -227,7 +229,7 @@ def _stalled(taken: Sequence[ScoredGroup], *, count: int, trainable: int, stall_
         f"no trainable group for {stall_s:g} s (loop.stall_s): this step took {trainable} of {count}; "
         f"dropped: {reasons}"
     )
-    lost = [g for g in taken if g.scored[0].status is RewardStatus.UNSCORABLE]
+    lost = [g for g in taken if g.scored and g.scored[0].status is RewardStatus.UNSCORABLE]
     if lost:
         said += f"; the last was {lost[-1].scored[0].explanation[0]}"
     down = [g for g in taken if g.cost.outage == "drop"]
@@ -240,9 +242,16 @@ def _stalled(taken: Sequence[ScoredGroup], *, count: int, trainable: int, stall_
     return said
 
 
-def _jobs(parts: Parts, *, prompt_at: Callable[[int], Prompt], start: Position) -> Iterator[Job]:
+def _jobs(
+    parts: Parts, *, prompt_at: Callable[[int], Prompt], quarantine: Quarantine, start: Position
+) -> Iterator[Job]:
     async def write_and_score(prompt: Prompt) -> ScoredGroup:
-        return await parts.reward.score(await parts.rollouts.generate(prompt))
+        if not quarantine.holds(prompt.sample.id):
+            try:
+                return await parts.reward.score(await parts.rollouts.generate(prompt))
+            except SampleError as err:
+                quarantine.add(prompt, str(err))
+        return quarantined(prompt, at_s=time.time())
 
     def job(group_id: int) -> Job:
         prompt = prompt_at(group_id)
@@ -281,7 +290,7 @@ class _Stopwatch:
         return {
             **times.metrics(),
             "async/ratio": self._config.loop.async_ratio,  # the setting, beside what came of it
-            "engine_restarts": float(sum(span.name == "restart" and span.start_s > since for span in spans)),
+            **fault_metrics([span for span in spans if span.start_s > since]),
         }
 
     def skip(self) -> None:

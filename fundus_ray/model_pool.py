@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Protocol
 
-from fundus_ray.crew import Crew, Engine
+from fundus_ray.crew import Care, Crew, Worker
 from fundus_ray.obs.trace import Trace
 from fundus_ray.types import ModelReply, ModelRequest
 
@@ -23,7 +23,7 @@ class Picture(Protocol):
         """As in errors."""
 
 
-class ModelEngine(Engine, Protocol):
+class ModelEngine(Worker, Protocol):
     """One engine. Every call has a time limit and raises ProcessDiedError where the engine's process is gone."""
 
     async def ask(self, image: Picture | None, request: ModelRequest) -> ModelReply:
@@ -33,9 +33,9 @@ class ModelEngine(Engine, Protocol):
 class ModelPool:
     """Any number of requests may be under way."""
 
-    def __init__(self, engines: Sequence[ModelEngine], *, restarts: int) -> None:
-        """A death after `restarts` restarts is raised."""
-        self._crew: Crew[ModelEngine] = Crew(engines, restarts=restarts, admit=lambda _: nullcontext(), trace=Trace())
+    def __init__(self, engines: Sequence[ModelEngine], *, care: Care) -> None:
+        """A death after the last restart is raised."""
+        self._crew: Crew[ModelEngine] = Crew(engines, care=care, admit=lambda _: nullcontext(), trace=Trace())
 
     async def ask(self, image: Picture | None, request: ModelRequest) -> ModelReply:
         """What the model says, of the image where there is one."""

@@ -1,8 +1,8 @@
 """The running system: starting the actors, adapting them to loop.py, stopping them in order.
 
 In: the configuration, the policy's folder, the built knowledge store, the run folder. Out: `Actors`, whose members
-are loop.py's parts. Supervision is by call: every call has a time limit, and a dead actor fails its calls at once
-(actors.py), which ends the run with an error that names it. Engines alone are started again (crew.py).
+are loop.py's parts. Every call has a time limit, and a dead actor fails its calls at once (actors.py). Engines and
+reward actors are started again (crew.py).
 
 On a cluster of several machines the policy's, the knowledge's and the run's folder must be shared by all of them.
 """
@@ -17,9 +17,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fundus_ray.actors import Actor, ModelActor, RewardPool, RolloutActor
+from fundus_ray.actors import Actor, ModelActor, RewardActor, RolloutActor
 from fundus_ray.cluster import cluster, spawn
 from fundus_ray.config import Config
+from fundus_ray.crew import Care
 from fundus_ray.data.images import read_pixels
 from fundus_ray.engine_pool import RolloutPool
 from fundus_ray.evaluate.benchmarks.pictures import AskedImage
@@ -29,11 +30,13 @@ from fundus_ray.learner.actor import LearnerRank
 from fundus_ray.learner_ranks import LearnerRanks
 from fundus_ray.loop import Parts
 from fundus_ray.model_pool import ModelPool
+from fundus_ray.obs.faults import Tell
 from fundus_ray.obs.trace import Trace
 from fundus_ray.places import Ask, asked
 from fundus_ray.policy.stored_adapter import StoredAdapter
 from fundus_ray.policy.worker import ModelWorker
 from fundus_ray.reward.worker import RewardWorker
+from fundus_ray.reward_pool import RewardPool
 from fundus_ray.rollout.worker import RolloutWorker
 from fundus_ray.types import Sampling
 
@@ -62,19 +65,20 @@ class Actors:
 
 @asynccontextmanager
 async def start(
-    config: Config, *, model_path: Path, knowledge: BuiltStore, run_dir: Path, trace: Trace
+    config: Config, *, model_path: Path, knowledge: BuiltStore, run_dir: Path, trace: Trace, tell: Tell
 ) -> AsyncIterator[Actors]:
-    """All actors, ready for work; on leaving, also by an error or Ctrl-C, engines are closed and Ray is shut down.
+    """All actors, ready for work; on leaving, also by an error or Ctrl-C, they are closed and Ray is shut down.
 
-    Workers write to run_dir/logs/NAME.log. Raises ConfigError before any actor starts where the cluster is too small or
-    not there, and WorkerDiedError where one has not started within ray.start_timeout_s.
+    Workers write to run_dir/logs/NAME.log; `tell` hears of each one that died. Raises ConfigError before any actor
+    starts where the cluster is too small or not there, and WorkerDiedError where one has not started within
+    ray.start_timeout_s.
     """
     asks = asked(config)
     with cluster(config, asks):
         workers = _spawn_all(config, asks=asks, model_path=model_path, knowledge=knowledge, run_dir=run_dir)
         await workers.ready(limit_s=config.ray.start_timeout_s)
-        actors = _adapt(config, workers=workers, trace=trace)
-        async with _closed_at_the_end(actors.rollouts):
+        actors = _adapt(config, workers=workers, trace=trace, tell=tell)
+        async with _closed_at_the_end(actors.rollouts), _closed_at_the_end(actors.reward):
             yield actors
 
 
@@ -120,13 +124,13 @@ async def _models(
             limits = {"start_limit_s": config.ray.start_timeout_s, "limit_s": config.loop.stall_s + ANSWER_SLACK_S}
             engines.append(ModelActor(make, loading=str(model_path), **limits))
         await all_or_first_error([engine.start() for engine in engines])
-        pool = ModelPool(engines, restarts=config.rollout.restarts)
+        pool = ModelPool(engines, care=_care_of_engines(config))
         async with _closed_at_the_end(pool):
             yield pool
 
 
 @asynccontextmanager
-async def _closed_at_the_end(pool: RolloutPool | ModelPool) -> AsyncIterator[None]:
+async def _closed_at_the_end(pool: RolloutPool | ModelPool | RewardPool) -> AsyncIterator[None]:
     try:
         yield
     except BaseException:
@@ -140,12 +144,12 @@ async def _closed_at_the_end(pool: RolloutPool | ModelPool) -> AsyncIterator[Non
 class _Workers:
     engines: Sequence[RolloutActor]
     learner: LearnerRanks
-    reward: Sequence[Actor]
+    reward: Sequence[RewardActor]
 
     async def ready(self, *, limit_s: float) -> None:
         """Wait until all are."""
         starts: list[Coroutine[Any, Any, Any]] = [engine.start() for engine in self.engines]
-        starts += [a.call("start", doing="opening the knowledge store", limit_s=limit_s) for a in self.reward]
+        starts += [worker.start() for worker in self.reward]
         starts.append(self.learner.start(limit_s=limit_s))
         await all_or_first_error(starts)
 
@@ -175,7 +179,10 @@ def _spawn_all(
         partial(_spawn_ranks, config, asks=ranks, model=model, logs=logs), limit_s=config.loop.stall_s
     )
     others = asks[count + len(ranks) :]
-    reward = [spawn(ask, RewardWorker, config, knowledge, threads=1, calls=calls) for ask in others]
+    makes = [partial(spawn, ask, RewardWorker, config, knowledge, threads=1, calls=calls) for ask in others]
+    # A worker gives a group back within reward.hold_s + reward.timeout_s, which is less (config/rules.py).
+    limit_s = config.loop.stall_s
+    reward = [RewardActor(make, start_limit_s=config.ray.start_timeout_s, limit_s=limit_s) for make in makes]
     return _Workers(engines=engines, learner=learner, reward=reward)
 
 
@@ -187,17 +194,38 @@ def _spawn_ranks(config: Config, *, asks: Sequence[Ask], model: str, logs: Path)
     ]
 
 
-def _adapt(config: Config, *, workers: _Workers, trace: Trace) -> Actors:
-    rollout, limit_s = config.rollout, config.loop.stall_s
+def _adapt(config: Config, *, workers: _Workers, trace: Trace, tell: Tell) -> Actors:
+    rollout = config.rollout
     return Actors(
         rollouts=RolloutPool(
             workers.engines,
             sampling=Sampling(n=rollout.group_size, temperature=rollout.temperature, max_tokens=rollout.max_tokens),
             probe_tolerance=config.probe_tolerance,
-            restarts=rollout.restarts,
+            care=_care_of_engines(config, tell=tell),
             trace=trace,
         ),
-        # A worker gives a group back within reward.hold_s + reward.timeout_s, which is less (config/rules.py).
-        reward=RewardPool(workers.reward, limit_s=limit_s, trace=trace),
+        reward=RewardPool(
+            workers.reward,
+            care=Care(
+                role="reward",
+                setting="reward.restarts",
+                restarts=config.reward.restarts,
+                hang_s=config.hang_s,
+                place_s=config.ray.start_timeout_s,
+                tell=tell,
+            ),
+            trace=trace,
+        ),
         learner=workers.learner,
+    )
+
+
+def _care_of_engines(config: Config, *, tell: Tell = lambda _: None) -> Care:
+    return Care(
+        role="engine",
+        setting="rollout.restarts",
+        restarts=config.rollout.restarts,
+        hang_s=config.hang_s,
+        place_s=config.ray.start_timeout_s,
+        tell=tell,
     )

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from fundus_ray.learner.batch import completion_tokens
 from fundus_ray.obs.metrics import Histogram, Max, Mean, Metrics, Sum
+from fundus_ray.obs.trace import Span
 from fundus_ray.reward.health import cost_metrics, health_metrics
 from fundus_ray.types import DeliveryProof, RewardStatus, ScoredGroup, ScoredRollout, TrainBatch
 
@@ -80,6 +81,19 @@ def delivery_metrics(proofs: Sequence[DeliveryProof]) -> Metrics:
         metrics.add("delivery/seconds", Max(proof.seconds))
         metrics.add("delivery/proven", Sum(1))
     return metrics
+
+
+def fault_metrics(spans: Sequence[Span]) -> dict[str, float]:
+    """Of the spans that began in a step: restarts of workers, how many of them hung, and the groups that were under way
+    on dead ones and are done again."""
+    restarts = Counter(span.ids.get("role") for span in spans if span.name == "restart")
+    faults = [span.ids for span in spans if span.name == "fault"]
+    return {
+        "engine_restarts": float(restarts["engine"]),
+        "faults/reward_restarts": float(restarts["reward"]),
+        "faults/hung": float(sum(ids["kind"] == "hung" for ids in faults)),
+        "faults/requeued": float(sum(int(ids["requeued"]) for ids in faults)),
+    }
 
 
 def dropped(taken: Sequence[ScoredGroup]) -> Counter[str]:

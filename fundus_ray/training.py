@@ -26,6 +26,7 @@ from fundus_ray.knowledge.store import BuiltStore
 from fundus_ray.obs.sinks import RunFolder, checkpoint_name
 from fundus_ray.obs.trace import Trace
 from fundus_ray.progress import Progress, say
+from fundus_ray.quarantine import Quarantine
 from fundus_ray.reasoning.prompt import build_prompt
 from fundus_ray.resume import write_what_runs
 from fundus_ray.runtime import Actors, start
@@ -64,7 +65,14 @@ async def train_with_actors(job: Job, *, model_path: Path, store: BuiltStore) ->
         f"actors: {config.rollout.workers} rollout, {config.reward.workers} reward, {config.learner.ranks} learner; "
         f"logs in {folder.path}/logs"
     )
-    async with start(config, model_path=model_path, knowledge=store, run_dir=folder.path, trace=job.trace) as actors:
+    async with start(
+        config,
+        model_path=model_path,
+        knowledge=store,
+        run_dir=folder.path,
+        trace=job.trace,
+        tell=folder.log_fault,
+    ) as actors:
         if job.checkpoint:
             await actors.learner.load(str(job.checkpoint.folder))
         first_proofs = await loop.deliver(actors.parts, trace=job.trace)
@@ -83,6 +91,9 @@ async def train_with_actors(job: Job, *, model_path: Path, store: BuiltStore) ->
                 prompt_at=job.prompt_at,
                 trace=job.trace,
                 observer=progress,
+                quarantine=Quarantine(
+                    limit=config.data.max_quarantined, note=folder.log_quarantined, held=folder.quarantined
+                ),
                 checkpoint=lambda at: _save(job, actors, at),
                 stop=stop,
                 start=job.start,

@@ -73,6 +73,14 @@ class Prompt:
 
 
 @dataclass(frozen=True, slots=True)
+class Pulse:
+    """A worker's sign of life. Of two in a row with work and the same `moved`, nothing moved in between."""
+
+    working: bool = False  # whether it has work that ought to move
+    moved: int = 0  # changes with each token that is drawn
+
+
+@dataclass(frozen=True, slots=True)
 class ModelRequest:
     """One request to a served model, which answers with what it finds likeliest."""
 

@@ -19,16 +19,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from fundus_ray.config import Config
+from fundus_ray.crew import Care
 from fundus_ray.engine_pool import RolloutPool
 from fundus_ray.loop import Parts, Position, Published, deliver, train
 from fundus_ray.obs.report_table import table
 from fundus_ray.obs.trace import Trace
+from fundus_ray.quarantine import Quarantine
 from fundus_ray.types import (
     DeliveryProof,
     ImageRef,
     Modality,
     PolicyVersion,
     Prompt,
+    Pulse,
     RewardStatus,
     Rollout,
     RolloutGroup,
@@ -64,8 +67,15 @@ class Engine:
         self.name = name
         self._rollouts: tuple[Rollout, ...] = ()
 
+    async def placed(self) -> None:
+        """It needs no place."""
+
     async def start(self) -> None:
         """Nothing to load."""
+
+    async def pulse(self) -> Pulse:
+        """It lives."""
+        return Pulse()
 
     async def take(self, published: Published) -> DeliveryProof:
         """The proof alone."""
@@ -172,7 +182,7 @@ async def one_run(config: Config) -> None:
         [Engine(f"rollout-{i}") for i in range(config.rollout.workers)],
         sampling=Sampling(n=GROUP_SIZE, temperature=1.0, max_tokens=TOKENS),
         probe_tolerance=1e-3,
-        restarts=0,
+        care=Care(role="engine", setting="rollout.restarts", restarts=0),
         trace=trace,
     )
     parts = Parts(rollouts=pool, reward=Reward(), learner=Learner())
@@ -187,6 +197,7 @@ async def one_run(config: Config) -> None:
         prompt_at=lambda group_id: Prompt(SAMPLE, system="", user="", group_id=group_id, seed=0),
         trace=trace,
         observer=Nobody(),
+        quarantine=Quarantine(limit=0, note=lambda *_: None),
         checkpoint=checkpoint,
         stop=asyncio.Event(),
         start=Position(),

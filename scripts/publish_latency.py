@@ -36,6 +36,7 @@ from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 from fundus_ray.actors import Actor, RolloutActor
 from fundus_ray.cluster import spawn
 from fundus_ray.config import Config, load
+from fundus_ray.crew import Care
 from fundus_ray.data.source import load_data
 from fundus_ray.engine_pool import RolloutPool
 from fundus_ray.errors import FundusRayError
@@ -204,7 +205,7 @@ class System:
             engines,
             sampling=Sampling(n=1, temperature=1.0, max_tokens=1),
             probe_tolerance=config.probe_tolerance,
-            restarts=0,
+            care=Care(role="engine", setting="rollout.restarts", restarts=0),
             trace=Trace(),
         )
         self._starts = engines

@@ -21,14 +21,16 @@ import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from chain_groups import chain_group
 from search_server import Server
 
-from fundus_ray.actors import RewardPool
+from fundus_ray.actors import RewardActor
 from fundus_ray.cluster import spawn
 from fundus_ray.config import Config, KnowledgeConfig
+from fundus_ray.crew import Care
 from fundus_ray.knowledge.records import load_records
 from fundus_ray.knowledge.store import BuiltStore, build_store
 from fundus_ray.obs.report_table import table
@@ -36,6 +38,7 @@ from fundus_ray.obs.trace import Trace
 from fundus_ray.places import Ask
 from fundus_ray.reasoning.chain import compose
 from fundus_ray.reward.worker import RewardWorker
+from fundus_ray.reward_pool import RewardPool
 from fundus_ray.types import Modality, RolloutGroup, ScoredGroup
 
 GROUPS, GROUP_SIZE, TOKENS = 64, 8, 60
@@ -137,11 +140,15 @@ async def pool_rate(actors: int, groups: Sequence[RolloutGroup], folder: Path, s
     """Rollouts a second, once every actor knows every query."""
     config = Config()
     store = await built(config, folder)
-    workers = [spawn(Ask(f"reward-{i}", 1.0, 0.0), RewardWorker, config, store, threads=1) for i in range(actors)]
+    makes = [
+        partial(spawn, Ask(f"reward-{i}", 1.0, 0.0), RewardWorker, config, store, threads=1) for i in range(actors)
+    ]
+    workers = [RewardActor(make, start_limit_s=PATIENCE_S, limit_s=PATIENCE_S) for make in makes]
+    care = Care(role="reward", setting="reward.restarts", restarts=0)
     for worker in workers:
-        await worker.call("start", doing="opening the store", limit_s=PATIENCE_S)
-        await passes(RewardPool([worker], limit_s=PATIENCE_S, trace=Trace()), groups, seconds=0.0)
-    return (await passes(RewardPool(workers, limit_s=PATIENCE_S, trace=Trace()), groups, seconds=seconds))[0]
+        await worker.start()
+        await passes(RewardPool([worker], care=care, trace=Trace()), groups, seconds=0.0)
+    return (await passes(RewardPool(workers, care=care, trace=Trace()), groups, seconds=seconds))[0]
 
 
 def over_http(url: str) -> Config:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from fundus_ray.types import ImageRef, Modality, Prompt, Sample
 
 SAMPLE = Sample(
@@ -19,5 +21,5 @@ SAMPLE = Sample(
 
 
 def prompt(group_id: int) -> Prompt:
-    """Of that sample."""
-    return Prompt(sample=SAMPLE, system="", user="", group_id=group_id, seed=0)
+    """Of that sample, each group of another one by its id."""
+    return Prompt(sample=replace(SAMPLE, id=f"s{group_id}"), system="", user="", group_id=group_id, seed=0)

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from fundus_ray.actors import Actor, ModelActor, RewardPool, RolloutActor
+from fundus_ray.actors import Actor, ModelActor, RewardActor, RolloutActor
+from fundus_ray.crew import Care
 from fundus_ray.engine_pool import RolloutPool
 from fundus_ray.errors import DataError, DeliveryError, ProcessDiedError, WorkerDiedError
+from fundus_ray.knowledge.retriever import SearchError
 from fundus_ray.learner_ranks import LearnerRanks
 from fundus_ray.model_pool import ModelPool
 from fundus_ray.obs.log_file import redirect_output
 from fundus_ray.obs.trace import Trace
+from fundus_ray.reward_pool import RewardPool
 from fundus_ray.types import (
     DeliveryProof,
     ImageRef,
@@ -29,6 +34,7 @@ from fundus_ray.types import (
     PolicyVersion,
     Prompt,
     PublishedAdapter,
+    Pulse,
     Rollout,
     RolloutGroup,
     Sample,
@@ -160,10 +166,28 @@ class Teacher:
 
 
 class Marker:
-    """Speaks the reward worker's method."""
+    """Speaks the reward worker's methods. Its scores name the process that they come from. The first start of all finds
+    the search down."""
+
+    def __init__(self, tried: str) -> None:
+        self._tried = Path(tried)
+
+    async def start(self) -> None:
+        if not self._tried.exists():
+            self._tried.touch()
+            raise SearchError("http://h:9200 is gone")
+
+    async def pulse(self) -> Pulse:
+        return Pulse()
 
     async def score(self, group: RolloutGroup) -> ScoredGroup:
-        return ScoredGroup(group=group, scored=(), trainable=True, drop_reason="", started_s=0.0, finished_s=0.0)
+        if group.prompt.group_id == -5 and not self._tried.with_suffix(".died").exists():
+            self._tried.with_suffix(".died").touch()
+            os._exit(1)
+        return ScoredGroup(group, (), trainable=True, drop_reason=str(os.getpid()), started_s=0.0, finished_s=0.0)
+
+    async def close(self) -> None:
+        pass
 
 
 class Answerer:
@@ -220,11 +244,21 @@ def engine(spawn: Callable[[], Actor], *, limit_s: float = 30.0) -> RolloutActor
     return RolloutActor(spawn, start_limit_s=30.0, limit_s=30.0, group_limit_s=limit_s)
 
 
+def marker(name: str, tried: Path, **limits: Any) -> RewardActor:
+    return RewardActor(lambda: make(Marker, str(tried), name=name), start_limit_s=30.0, limit_s=30.0, **limits)
+
+
 def pool(
     actors: Sequence[Actor | RolloutActor], *, limit_s: float = 30.0, restarts: int = 0, trace: Trace | None = None
 ) -> RolloutPool:
     engines = [a if isinstance(a, RolloutActor) else engine(lambda a=a: a, limit_s=limit_s) for a in actors]  # type: ignore[misc]
-    return RolloutPool(engines, sampling=SAMPLING, probe_tolerance=1e-3, restarts=restarts, trace=trace or Trace())
+    return RolloutPool(
+        engines, sampling=SAMPLING, probe_tolerance=1e-3, care=care("engine", restarts=restarts), trace=trace or Trace()
+    )
+
+
+def care(role: str, *, restarts: int = 0, hang_s: float = math.inf) -> Care:
+    return Care(role=role, setting=f"{role}.restarts", restarts=restarts, hang_s=hang_s)
 
 
 async def test_groups_under_way_are_spread_evenly_and_their_spans_name_the_worker(engines: list[Actor]) -> None:
@@ -249,8 +283,9 @@ async def test_killed_worker_is_named_with_what_it_did_and_its_last_words(logs: 
         await under_way
     message = str(caught.value)
     assert message.startswith("rollout-7 died while writing group -3: its worker process has died.")
-    assert message.endswith(f"\n{logs}/rollout-7.log ends: rollout-7 is here")
-    assert message.count("\n") == 1
+    _, log, spent = message.splitlines()
+    assert log == f"{logs}/rollout-7.log ends: rollout-7 is here"
+    assert spent.startswith("The restarts are spent (engine.restarts=0). Deaths: rollout-7 1; the last: rollout-7 died")
     with pytest.raises(WorkerDiedError, match="rollout-7 died while writing group 4"):
         await pool([actor]).generate(prompt(4))
 
@@ -320,7 +355,7 @@ async def test_death_of_a_process_that_only_the_worker_knows_is_told_as_its_own_
 ) -> None:
     with pytest.raises(ProcessDiedError) as caught:
         await pool(engines[:1]).generate(prompt(-4))
-    first, second = str(caught.value).splitlines()
+    first, second, _ = str(caught.value).splitlines()
     assert first == "rollout-0 died while writing group -4: vLLM's engine process died: of thirst"
     assert second.startswith(f"{logs}/rollout-0.log ends: ")
 
@@ -364,14 +399,31 @@ async def test_learner_loads_what_it_saved(teacher: LearnerRanks, tmp_path: Path
     assert (await teacher.publish()).version == before.version
 
 
-async def test_reward_pool_scores(engines: list[Actor]) -> None:
+async def test_reward_pool_scores(engines: list[Actor], tmp_path: Path) -> None:
     trace = Trace()
-    rewards = RewardPool([make(Marker, name="reward-0")], limit_s=30.0, trace=trace)
+    rewards = RewardPool([marker("reward-0", tmp_path / "tried")], care=care("reward"), trace=trace)
     group = await pool(engines).generate(prompt(5))
     assert (await rewards.score(group)).group == group
     assert [(s.name, s.ids) for s in trace.window(start_s=0.0, end_s=1e12)] == [
         ("score", {"worker": "reward-0", "group": 5})
     ]
+
+
+async def test_a_killed_reward_worker_is_started_again_waits_for_the_search_and_scores_what_it_was_scoring(
+    engines: list[Actor], tmp_path: Path
+) -> None:
+    tried = tmp_path / "tried"
+    worker = marker("reward-0", tried)
+    with pytest.raises(SearchError, match="is gone"):
+        await worker.start()  # at the start of a run a search that is not there is an error
+    rewards = RewardPool([worker], care=care("reward", restarts=1), trace=Trace())
+    group = await pool(engines).generate(prompt(-5))
+    before = (await rewards.score(replace(group, prompt=prompt(5)))).drop_reason
+    tried.unlink()
+    scored = await rewards.score(group)
+    assert scored.group == group
+    assert scored.drop_reason != before, "another process scored it"
+    assert await rewards.close(limit_s=30.0) == []
 
 
 async def test_closing_reaches_every_engine_and_reports_what_went_wrong(engines: list[Actor]) -> None:
@@ -403,7 +455,7 @@ async def test_a_served_models_engine_that_dies_is_started_again_and_its_questio
         return make(Answerer, str(tmp_path / "died"), name="reader-0")
 
     engine = ModelActor(make_answerer, loading="a model", start_limit_s=30.0, limit_s=30.0)
-    pool = ModelPool([engine], restarts=1)
+    pool = ModelPool([engine], care=care("engine", restarts=1))
     first = await pool.ask(None, ModelRequest("", "hello", max_tokens=1))
     again = await pool.ask(None, ModelRequest("", "die", max_tokens=1))
     assert again.text.split()[0] == "die"

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 from plain_sample import prompt
 
+from fundus_ray.crew import Care
 from fundus_ray.engine_pool import RolloutPool
 from fundus_ray.errors import DataError, DeliveryError, ProcessDiedError
 from fundus_ray.loop import Published
@@ -18,6 +19,7 @@ from fundus_ray.types import (
     DeliveryProof,
     PolicyVersion,
     Prompt,
+    Pulse,
     Rollout,
     RolloutGroup,
     Sampling,
@@ -65,6 +67,12 @@ class Engine:
         except TimeoutError:
             return
         raise ProcessDiedError(f"{self.name} died (life {self.life})")
+
+    async def placed(self) -> None:
+        pass
+
+    async def pulse(self) -> Pulse:
+        return Pulse()
 
     async def start(self) -> None:
         await self._do("start", "start")
@@ -117,7 +125,7 @@ def pool(diary: Diary, *, engines: int = 2, restarts: int = 5, trace: Trace | No
         [Engine(f"rollout-{i}", diary) for i in range(engines)],
         sampling=SAMPLING,
         probe_tolerance=1e-3,
-        restarts=restarts,
+        care=Care(role="engine", setting="rollout.restarts", restarts=restarts),
         trace=trace or Trace(),
     )
 
@@ -175,7 +183,7 @@ def test_no_engine_turns_to_a_version_before_the_slowest_has_proven_it() -> None
         rollouts = pool(diary)
         diary.seconds["take"] = 1.0
         await rollouts.set_policy(version(0))
-        slow = rollouts._crew.engines[1]
+        slow = rollouts._crew.here[1]
         slow.diary = Diary(seconds={"take": 30.0}, events=diary.events)  # type: ignore[attr-defined]
         await rollouts.set_policy(version(1))
 
@@ -206,7 +214,7 @@ def test_groups_of_an_engine_that_died_are_written_by_others_and_it_takes_the_ne
     second_life = ["start", "take 1", "serve 1"]  # and never version 0
     assert [event for _, name, event in diary.events if name == "rollout-0"][:7] == first_life + second_life
     assert [(s.name, s.ids) for s in trace[0].window(start_s=0, end_s=1e9) if s.name == "restart"] == [
-        ("restart", {"worker": "rollout-0"})
+        ("restart", {"worker": "rollout-0", "role": "engine"})
     ]
 
 
@@ -278,9 +286,10 @@ def test_a_death_after_the_last_restart_is_raised_to_every_caller() -> None:
     diary = Diary(dies=lambda event: event == "rollout-0 generate 0")
 
     async def main() -> None:
-        rollouts = pool(diary, engines=1, restarts=2)
+        rollouts = pool(diary, engines=1, restarts=1)
         await rollouts.set_policy(version(0))
-        with pytest.raises(ProcessDiedError, match=r"rollout-0 died \(life 3\)"):
+        said = r"^rollout-0 died \(life 2\)\nThe restarts are spent .*restarts=1.\. Deaths: rollout-0 2; the last: roll"
+        with pytest.raises(ProcessDiedError, match=said):
             await rollouts.generate(prompt(0))
         with pytest.raises(ProcessDiedError):
             await rollouts.generate(prompt(1))
@@ -288,7 +297,7 @@ def test_a_death_after_the_last_restart_is_raised_to_every_caller() -> None:
             await rollouts.set_policy(version(1))
 
     run_virtual(main)
-    assert len(diary.of("start")) == 2
+    assert len(diary.of("start")) == 1
 
 
 def test_an_engine_that_dies_while_it_starts_again_is_started_once_more() -> None:

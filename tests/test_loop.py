@@ -14,6 +14,7 @@ from fundus_ray.config import Config, load
 from fundus_ray.errors import DataError, DeliveryError, StalenessError, StalledError, WorkerDiedError
 from fundus_ray.loop import Parts, Position, Published, Totals, deliver, train
 from fundus_ray.obs.trace import Span, Trace
+from fundus_ray.quarantine import Quarantine
 from fundus_ray.types import (
     DeliveryProof,
     PolicyVersion,
@@ -165,6 +166,10 @@ class Run:
         self.saved: list[Position] = []
         self.save: Callable[[Position], Awaitable[None]] = self._note
         self.stop = asyncio.Event()
+        self.left_out: list[tuple[str, str]] = []
+        self.quarantine = Quarantine(
+            limit=self.config.data.max_quarantined, note=lambda p, reason: self.left_out.append((p.sample.id, reason))
+        )
         self.prompt_at = prompt_at
 
     async def _note(self, position: Position) -> None:
@@ -177,6 +182,7 @@ class Run:
             prompt_at=self.prompt_at,
             trace=self.trace,
             observer=self.book,
+            quarantine=self.quarantine,
             checkpoint=self.save,
             stop=self.stop,
             start=start or Position(),
@@ -240,12 +246,12 @@ async def test_a_step_begins_where_the_one_before_ended_but_for_a_checkpoint() -
     def slowly(step: int, groups: Sequence[ScoredGroup]) -> None:
         clock[0] += 5.0
         if step == 1:
-            run.trace.add(Span("restart", clock[0] - 4.0, clock[0] - 1.0))
+            run.trace.add(Span("restart", clock[0] - 4.0, clock[0] - 1.0, {"role": "engine"}))
         write_down(step, groups)
 
     async def save(position: Position) -> None:
         clock[0] += 1000.0
-        run.trace.add(Span("restart", clock[0] - 4.0, clock[0] - 1.0))
+        run.trace.add(Span("restart", clock[0] - 4.0, clock[0] - 1.0, {"role": "engine"}))
 
     run.book.log_scored = slowly  # type: ignore[method-assign]
     run.save = save

@@ -18,16 +18,19 @@ import pytest
 from plain_sample import prompt
 
 from fundus_ray.config import Config, load
+from fundus_ray.crew import Care
 from fundus_ray.engine_pool import RolloutPool
 from fundus_ray.errors import ProcessDiedError
 from fundus_ray.loop import Parts, Position, Published, Totals, deliver, train
 from fundus_ray.obs.trace import Trace
 from fundus_ray.obs.virtual_time import run_virtual
 from fundus_ray.policy.live_versions import LiveVersions
+from fundus_ray.quarantine import Quarantine
 from fundus_ray.types import (
     DeliveryProof,
     PolicyVersion,
     Prompt,
+    Pulse,
     RewardStatus,
     Rollout,
     RolloutGroup,
@@ -79,6 +82,10 @@ class World:
     async def pause(self, *seconds: float) -> None:
         await asyncio.sleep(self.chance.choice(seconds))
 
+    def note_quarantined(self, prompt: Prompt, reason: str) -> None:
+        assert "at 3 deaths of engine" in reason or "at 3 deaths of reward" in reason
+        self.under_way -= 1
+
 
 class Engine:
     """Has the places for versions that a real one has, and keeps the same books of them."""
@@ -100,6 +107,12 @@ class Engine:
                 await self.dead.wait()
         if self.dead.is_set():
             raise ProcessDiedError(f"{self.name} died")
+
+    async def placed(self) -> None:
+        pass
+
+    async def pulse(self) -> Pulse:
+        return Pulse()
 
     async def start(self) -> None:
         await self._work(3.0, 60.0)
@@ -160,7 +173,7 @@ class Pool(RolloutPool):
             [Engine(f"rollout-{i}", world) for i in range(config.rollout.workers)],
             sampling=Sampling(n=2, temperature=1.0, max_tokens=1),
             probe_tolerance=1e-3,
-            restarts=10**6,
+            care=Care(role="engine", setting="rollout.restarts", restarts=10**6),
             trace=trace,
         )
 
@@ -258,6 +271,7 @@ async def simulate(world: World, *, start: Position, stop_after: int | None = No
         prompt_at=prompt_at,
         trace=trace,
         observer=Book(world),
+        quarantine=Quarantine(limit=10**6, note=world.note_quarantined),
         checkpoint=checkpoint,
         stop=stop,
         start=start,

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from fundus_ray.crew import Care
 from fundus_ray.errors import DataError, ProcessDiedError
 from fundus_ray.model_pool import ModelPool, Picture
 from fundus_ray.obs.virtual_time import run_virtual
-from fundus_ray.types import ModelReply, ModelRequest
+from fundus_ray.types import ModelReply, ModelRequest, Pulse
 
 
 @dataclass
@@ -29,6 +30,12 @@ class Engine:
     def __init__(self, name: str, diary: Diary, life: int = 1) -> None:
         self.name, self.diary, self.life = name, diary, life
         self.dead = False
+
+    async def placed(self) -> None:
+        pass
+
+    async def pulse(self) -> Pulse:
+        return Pulse()
 
     async def start(self) -> None:
         self.note("start")
@@ -57,7 +64,8 @@ class Engine:
 
 
 def pool(diary: Diary, *, engines: int = 2, restarts: int = 3) -> ModelPool:
-    return ModelPool([Engine(f"reader-{i}", diary) for i in range(engines)], restarts=restarts)
+    care = Care(role="engine", setting="rollout.restarts", restarts=restarts)
+    return ModelPool([Engine(f"reader-{i}", diary) for i in range(engines)], care=care)
 
 
 async def asked(model: ModelPool, *questions: str) -> list[str]:

@@ -21,7 +21,12 @@ async def test_address_that_is_none_is_refused_before_ray_starts(address: str, t
     config = load(None, [f"ray.address='{address}'"])
     with pytest.raises(ConfigError, match=r"must be `local`, `auto` or HOST:PORT"):
         async with start(
-            config, model_path=tmp_path, knowledge=BuiltStore(tmp_path, ""), run_dir=tmp_path, trace=Trace()
+            config,
+            model_path=tmp_path,
+            knowledge=BuiltStore(tmp_path, ""),
+            run_dir=tmp_path,
+            trace=Trace(),
+            tell=lambda _: None,
         ):
             pass
     assert not ray.is_initialized()
@@ -34,6 +39,11 @@ async def test_address_where_nothing_answers_is_refused_at_once(tmp_path: Path) 
         config = load(None, [f"ray.address='{address}'"])
         with pytest.raises(ConfigError, match=f"{address}: nothing answers there"):
             async with start(
-                config, model_path=tmp_path, knowledge=BuiltStore(tmp_path, ""), run_dir=tmp_path, trace=Trace()
+                config,
+                model_path=tmp_path,
+                knowledge=BuiltStore(tmp_path, ""),
+                run_dir=tmp_path,
+                trace=Trace(),
+                tell=lambda _: None,
             ):
                 pass

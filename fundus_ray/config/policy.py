@@ -82,4 +82,10 @@ class RolloutConfig:
     restarts: int = option(
         3, "engines that may die in a run and are started again; one more ends the run, and so does 0", low=0
     )
+    hang_s: float = option(
+        0.0,
+        "an engine that draws no token for so long though it has work, or gives no sign of life, counts as dead, a "
+        "reward actor too; 0 = a fifth of loop.stall_s",
+        low=0.0,
+    )
     gpu_memory_utilization: float = option(0.85, "share of a GPU's memory for the engine", above=0.0, high=1.0)

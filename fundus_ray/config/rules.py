@@ -161,6 +161,14 @@ def _check_learner(c: Config) -> None:
         )
 
 
+def _check_patience(c: Config) -> None:
+    if c.rollout.hang_s >= c.loop.stall_s:
+        raise ConfigError(
+            f"rollout.hang_s={c.rollout.hang_s:g} must be < loop.stall_s={c.loop.stall_s:g}: the run would end before "
+            "an engine that hangs is found; lower it, or set it to 0 for a fifth of loop.stall_s"
+        )
+
+
 def _check_adapters(c: Config) -> None:
     if c.live_adapters < c.needed_adapters:
         raise ConfigError(
@@ -198,6 +206,7 @@ def _check_rules(c: Config) -> None:
     parse_cores(c.learner.cores, key="learner.cores")
     _check_learner(c)
     _check_adapters(c)
+    _check_patience(c)
     if c.rollout.max_tokens >= c.rollout.max_model_len:
         raise ConfigError(
             f"rollout.max_tokens={c.rollout.max_tokens} must be < rollout.max_model_len={c.rollout.max_model_len}: "

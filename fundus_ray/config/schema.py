@@ -51,6 +51,11 @@ class Config:
         return self.loop.stall_s * (1 + self.max_lag)
 
     @property
+    def hang_s(self) -> float:
+        """rollout.hang_s, or what leaves room for several looks and a restart before the run counts as stalled."""
+        return self.rollout.hang_s or self.loop.stall_s / 5
+
+    @property
     def calls_under_way(self) -> int:
         """Calls that one actor may be given at once: every prompt, of evaluation too, and a few others."""
         return max(self.buffer_capacity, self.rollout.max_seqs * self.rollout.workers) + 16

@@ -40,6 +40,9 @@ class DataConfig:
         "questions, within a question its right answers",
         choices=("shuffled", "balanced"),
     )
+    max_quarantined: int = option(
+        100, "samples that may turn out to be of no use in training and are left out; one more ends the run", low=0
+    )
     image_px: int = option(
         112, "side of rendered images; a multiple of 28 (Qwen2.5-VL's patch x merge)", low=56, high=1120
     )

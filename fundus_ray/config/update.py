@@ -14,6 +14,9 @@ class RewardConfig:
     workers: int = option(1, "reward actors", low=1)
     cpus: float = option(0.0, "CPUs Ray sets aside for each", low=0.0)
     gpus: float = option(0.0, "GPUs Ray sets aside for each, for the model of reward.checker=nli or judge", low=0.0)
+    restarts: int = option(
+        10, "reward actors that may die in a run and are started again; one more ends the run, and so does 0", low=0
+    )
     accuracy: float = option(1.0, "weight: the answer is right", low=0.0)
     format: float = option(0.1, "weight: the chain has the asked form", low=0.0)
     consistency: float = option(

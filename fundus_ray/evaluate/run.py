@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
 
 from fundus_ray.bars import Bar
+from fundus_ray.errors import SampleError
 from fundus_ray.evaluate.metrics import EvalResult, EvalRow, summarise
 from fundus_ray.reasoning.prompt import build_prompt
 from fundus_ray.reward.outcome import accuracy
@@ -36,8 +37,9 @@ async def evaluate(
     """Read every sample once, at temperature 0 and n = 1 whatever `sampling` says; only its max_tokens is used.
 
     At most `concurrency` samples are under way. A sample whose generation or scoring takes over `timeout_s`, or that
-    is unscorable, is counted under the result's `failed` ("generate_timeout", "score_timeout", "unscorable") and is
-    in no other number. Every other error ends the evaluation: what is under way is cancelled and the error raised.
+    is unscorable or cannot be read, is counted under the result's `failed` ("generate_timeout", "score_timeout",
+    "unscorable", "unusable") and is in no other number. Every other error ends the evaluation: what is under way is
+    cancelled and the error raised.
     """
     if concurrency < 1:
         raise ValueError(f"concurrency={concurrency} must be >= 1")
@@ -84,10 +86,14 @@ async def _read(
         group = await asyncio.wait_for(generate(prompt, sampling), timeout_s)
     except TimeoutError:
         return "generate_timeout"
+    except SampleError:
+        return "unusable"
     try:
         scored = await asyncio.wait_for(score(group), timeout_s)
     except TimeoutError:
         return "score_timeout"
+    except SampleError:
+        return "unusable"
     (item,) = scored.scored
     if item.status is RewardStatus.UNSCORABLE:
         return "unscorable"

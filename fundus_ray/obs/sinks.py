@@ -6,6 +6,8 @@ In: records and metrics. Out, under DIR/NAME-YYYYMMDD-HHMMSS with DIR/latest poi
     versions.json                  interpreter, packages, commit       facts.json    facts by name
     metrics.jsonl, tensorboard/    one record a learner step
     alarms.jsonl                   what was wrong with the reward, one record a kind, with the step that it began at
+    quarantine.jsonl               samples that are left out for the rest of the run, with the reason
+    faults.jsonl                   workers that died or hung, and the groups that were done again (obs/faults.py)
     rollouts/step-000001.jsonl     one scored rollout a line, with its evidence
     recorded/step-000001.parquet   with run.record: the groups that the step took, to be trained on again (recorded.py)
     evaluation-before.json, evaluation-before-rows.jsonl; the same for `after`, and for checkpoints as `step-000010`
@@ -28,11 +30,12 @@ from typing import Any, Protocol
 from fundus_ray.config import Config, to_yaml
 from fundus_ray.errors import ConfigError, DataError
 from fundus_ray.obs.events import ScalarEvents
+from fundus_ray.obs.faults import Fault
 from fundus_ray.obs.recorded import cut_recorded, write_recorded
 from fundus_ray.obs.rollout_lines import rollout_lines
 from fundus_ray.obs.strict_json import JsonLines, line_of, read_json, read_lines, write_json, write_text
 from fundus_ray.obs.versions import collect_versions
-from fundus_ray.types import ScoredGroup
+from fundus_ray.types import Prompt, ScoredGroup
 
 # Made from what lies after the checkpoint; a resumed run makes them again.
 STALE_AFTER_RESUME = ("evaluation-after*", "evaluation-step-*", "report.md", "summary.json", "curves.png")
@@ -59,6 +62,8 @@ class RunFolder:
         self._metrics = JsonLines(path / "metrics.jsonl")
         self._events = ScalarEvents(path / "tensorboard")
         self._alarms = JsonLines(path / "alarms.jsonl")
+        self._faults = JsonLines(path / "faults.jsonl")
+        self._quarantine = JsonLines(path / "quarantine.jsonl")
         self._stages: dict[str, float] = _read_or_empty(path / "stages.json")
         self._facts: dict[str, dict[str, Any]] = _read_or_empty(path / "facts.json")
 
@@ -142,6 +147,20 @@ class RunFolder:
         """Something that is wrong with the reward from this step on."""
         self._alarms.append({"step": step, "kind": kind, "text": text})
 
+    def log_fault(self, fault: Fault) -> None:
+        """A worker that died. A resume keeps it: it happened, whatever became of the updates around it."""
+        self._faults.append(fault.line())
+
+    def log_quarantined(self, prompt: Prompt, reason: str) -> None:
+        """A sample that is left out from now on, after a resume too."""
+        record = {"time": time.time(), "sample": prompt.sample.id, "group_id": prompt.group_id, "reason": reason}
+        self._quarantine.append(record)
+
+    @property
+    def quarantined(self) -> dict[str, str]:
+        """Ids of the samples that are left out -> reasons."""
+        return {line["sample"]: line["reason"] for line in read_lines(self.path / "quarantine.jsonl")}
+
     def log_scored(self, step: int, groups: Sequence[ScoredGroup]) -> None:
         """All groups that this step took, trained or dropped; one call a step, a second one replaces the first."""
         lines = [line_of(line) + "\n" for group in groups for line in rollout_lines(group)]
@@ -161,6 +180,8 @@ class RunFolder:
         """Close the open files."""
         self._metrics.close()
         self._alarms.close()
+        self._faults.close()
+        self._quarantine.close()
         self._events.close()
 
 

@@ -5,8 +5,8 @@ https://ui.perfetto.dev. Times are seconds since the epoch (`time.time()`), so t
 one axis; they are as exact as the machines' clocks agree. Under simulated time the clock is the event loop's own.
 
 Names in use: "wait_slot" (feeder waits for a free slot), "generate", "score", "wait_group" (learner side waits for a
-group), "update", "publish", "deliver", "restart" (an engine died). Spans of "generate" and "score" should carry the id
-`worker`.
+group), "update", "publish", "deliver", "restart" (a worker that died is started again), "fault" (of no length: a worker
+is found dead). Spans of "generate" and "score" should carry the id `worker`.
 """
 
 from __future__ import annotations

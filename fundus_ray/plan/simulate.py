@@ -23,6 +23,7 @@ from fundus_ray.obs.trace import Trace
 from fundus_ray.obs.virtual_time import VirtualTimeLoop, run_virtual
 from fundus_ray.plan.engine import EngineServer
 from fundus_ray.plan.service import Service
+from fundus_ray.quarantine import Quarantine
 from fundus_ray.rollout.balance import Balance
 from fundus_ray.types import (
     DeliveryProof,
@@ -107,6 +108,7 @@ async def _train(config: Config, service: Service, chance: random.Random, *, sto
         prompt_at=lambda group_id: Prompt(sample=_SAMPLE, system="", user="", group_id=group_id, seed=0),
         trace=trace,
         observer=book,
+        quarantine=Quarantine(limit=0, note=lambda *_: None),
         checkpoint=checkpoint,
         stop=stop,
         start=Position(),

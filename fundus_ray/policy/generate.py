@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 from vllm import SamplingParams
+from vllm.exceptions import VLLMClientError
 from vllm.logprobs import FlatLogprobs
 from vllm.lora.request import LoRARequest
 from vllm.outputs import RequestOutput
@@ -25,7 +26,7 @@ from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
 from fundus_ray.config import Config
-from fundus_ray.errors import DeliveryError, ProcessDiedError, WorkerDiedError
+from fundus_ray.errors import DeliveryError, ProcessDiedError, SampleError, WorkerDiedError
 from fundus_ray.gather import all_or_first_error
 from fundus_ray.policy.adapter import read_files, sha256_of, write_files
 from fundus_ray.policy.adapter_prefetch import WORKER_EXTENSION
@@ -33,7 +34,16 @@ from fundus_ray.policy.engine_args import engine_args
 from fundus_ray.policy.live_versions import LiveVersions
 from fundus_ray.policy.load import load_processor, prompt_text
 from fundus_ray.policy.scratch import LockedFolder, check_room, memory_folder
-from fundus_ray.types import DeliveryProof, PolicyVersion, Prompt, PublishedAdapter, Rollout, RolloutGroup, Sampling
+from fundus_ray.types import (
+    DeliveryProof,
+    PolicyVersion,
+    Prompt,
+    PublishedAdapter,
+    Pulse,
+    Rollout,
+    RolloutGroup,
+    Sampling,
+)
 
 READ_AHEAD_BYTES = 4 << 20  # a smaller adapter is read sooner than it is asked for twice
 READ_AHEAD_POLL_S = 0.02
@@ -145,12 +155,16 @@ class Engine:
     ) -> RolloutGroup:
         """All completions of one prompt and its image's RGB `pixels` under `version`.
 
-        Raises DeliveryError where this engine does not hold the version.
+        Raises DeliveryError where this engine does not hold the version, SampleError where vLLM refuses the prompt, as
+        one that is too long.
         """
         started = time.time()
         with self.lease(version):
             params = _sampling_params(sampling, seed=prompt.seed)
-            output = await self._run(self._inputs(prompt, pixels), params, self._requests[version])
+            try:
+                output = await self._run(self._inputs(prompt, pixels), params, self._requests[version])
+            except VLLMClientError as err:
+                raise SampleError(f"sample {prompt.sample.id}: vLLM refuses its prompt: {_one_line(err)}") from err
         return RolloutGroup(
             prompt=prompt,
             prompt_token_ids=tuple(output.prompt_token_ids or ()),
@@ -161,6 +175,11 @@ class Engine:
             started_s=started,
             finished_s=time.time(),
         )
+
+    async def pulse(self) -> Pulse:
+        """A sign of life."""
+        with self._naming_death():
+            return await pulse_of(self._llm)
 
     async def close(self) -> None:
         """Stop the engine's process and remove its adapters from memory."""
@@ -237,7 +256,7 @@ class Engine:
         try:
             yield
         except EngineDeadError as err:
-            raise ProcessDiedError(f"vLLM's engine process died: {' '.join(str(err).split())}") from err
+            raise ProcessDiedError(f"vLLM's engine process died: {_one_line(err)}") from err
         except EngineGenerateError as err:  # says nothing itself
             raise WorkerDiedError(f"{self._worker}: vLLM failed: {' '.join(repr(err.__cause__).split())}") from err
 
@@ -247,6 +266,20 @@ def shut_down(llm: AsyncLLM) -> None:
     llm.shutdown(timeout=10)
     # The object calls it again when it dies; at the end of the interpreter that fails with a page of text.
     llm.shutdown = lambda timeout=None: None
+
+
+async def pulse_of(llm: AsyncLLM) -> Pulse:
+    """A sign of life of the engine's core, which answers between two of its steps. An engine that sleeps has no work.
+    Raises EngineDeadError."""
+    if llm.errored:  # it would answer no such call any more
+        raise llm.dead_error
+    asleep = await llm.is_sleeping()
+    drawn = {
+        (name, state.detokenizer.num_output_tokens())
+        for name, state in llm.output_processor.request_states.items()
+        if state.detokenizer is not None
+    }
+    return Pulse(working=bool(drawn) and not asleep, moved=hash(frozenset(drawn)))
 
 
 def probe_params() -> SamplingParams:
@@ -290,6 +323,10 @@ def _rollout(completion: Any, *, tokenizer: Any, prompt: Prompt, version: Policy
         seed=prompt.seed + completion.index,
         policy=version,
     )
+
+
+def _one_line(err: BaseException) -> str:
+    return " ".join(str(err).split())
 
 
 def _hash_on_disk(folder: Path) -> str:

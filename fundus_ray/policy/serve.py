@@ -23,10 +23,10 @@ from vllm.v1.engine.exceptions import EngineDeadError
 from fundus_ray.config import Config
 from fundus_ray.errors import ConfigError, DeliveryError, ProcessDiedError, WorkerDiedError
 from fundus_ray.policy.engine_args import engine_args
-from fundus_ray.policy.generate import largest_gap, probe_params, probed, shut_down
+from fundus_ray.policy.generate import largest_gap, probe_params, probed, pulse_of, shut_down
 from fundus_ray.policy.load import chat_text, served_processor
 from fundus_ray.policy.stored_adapter import StoredAdapter
-from fundus_ray.types import ModelReply, ModelRequest
+from fundus_ray.types import ModelReply, ModelRequest, Pulse
 
 
 class ServedModel:
@@ -110,6 +110,13 @@ class ServedModel:
         likeliest = sorted(completion.logprobs[0].values(), key=lambda token: -token.logprob) if drawn else []
         first = tuple((token.decoded_token or "", float(token.logprob)) for token in likeliest[: request.alternatives])
         return ModelReply(text=completion.text, complete=completion.finish_reason == "stop", tokens=tokens, first=first)
+
+    async def pulse(self) -> Pulse:
+        """A sign of life. Raises ProcessDiedError where vLLM's own process is gone."""
+        try:
+            return await pulse_of(self._llm)
+        except EngineDeadError as err:
+            raise ProcessDiedError(f"{self._name}: vLLM's engine process died: {' '.join(str(err).split())}") from err
 
     async def close(self) -> None:
         """Stop the engine."""

@@ -14,7 +14,7 @@ from fundus_ray.config import Config
 from fundus_ray.cores import pin_process
 from fundus_ray.errors import TimeLimitError
 from fundus_ray.obs.log_file import redirect_output
-from fundus_ray.types import ModelReply, ModelRequest
+from fundus_ray.types import ModelReply, ModelRequest, Pulse
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -65,6 +65,11 @@ class ModelWorker:
             return await self._model.complete(request, pixels=pixels, limit_s=limit_s)
         except TimeoutError:
             raise TimeLimitError(f"{self._name}: no answer within {limit_s:g} s (loop.stall_s)") from None
+
+    async def pulse(self) -> Pulse:
+        """A sign of life."""
+        assert self._model is not None, "start() comes first"
+        return await self._model.pulse()
 
     async def close(self) -> None:
         """Stop the engine."""

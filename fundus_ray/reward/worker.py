@@ -28,7 +28,7 @@ from fundus_ray.reward.evidence import EvidenceSearch, GuardedRetriever
 from fundus_ray.reward.plugin import load_plugin
 from fundus_ray.reward.rubric import Rubric
 from fundus_ray.reward.verdicts import GuardedChecker
-from fundus_ray.types import RolloutGroup, ScoredGroup, ScoringCost
+from fundus_ray.types import Pulse, RolloutGroup, ScoredGroup, ScoringCost
 
 DOWN = (SearchError, CheckerError)  # what is our fault
 _WORST_LAST = (BreakerState.CLOSED, BreakerState.HALF_OPEN, BreakerState.OPEN)
@@ -88,6 +88,10 @@ class RewardWorker:
             await self._scorer.verdicts.checker.close()
         if self._retriever is not None:
             await self._retriever.close()
+
+    async def pulse(self) -> Pulse:
+        """A sign of life. Its work is in threads and has limits of its own."""
+        return Pulse()
 
     async def score(self, group: RolloutGroup) -> ScoredGroup:
         """The group with its scores; given up, not an error, where knowledge stays down or time runs out."""

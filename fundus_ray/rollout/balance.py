@@ -54,6 +54,13 @@ class Balance:
         self._here.add(index)
         self._change(index, by=0)
 
+    def add(self) -> int:
+        """The index of one more worker, which is not here until it joins."""
+        self._under_way.append(0)
+        self._last_use.append(0)
+        self._life.append(0)
+        return len(self._life) - 1
+
     def _next(self) -> int:
         while self._heap:
             under_way, last_use, life, index = self._heap[0]

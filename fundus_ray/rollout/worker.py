@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from fundus_ray.config import Config
 from fundus_ray.cores import pin_process
 from fundus_ray.data.images import read_pixels
-from fundus_ray.errors import DeliveryError
+from fundus_ray.errors import DataError, DeliveryError, SampleError
 from fundus_ray.obs.log_file import redirect_output
-from fundus_ray.types import DeliveryProof, PolicyVersion, Prompt, PublishedAdapter, RolloutGroup, Sampling
+from fundus_ray.types import DeliveryProof, PolicyVersion, Prompt, PublishedAdapter, Pulse, RolloutGroup, Sampling
 
 if TYPE_CHECKING:
     from fundus_ray.policy.generate import Engine
@@ -47,15 +47,22 @@ class RolloutWorker:
         await self._started.serve(version)
 
     async def generate(self, prompt: Prompt, sampling: Sampling) -> RolloutGroup:
-        """All completions of the prompt. Raises DeliveryError before the first `serve`, and DataError where the image
-        cannot be read or is not the one that was loaded."""
+        """All completions of the prompt. Raises DeliveryError before the first `serve`, and SampleError where the image
+        cannot be read or is not the one that was loaded, or the prompt is too long."""
         engine = self._started
         version = engine.served  # one that is served from a later moment on is for later prompts
         if version is None:
             raise DeliveryError(f"{self._name} was asked for rollouts before it served a policy version")
         with engine.lease(version):
-            pixels = await asyncio.to_thread(read_pixels, prompt.sample.image)
+            try:
+                pixels = await asyncio.to_thread(read_pixels, prompt.sample.image)
+            except DataError as err:
+                raise SampleError(f"sample {prompt.sample.id}: {err}") from err
             return await engine.generate(prompt, pixels=pixels, sampling=sampling, version=version)
+
+    async def pulse(self) -> Pulse:
+        """A sign of life."""
+        return await self._started.pulse()
 
     async def close(self) -> None:
         """Stop the engine's processes."""

@@ -1,0 +1,30 @@
+"""What became of workers that died or hung: the record of one, as faults.jsonl holds it.
+
+In: what the crew of workers saw (crew.py). Out: `Fault`, and its line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One death."""
+
+    time: float  # s since the epoch, when it was found
+    role: str  # "engine" | "reward" | "learner"
+    worker: str
+    kind: str  # "died" | "hung"
+    cause: str  # one line
+    requeued: tuple[int, ...]  # ids of the groups that were under way there, which others do again
+    recover_s: float | None = None  # until it took work again; None where it died once more before that
+
+    def line(self) -> dict[str, Any]:
+        """As one record of JSON."""
+        return asdict(self)
+
+
+Tell = Callable[[Fault], None]
