@@ -58,7 +58,7 @@ MAY_IMPORT_RAY = {
 }
 MAY_CATCH_EVERYTHING = {"cli/entry.py", "reward/plugin.py", "runtime.py", *MAY_IMPORT_RAY}  # plugin.py: a user's code
 VAGUE_NAMES = {"utils", "util", "common", "base", "helpers", "misc"}
-MODULE_LINES, FUNCTION_LINES, CONFIG_FIELDS = 400, 60, 120
+MODULE_LINES, FUNCTION_LINES, CONFIG_FIELDS = 400, 60, 140
 
 
 @dataclass(frozen=True)
