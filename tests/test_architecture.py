@@ -31,7 +31,7 @@ LAYERS = (
     ("engine_pool", "model_pool", "reward_pool", "checkpoints", "places", "plan", "progress"),
     ("actors", "stored_model"),
     ("cluster", "learner_ranks"),
-    ("runtime",),
+    ("runtime", "doctor"),
     ("read_image", "draft_record", "write_traces", "filter_traces", "audit", "evaluate_model"),
     ("first_policy", "resume"),
     ("training",),
