@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from fundus_ray import recording
 from fundus_ray.cluster import check_machine
 from fundus_ray.config import Config
 from fundus_ray.data.order import samples_in_order
@@ -26,6 +27,7 @@ from fundus_ray.knowledge.store import BuiltStore, build_store, read_corpus, rec
 from fundus_ray.obs.trace import Trace
 from fundus_ray.progress import say, stage
 from fundus_ray.resume import (
+    check_recording,
     check_same_base,
     check_same_knowledge,
     check_same_order,
@@ -58,6 +60,7 @@ def run(config: Config, *, resume: Path | None = None) -> Path:
     folder = open_folder(config, resume=resume, checkpoint=checkpoint)
     folder.add_stage_seconds("data", time.perf_counter() - began)
     try:
+        check_recording(folder, config, step=checkpoint.position.step if checkpoint else 0)
         check_same_store(folder, split.content)
         check_same_order(folder, config.data.order)
         with stage(folder, "knowledge", f"the store that rewards cite from ({config.knowledge.store})"):
@@ -67,6 +70,8 @@ def run(config: Config, *, resume: Path | None = None) -> Path:
         model_path = policy.model_path
         check_same_base(folder, model_path)
         folder.write_facts("policy", {"base": str(model_path.resolve())})
+        if config.run.record:
+            folder.write_facts(recording.FACT, recording.recorded_from(model_path))
         if policy.traces:
             folder.write_facts("traces", {"folder": str(policy.traces), "verdicts": policy.verdicts})
         order = samples_in_order(split.train, order=config.data.order, seed=config.run.seed)

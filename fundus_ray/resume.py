@@ -11,6 +11,7 @@ from pathlib import Path
 from fundus_ray.checkpoints import Checkpoint, latest_checkpoint
 from fundus_ray.config import Config
 from fundus_ray.errors import ConfigError, DataError
+from fundus_ray.obs.recorded import recorded_file
 from fundus_ray.obs.sinks import RunFolder
 
 
@@ -42,6 +43,20 @@ def write_what_runs(folder: RunFolder, config: Config) -> None:
     """The settings and versions of this process."""
     folder.write_config(config)
     folder.write_versions()
+
+
+def check_recording(folder: RunFolder, config: Config, *, step: int) -> None:
+    """Raises ConfigError where a resumed run is to record, but the updates up to its checkpoint were not recorded, or
+    where it is a replay, whose rollouts are those of another run."""
+    of = folder.facts.get("replay", {}).get("of")
+    if of:
+        raise ConfigError(f"--resume {folder.path} is a replay: go on with --replay {of} --resume {folder.path}")
+    missing = [at for at in range(1, step + 1) if not recorded_file(folder.path, at).is_file()]
+    if config.run.record and missing:
+        raise ConfigError(
+            f"run.record=true, but update {missing[0]} of --resume {folder.path} was not recorded, so that the "
+            "recording would have no start; leave run.record=false, or start a new run"
+        )
 
 
 def check_same_store(folder: RunFolder, content: str) -> None:

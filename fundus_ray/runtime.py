@@ -32,7 +32,7 @@ from fundus_ray.loop import Parts
 from fundus_ray.model_pool import ModelPool
 from fundus_ray.obs.faults import Tell
 from fundus_ray.obs.trace import Trace
-from fundus_ray.places import Ask, asked
+from fundus_ray.places import Ask, asked, rank_names
 from fundus_ray.policy.stored_adapter import StoredAdapter
 from fundus_ray.policy.worker import ModelWorker
 from fundus_ray.reward.worker import RewardWorker
@@ -80,6 +80,16 @@ async def start(
         actors = _adapt(config, workers=workers, trace=trace, tell=tell)
         async with _closed_at_the_end(actors.rollouts), _closed_at_the_end(actors.reward):
             yield actors
+
+
+@asynccontextmanager
+async def start_learner(config: Config, *, model_path: Path, run_dir: Path) -> AsyncIterator[LearnerRanks]:
+    """The learner alone, for rollouts that were recorded. Raises as `start` does."""
+    asks = [ask for ask in asked(config) if ask.name in rank_names(config.learner.ranks)]
+    with cluster(config, asks):
+        learner = _learner(config, asks=asks, model=str(model_path.resolve()), logs=(run_dir / "logs").resolve())
+        await learner.start(limit_s=config.ray.start_timeout_s)
+        yield learner
 
 
 @asynccontextmanager
@@ -175,15 +185,18 @@ def _spawn_all(
             ),
         )
     ranks = asks[count : count + config.learner.ranks]
-    learner = LearnerRanks(
-        partial(_spawn_ranks, config, asks=ranks, model=model, logs=logs), limit_s=config.loop.stall_s
-    )
+    learner = _learner(config, asks=ranks, model=model, logs=logs)
     others = asks[count + len(ranks) :]
     makes = [partial(spawn, ask, RewardWorker, config, knowledge, threads=1, calls=calls) for ask in others]
     # A worker gives a group back within reward.hold_s + reward.timeout_s, which is less (config/rules.py).
     limit_s = config.loop.stall_s
     reward = [RewardActor(make, start_limit_s=config.ray.start_timeout_s, limit_s=limit_s) for make in makes]
     return _Workers(engines=engines, learner=learner, reward=reward)
+
+
+def _learner(config: Config, *, asks: Sequence[Ask], model: str, logs: Path) -> LearnerRanks:
+    spawned = partial(_spawn_ranks, config, asks=asks, model=model, logs=logs)
+    return LearnerRanks(spawned, limit_s=config.loop.stall_s)
 
 
 def _spawn_ranks(config: Config, *, asks: Sequence[Ask], model: str, logs: Path) -> list[Actor]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,7 +84,7 @@ async def train_with_actors(job: Job, *, model_path: Path, store: BuiltStore) ->
         if config.evaluate.before and not job.checkpoint:
             await _evaluate(job, actors, when="before", stage="evaluate_before")
         stop = asyncio.Event()
-        with folder.time_stage("rl"), _orderly_stop(stop), Progress(folder, config, done=job.start.step) as progress:
+        with folder.time_stage("rl"), orderly_stop(stop), Progress(folder, config, done=job.start.step) as progress:
             totals = await loop.train(
                 config,
                 parts=actors.parts,
@@ -94,11 +94,12 @@ async def train_with_actors(job: Job, *, model_path: Path, store: BuiltStore) ->
                 quarantine=Quarantine(
                     limit=config.data.max_quarantined, note=folder.log_quarantined, held=folder.quarantined
                 ),
-                checkpoint=lambda at: _save(job, actors, at),
+                checkpoint=lambda at: save_checkpoint(job, at, save=actors.learner.save),
                 stop=stop,
                 start=job.start,
             )
         assert totals.lag_max <= config.max_lag
+        await note_adapter(folder, actors.learner)
         if stop.is_set():
             return True
         if config.loop.steps:  # without updates it would be `before` once more
@@ -107,6 +108,13 @@ async def train_with_actors(job: Job, *, model_path: Path, store: BuiltStore) ->
         if config.evaluate.checkpoints:  # last of all, as the actors then hold older versions
             await _evaluate_checkpoints(job, actors, last=totals.position.step)
     return False
+
+
+async def note_adapter(folder: RunFolder, learner: loop.Learner) -> None:
+    """Which weights training ended with: equal settings and rollouts give an equal hash."""
+    version = (await learner.publish()).version
+    folder.write_facts("adapter", {"step": version.step, "sha256": version.sha256})
+    say(f"policy version {version.step}: adapter sha256 {version.sha256}")
 
 
 async def _evaluate_checkpoints(job: Job, actors: Actors, *, last: int) -> None:
@@ -184,12 +192,13 @@ def _count_start(folder: RunFolder, *, proofs: int) -> None:
     )
 
 
-async def _save(job: Job, actors: Actors, at: loop.Position) -> None:
-    await write_checkpoint(job.folder.path, at, save=actors.learner.save)
+async def save_checkpoint(job: Job, at: loop.Position, *, save: Callable[[str], Awaitable[None]]) -> None:
+    """Of a run that stands there; `save` writes the learner's half into a folder."""
+    await write_checkpoint(job.folder.path, at, save=save)
 
 
 @contextmanager
-def _orderly_stop(stop: asyncio.Event) -> Iterator[None]:
+def orderly_stop(stop: asyncio.Event) -> Iterator[None]:
     """The first Ctrl-C or SIGTERM lets the step end and a checkpoint be written; the second one ends at once."""
     running, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None

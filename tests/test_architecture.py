@@ -28,7 +28,7 @@ LAYERS = (
     ("step_metrics", "run_gauges", "job_folder", "job_log", "quarantine"),
     ("loop", "watch"),
     ("crew",),
-    ("engine_pool", "model_pool", "reward_pool", "checkpoints", "places", "plan", "progress"),
+    ("engine_pool", "model_pool", "reward_pool", "checkpoints", "places", "plan", "progress", "recording", "replay"),
     ("actors", "stored_model"),
     ("cluster", "learner_ranks"),
     ("runtime", "doctor"),
@@ -36,7 +36,7 @@ LAYERS = (
     ("first_policy", "resume"),
     ("training",),
     ("ending", "submit"),
-    ("pipeline",),
+    ("pipeline", "replay_pipeline"),
     ("cli",),
 )
 RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}

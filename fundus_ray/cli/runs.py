@@ -19,6 +19,12 @@ def register(commands: Any) -> None:
     command = add(commands, "train", _train, "the whole job: data, warm start, RLVR, evaluation")
     command.add_argument("--config", type=Path, metavar="YAML", help="a recipe, e.g. configs/quickstart.yaml")
     command.add_argument("--resume", metavar="RUN_DIR", help="go on from a run's checkpoint; `latest` is the newest")
+    command.add_argument(
+        "--replay",
+        type=Path,
+        metavar="RUN_DIR",
+        help="learn from what a run with run.record=true wrote, without generation; default --config: that run's",
+    )
     take_overrides(command)
 
     command = add(commands, "generate", _generate, "read one image with a trained policy and print the chain")
@@ -57,14 +63,22 @@ def documented_yaml(config: Config) -> str:
 def _train(args: argparse.Namespace) -> None:
     from fundus_ray.config import load
 
-    if args.resume is None and args.config is None:
-        raise ConfigError("train needs a recipe or a run to go on with: --config configs/quickstart.yaml or --resume")
     resume = None if args.resume is None else _resume_folder(args)
-    config = load(args.config or (resume and resume / "config.yaml"), args.overrides)
+    replayed = None if args.replay is None else _run_folder(args.replay, option="--replay")
+    known = resume or replayed
+    if args.config is None and known is None:
+        raise ConfigError("train needs a recipe or a run to go on with: --config configs/quickstart.yaml or --resume")
+    config = load(args.config or (known and known / "config.yaml"), args.overrides)
+    if replayed:
+        from fundus_ray.recording import check_replay_effect
+        from fundus_ray.replay_pipeline import replay
 
-    from fundus_ray.pipeline import run
+        check_replay_effect(item.partition("=")[0] for item in args.overrides)
+        run_dir = replay(config, recorded=replayed, resume=resume)
+    else:
+        from fundus_ray.pipeline import run
 
-    run_dir = run(config, resume=resume)
+        run_dir = run(config, resume=resume)
     print(f"run folder: {run_dir}")
 
 
@@ -76,8 +90,12 @@ def _resume_folder(args: argparse.Namespace) -> Path:
         # The other settings go with the run's own, which are not known before its folder is.
         where = [item for item in args.overrides if item.startswith("run.dir=")]
         folder = Path(load(args.config, where).run.dir) / "latest"
+    return _run_folder(folder, option="--resume", given=args.resume)
+
+
+def _run_folder(folder: Path, *, option: str, given: str = "") -> Path:
     if not (folder / "config.yaml").is_file():
-        raise ConfigError(f"--resume {args.resume}: {folder} is not a run folder (it has no config.yaml)")
+        raise ConfigError(f"{option} {given or folder}: {folder} is not a run folder (it has no config.yaml)")
     return folder.resolve()
 
 

@@ -269,8 +269,8 @@ def _rollout_row(item: ScoredRollout) -> dict[str, Any]:
 def _group(row: Mapping[str, Any], *, where: str) -> RecordedGroup:
     _whole(row, where=where)
     _whole(row["cost"], where=f"{where} cost")
-    if not row["rollouts"]:
-        raise DataError(f"{where} holds no rollouts")
+    if row["trainable"] and not row["rollouts"]:  # one that was never written, since its sample is left out, has none
+        raise DataError(f"{where} is trainable but holds no rollouts")
     if row["trainable"] is bool(row["drop_reason"]):
         raise DataError(f"{where}: trainable={row['trainable']} contradicts drop_reason={row['drop_reason']!r}")
     return RecordedGroup(

@@ -98,6 +98,8 @@ def _verdict(record: RunRecord) -> str:
 def _what_ran(record: RunRecord) -> str:
     planned = _config_value(record, "loop.steps")
     rows = [("policy updates", f"{len(record.steps)} of {planned}" if planned != "?" else len(record.steps))]
+    if replay := record.facts.get("replay"):
+        rows.append(("replay of", replay["of"]))
     rows += [(label, _config_value(record, key)) for label, key in SHOWN_CONFIG]
     git = record.versions.get("git")
     if git:

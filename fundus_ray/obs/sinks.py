@@ -39,7 +39,7 @@ from fundus_ray.types import Prompt, ScoredGroup
 
 # Made from what lies after the checkpoint; a resumed run makes them again.
 STALE_AFTER_RESUME = ("evaluation-after*", "evaluation-step-*", "report.md", "summary.json", "curves.png")
-STALE_FACTS = ("photo",)
+STALE_FACTS = ("photo", "adapter")
 
 
 class Evaluation(Protocol):

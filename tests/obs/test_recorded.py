@@ -21,6 +21,7 @@ from fundus_ray.obs.recorded import (
     recorded_steps,
     write_recorded,
 )
+from fundus_ray.quarantine import quarantined
 from fundus_ray.types import CheckedClaim, ScoredGroup, ScoringCost, Verdict
 
 MakeGroup = Callable[..., ScoredGroup]
@@ -54,6 +55,7 @@ def test_groups_come_back_as_they_were_in_the_order_in_which_they_were_taken(
     tmp_path: Path, make_group: MakeGroup
 ) -> None:
     taken = [full_group(make_group, group_id=5), make_group([None, 1.0], group_id=2), full_group(make_group)]
+    taken.append(quarantined(make_group([1.0], group_id=9).group.prompt, at_s=3.5))
     write_recorded(tmp_path, 4, taken)
     read = [one.with_prompt(group.group.prompt) for one, group in zip(read_recorded(tmp_path, 4), taken, strict=True)]
     assert read == taken
@@ -136,7 +138,7 @@ def test_damaged_and_foreign_files_are_named(tmp_path: Path, make_group: MakeGro
     ("path", "value", "told"),
     [
         (("group_id",), None, "row 1: group_id is null"),
-        (("rollouts",), [], "row 1 holds no rollouts"),
+        (("rollouts",), [], "row 1 is trainable but holds no rollouts"),
         (("trainable",), False, "row 1: trainable=False contradicts drop_reason=''"),
         (("drop_reason",), "no_spread", "row 1: trainable=True contradicts drop_reason='no_spread'"),
         (("rollouts", 1), None, "row 1: rollouts is null, or holds one"),
