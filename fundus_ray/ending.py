@@ -16,7 +16,7 @@ from fundus_ray.errors import FundusRayError
 from fundus_ray.obs.report import write_report
 from fundus_ray.obs.sinks import RunFolder
 from fundus_ray.progress import say
-from fundus_ray.training import Job
+from fundus_ray.run_job import Job
 
 
 def run_to_its_end(job: Job, stages: Coroutine[Any, Any, bool], *, command: str = "fundus-ray train") -> Path:

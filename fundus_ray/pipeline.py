@@ -19,24 +19,20 @@ from typing import Any
 from fundus_ray import recording
 from fundus_ray.cluster import check_machine
 from fundus_ray.config import Config
+from fundus_ray.data.content import samples_content
 from fundus_ray.data.order import samples_in_order
 from fundus_ray.data.source import load_data
 from fundus_ray.ending import run_to_its_end
 from fundus_ray.first_policy import first_policy
 from fundus_ray.knowledge.store import BuiltStore, build_store, read_corpus, records_of
+from fundus_ray.mirror import run_place
 from fundus_ray.obs.trace import Trace
+from fundus_ray.policy.weights_hash import weights_sha256
 from fundus_ray.progress import say, stage
-from fundus_ray.resume import (
-    check_recording,
-    check_same_base,
-    check_same_knowledge,
-    check_same_order,
-    check_same_store,
-    last_of,
-    open_folder,
-)
+from fundus_ray.resume import Origin, check_recording, last_of, open_folder
 from fundus_ray.reward.plugin import load_plugin
-from fundus_ray.training import Job, train_with_actors
+from fundus_ray.run_job import Job
+from fundus_ray.training import train_with_actors
 
 
 def run(config: Config, *, resume: Path | None = None) -> Path:
@@ -50,32 +46,37 @@ def run(config: Config, *, resume: Path | None = None) -> Path:
     cache_dir = Path(config.run.dir).resolve() / "cache"  # workers may run in another folder
     config = _with_absolute_paths(config)
     check_machine(config)
+    if config.run.checkpoints:
+        run_place(config.run.checkpoints, Path("run"))  # an unknown kind of address must not wait for a checkpoint
     if config.reward.plugin:
         load_plugin(config.reward.plugin)  # a mistake in it must not wait for the actors
-    checkpoint = last_of(resume) if resume else None
+    checkpoint = last_of(resume, config) if resume else None
+    origin = Origin(config, resume=resume, checkpoint=checkpoint)
     began = time.perf_counter()
     say("data: samples to learn from and samples held out")
     records = records_of(config.knowledge)
     split = load_data(config, cache_dir=cache_dir, finding_ids=records.vocabulary.ids)
+    origin.add("data", split.content or samples_content(split.train))
+    sample_at = samples_in_order(split.train, order=config.data.order, seed=config.run.seed)
+    origin.check_order(sample_at)
     folder = open_folder(config, resume=resume, checkpoint=checkpoint)
     folder.add_stage_seconds("data", time.perf_counter() - began)
     try:
         check_recording(folder, config, step=checkpoint.position.step if checkpoint else 0)
-        check_same_store(folder, split.content)
-        check_same_order(folder, config.data.order)
         with stage(folder, "knowledge", f"the store that rewards cite from ({config.knowledge.store})"):
             store = asyncio.run(_build_knowledge(config, folder=cache_dir / "knowledge"))
-            check_same_knowledge(folder, store.snapshot)
+            origin.add("knowledge", store.snapshot)
+        folder.write_facts("knowledge", {"snapshot": store.snapshot})
         policy = first_policy(config, split.train, records=records, cache_dir=cache_dir, stage=partial(stage, folder))
         model_path = policy.model_path
-        check_same_base(folder, model_path)
+        base_sha256 = weights_sha256(model_path)
+        origin.add("base", base_sha256)
         folder.write_facts("policy", {"base": str(model_path.resolve())})
         if config.run.record:
-            folder.write_facts(recording.FACT, recording.recorded_from(model_path))
+            folder.write_facts(recording.FACT, recording.recorded_from(model_path, sha256=base_sha256))
         if policy.traces:
             folder.write_facts("traces", {"folder": str(policy.traces), "verdicts": policy.verdicts})
-        order = samples_in_order(split.train, order=config.data.order, seed=config.run.seed)
-        job = Job(config, split, folder, Trace(), cache_dir, checkpoint, order)
+        job = Job(config, split, folder, Trace(), cache_dir, checkpoint, sample_at, origin.record)
         return run_to_its_end(job, train_with_actors(job, model_path=model_path, store=store))
     finally:
         folder.close()

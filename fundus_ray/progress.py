@@ -6,7 +6,7 @@ gauges for Prometheus.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from tqdm import tqdm
@@ -20,13 +20,16 @@ from fundus_ray.reward.rubric import weights
 from fundus_ray.run_gauges import RunGauges
 from fundus_ray.types import ScoredGroup
 
+Metrics = Callable[[], dict[str, float]]
+
 
 class Progress:
     """The loop's observer: to the run folder, one line of progress on the screen, and each alarm once."""
 
-    def __init__(self, folder: RunFolder, config: Config, *, done: int) -> None:
-        """done: updates before this process."""
+    def __init__(self, folder: RunFolder, config: Config, *, done: int, also: Metrics = dict) -> None:
+        """done: updates before this process; `also` is asked at each step for metrics that the loop does not know."""
         self._folder = folder
+        self._also = also
         reward = config.reward
         self._paid = [part for part, weight in weights(reward, with_plugin=bool(reward.plugin)).items() if weight]
         self._history = list(read_lines(folder.path / "metrics.jsonl"))  # a resumed run's earlier steps
@@ -44,6 +47,7 @@ class Progress:
 
     def log_step(self, step: int, metrics: dict[str, float]) -> None:
         """One step's metrics."""
+        metrics = {**metrics, **self._also()}
         self._folder.log_step(step, metrics)
         if self._gauges:
             self._gauges.set(step, metrics)

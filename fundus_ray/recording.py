@@ -25,7 +25,7 @@ _FIXED = (
 )
 _FIXED_SECTIONS = ("sft", "traces")  # they made the base weights
 _READ_OF_ROLLOUT = ("rollout.group_size", "rollout.temperature", "rollout.max_tokens")  # by the learner
-_IDLE = ("loop.window", "run.record")
+_IDLE = ("loop.window", "run.record", "learner.restarts")
 _IDLE_SECTIONS = ("evaluate", "reward", "rollout")
 
 
@@ -36,6 +36,7 @@ class Recording:
     run_dir: Path
     config: Config  # of the recorded run
     base: Path  # base weights
+    base_sha256: str
     steps: int  # updates that were recorded
     sha256: str  # of its first file: which recording this is, wherever it lies
 
@@ -57,12 +58,12 @@ class Recording:
                 f"{found[:12]} now; put the old ones back"
             )
         first = hashlib.sha256(recorded_file(run_dir, 1).read_bytes()).hexdigest()
-        return cls(run_dir, load(run_dir / "config.yaml"), base, steps, first)
+        return cls(run_dir, load(run_dir / "config.yaml"), base, found, steps, first)
 
 
-def recorded_from(base: Path) -> dict[str, str]:
-    """The fact that a run which records writes down."""
-    return {"base": str(base.resolve()), "base_sha256": weights_sha256(base)}
+def recorded_from(base: Path, *, sha256: str) -> dict[str, str]:
+    """The fact that a run which records writes down; sha256: of the base weights."""
+    return {"base": str(base.resolve()), "base_sha256": sha256}
 
 
 def as_replayed(config: Config, recording: Recording) -> Config:

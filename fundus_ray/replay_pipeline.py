@@ -18,6 +18,7 @@ from fundus_ray import loop
 from fundus_ray.checkpoints import Checkpoint
 from fundus_ray.cluster import check_machine
 from fundus_ray.config import Config
+from fundus_ray.data.content import samples_content
 from fundus_ray.data.order import samples_in_order
 from fundus_ray.data.source import load_data
 from fundus_ray.ending import run_to_its_end
@@ -29,9 +30,11 @@ from fundus_ray.progress import Progress, say
 from fundus_ray.quarantine import Quarantine
 from fundus_ray.recording import Recording, as_replayed
 from fundus_ray.replay import Replay
-from fundus_ray.resume import check_same_store, last_of, open_folder, write_what_runs
+from fundus_ray.resume import Origin, last_of, open_folder, write_what_runs
+from fundus_ray.rlvr import mirrored, save_checkpoint
+from fundus_ray.run_job import Job
 from fundus_ray.runtime import start_learner
-from fundus_ray.training import Job, note_adapter, orderly_stop, save_checkpoint
+from fundus_ray.training import note_adapter, orderly_stop
 
 FACT = "replay"  # which recording the run is of, and how it compares
 
@@ -51,18 +54,21 @@ def replay(config: Config, *, recorded: Path, resume: Path | None = None) -> Pat
         config = replace(config, run=replace(config.run, name=f"{config.run.name}-replay"))
     cache_dir = Path(config.run.dir).resolve() / "cache"
     check_machine(config)
-    checkpoint = last_of(resume) if resume else None
+    checkpoint = last_of(resume, config) if resume else None
+    origin = Origin(config, resume=resume, checkpoint=checkpoint)
     began = time.perf_counter()
     say(f"data: the samples that {recording.run_dir} learned from")
     records = records_of(config.knowledge)
     split = load_data(config, cache_dir=cache_dir, finding_ids=records.vocabulary.ids)
+    origin.add("data", split.content or samples_content(split.train))
+    origin.add("base", recording.base_sha256)
+    sample_at = samples_in_order(split.train, order=config.data.order, seed=config.run.seed)
+    origin.check_order(sample_at)
     folder = _open(config, resume=resume, checkpoint=checkpoint, recording=recording)
     folder.add_stage_seconds("data", time.perf_counter() - began)
     try:
-        check_same_store(folder, split.content)
         folder.write_facts("policy", {"base": str(recording.base)})
-        order = samples_in_order(split.train, order=config.data.order, seed=config.run.seed)
-        job = Job(config, split, folder, Trace(), cache_dir, checkpoint, order)
+        job = Job(config, split, folder, Trace(), cache_dir, checkpoint, sample_at, origin.record)
         command = f"fundus-ray train --replay {recording.run_dir}"
         return run_to_its_end(job, _train_again(job, recording), command=command)
     finally:
@@ -105,17 +111,18 @@ async def _train_again(job: Job, recording: Recording) -> bool:
         folder.add_stage_seconds("start", time.perf_counter() - began)
         stop = asyncio.Event()
         with folder.time_stage("rl"), orderly_stop(stop), Progress(folder, config, done=start.step) as progress:
-            await loop.train(
-                config,
-                parts=parts,
-                prompt_at=replayed.prompt_at,
-                trace=job.trace,
-                observer=progress,
-                quarantine=Quarantine(limit=config.data.max_quarantined, note=folder.log_quarantined),
-                checkpoint=lambda at: save_checkpoint(job, at, save=learner.save),
-                stop=stop,
-                start=start,
-            )
+            async with mirrored(job) as mirror:
+                await loop.train(
+                    config,
+                    parts=parts,
+                    prompt_at=replayed.prompt_at,
+                    trace=job.trace,
+                    observer=progress,
+                    quarantine=Quarantine(limit=config.data.max_quarantined, note=folder.log_quarantined),
+                    checkpoint=lambda at: save_checkpoint(job, at, save=learner.save, mirror=mirror),
+                    stop=stop,
+                    start=start,
+                )
         await note_adapter(folder, learner)
         _say_compared(folder, replayed)
         return stop.is_set()

@@ -9,52 +9,26 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from fundus_ray import loop
-from fundus_ray.checkpoints import Checkpoint, checkpoints, write_checkpoint
+from fundus_ray.checkpoints import check_whole, checkpoints
 from fundus_ray.config import Config
 from fundus_ray.data.option_order import in_order
 from fundus_ray.data.rendered.photo import photograph
-from fundus_ray.data.source import DataSplit
 from fundus_ray.evaluate.metrics import EvalResult
 from fundus_ray.evaluate.run import evaluate
 from fundus_ray.knowledge.store import BuiltStore
 from fundus_ray.obs.sinks import RunFolder, checkpoint_name
-from fundus_ray.obs.trace import Trace
-from fundus_ray.progress import Progress, say
-from fundus_ray.quarantine import Quarantine
+from fundus_ray.progress import say
 from fundus_ray.reasoning.prompt import build_prompt
 from fundus_ray.resume import write_what_runs
+from fundus_ray.rlvr import count_start, train_policy
+from fundus_ray.run_job import Job
 from fundus_ray.runtime import Actors, start
-from fundus_ray.types import Prompt, Sample, Sampling
-
-SEEDS_A_RUN = 2**40  # sampling seeds of different run seeds never meet
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """What the stages share."""
-
-    config: Config
-    split: DataSplit
-    folder: RunFolder
-    trace: Trace
-    cache_dir: Path
-    checkpoint: Checkpoint | None  # where a resumed run goes on
-    sample_at: Callable[[int], Sample]  # by position in the order of prompts
-
-    @property
-    def start(self) -> loop.Position:
-        return self.checkpoint.position if self.checkpoint else loop.Position()
-
-    def prompt_at(self, group_id: int) -> Prompt:
-        seed = self.config.run.seed
-        first = seed * SEEDS_A_RUN + group_id * self.config.rollout.group_size
-        return build_prompt(self.sample_at(group_id), group_id=group_id, seed=first)
+from fundus_ray.types import Sampling
 
 
 async def train_with_actors(job: Job, *, model_path: Path, store: BuiltStore) -> bool:
@@ -80,24 +54,12 @@ async def train_with_actors(job: Job, *, model_path: Path, store: BuiltStore) ->
             folder.cut_back(job.start.step)
             write_what_runs(folder, config)
         folder.add_stage_seconds("start", time.perf_counter() - began)
-        _count_start(folder, proofs=len(first_proofs))
+        count_start(job, proofs=len(first_proofs))
         if config.evaluate.before and not job.checkpoint:
             await _evaluate(job, actors, when="before", stage="evaluate_before")
         stop = asyncio.Event()
-        with folder.time_stage("rl"), orderly_stop(stop), Progress(folder, config, done=job.start.step) as progress:
-            totals = await loop.train(
-                config,
-                parts=actors.parts,
-                prompt_at=job.prompt_at,
-                trace=job.trace,
-                observer=progress,
-                quarantine=Quarantine(
-                    limit=config.data.max_quarantined, note=folder.log_quarantined, held=folder.quarantined
-                ),
-                checkpoint=lambda at: save_checkpoint(job, at, save=actors.learner.save),
-                stop=stop,
-                start=job.start,
-            )
+        with folder.time_stage("rl"), orderly_stop(stop):
+            totals = await train_policy(job, actors, stop=stop)
         assert totals.lag_max <= config.max_lag
         await note_adapter(folder, actors.learner)
         if stop.is_set():
@@ -118,10 +80,12 @@ async def note_adapter(folder: RunFolder, learner: loop.Learner) -> None:
 
 
 async def _evaluate_checkpoints(job: Job, actors: Actors, *, last: int) -> None:
-    """Each but that of the last update, which `after` is about, by the same engines; training has ended."""
+    """Each but those of the start and of the last update, which `before` and `after` are about, by the same engines;
+    training has ended. Raises DataError where one is damaged."""
     for checkpoint in checkpoints(job.folder.path):
         step = checkpoint.position.step
-        if step < last:
+        if 0 < step < last:
+            await asyncio.to_thread(check_whole, checkpoint)
             await actors.learner.load(str(checkpoint.folder))
             # No spans: the trace names those of training by their step, which was delivered then.
             await actors.rollouts.set_policy(await actors.learner.publish())
@@ -182,19 +146,6 @@ async def _read_photograph(job: Job, actors: Actors) -> None:
     }[data.source]
     say(f"a real photograph (CC0, scikit-image; {seen}):")
     print(f"   {text}", flush=True)
-
-
-def _count_start(folder: RunFolder, *, proofs: int) -> None:
-    """The version that a process starts from is published and proven too, outside of any step's metrics."""
-    old = folder.facts.get("starts", {})
-    folder.write_facts(
-        "starts", {"publishes": int(old.get("publishes", 0)) + 1, "proofs": int(old.get("proofs", 0)) + proofs}
-    )
-
-
-async def save_checkpoint(job: Job, at: loop.Position, *, save: Callable[[str], Awaitable[None]]) -> None:
-    """Of a run that stands there; `save` writes the learner's half into a folder."""
-    await write_checkpoint(job.folder.path, at, save=save)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1] / "fundus_ray"
 # A part (a folder, or a module beside them) imports from earlier lines only; imports inside functions count.
 LAYERS = (
     ("errors",),
-    ("types", "gather", "cores", "bars", "connecting"),
+    ("types", "gather", "cores", "bars", "connecting", "file_hashes"),
     ("config",),
     ("obs",),
     ("data", "knowledge", "reasoning", "policy"),
@@ -28,12 +28,17 @@ LAYERS = (
     ("step_metrics", "run_gauges", "job_folder", "job_log", "quarantine"),
     ("loop", "watch"),
     ("crew",),
-    ("engine_pool", "model_pool", "reward_pool", "checkpoints", "places", "plan", "progress", "recording", "replay"),
-    ("actors", "stored_model"),
+    (
+        *("engine_pool", "model_pool", "reward_pool", "checkpoints", "recovery", "places", "plan", "progress"),
+        *("recording", "replay"),
+    ),
+    ("actors", "stored_model", "mirror"),
     ("cluster", "learner_ranks"),
     ("runtime", "doctor"),
     ("read_image", "draft_record", "write_traces", "filter_traces", "audit", "evaluate_model"),
     ("first_policy", "resume"),
+    ("run_job",),
+    ("rlvr",),
     ("training",),
     ("ending", "submit"),
     ("pipeline", "replay_pipeline"),
@@ -56,7 +61,13 @@ MAY_IMPORT_RAY = {
     "learner/worker.py",
     "data/store/ray_dataset.py",
 }
-MAY_CATCH_EVERYTHING = {"cli/entry.py", "reward/plugin.py", "runtime.py", *MAY_IMPORT_RAY}  # plugin.py: a user's code
+MAY_CATCH_EVERYTHING = {
+    "cli/entry.py",
+    "reward/plugin.py",
+    "mirror.py",
+    "runtime.py",
+    *MAY_IMPORT_RAY,
+}  # plugin.py: a user's code
 VAGUE_NAMES = {"utils", "util", "common", "base", "helpers", "misc"}
 MODULE_LINES, FUNCTION_LINES, CONFIG_FIELDS = 400, 60, 140
 

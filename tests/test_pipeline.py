@@ -99,7 +99,7 @@ def test_ctrl_c_ends_a_run_in_order_and_it_goes_on_from_its_checkpoint_and_its_p
     folder = runs / "latest"
     done = json.loads((folder / "summary.json").read_text())["steps"]
     assert done < 200
-    assert [c.name for c in (folder / "checkpoints").iterdir()] == [f"step-{done:06d}"]
+    assert sorted(c.name for c in (folder / "checkpoints").iterdir()) == ["step-000000", f"step-{done:06d}"]
     first = (folder / "rollouts" / "step-000001.jsonl").read_text()
 
     again = run(config_in(runs, f"loop.steps={done + 1}", *without_evaluation), resume=folder)
@@ -183,6 +183,46 @@ def test_a_killed_engine_comes_back_and_writes_on_and_no_process_of_the_dead_one
     assert family
     _, alive = psutil.wait_procs(family, timeout=60)
     assert alive == []  # vLLM's own process too
+
+
+def test_a_killed_learner_comes_back_from_its_checkpoint_and_each_group_is_trained_once(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kill = partial(kill_an_engine_during_rl, runs / "latest", [], title="ray::LearnerRank")
+    killer = threading.Thread(target=kill, daemon=True)
+    killer.start()
+    settings = ["rollout.workers=1", "loop.steps=12", "loop.checkpoint_every=5", "run.keep_checkpoints=2"]
+    folder = run(config_in(runs, "run.name=learner", *settings, "evaluate.samples=0", "evaluate.photo=false"))
+    killer.join(timeout=10)
+    assert not killer.is_alive()
+    assert "== the learner is back at update " in capsys.readouterr().out
+    metrics = lines(folder / "metrics.jsonl")
+    assert [m["step"] for m in metrics] == list(range(1, 13))
+    assert sum(m["faults/learner_restarts"] for m in metrics) == 1
+    (fault,) = lines(folder / "faults.jsonl")
+    assert (fault["role"], fault["kind"]) == ("learner", "died")
+    assert fault["cause"].startswith("learner died while ")
+    assert fault["requeued"]
+    rollouts = [r for path in sorted((folder / "rollouts").iterdir()) for r in lines(path)]
+    groups = [r["group_id"] for r in rollouts]
+    assert {groups.count(group_id) for group_id in groups} == {4}  # each group once, with its four rollouts
+    assert set(groups) == set(range(12 * 3))
+    spans = json.loads((folder / "trace.json").read_text())["traceEvents"]
+    delivered = [s["args"]["step"] for s in spans if s["name"] == "deliver"]
+    assert len(delivered) > 13  # versions 0 to 12, and those that were taken back
+    written_by = {(r["policy"]["step"], r["policy"]["sha256"]) for r in rollouts}
+    assert len(written_by) == len({step for step, _ in written_by})  # none of a version that was taken back
+    assert sorted(c.name for c in (folder / "checkpoints").iterdir()) == ["step-000010", "step-000012"]
+    state = json.loads((folder / "checkpoints" / "step-000010" / "state.json").read_text())
+    assert state["record"]["settings"]["loop.steps"] == 12
+    assert state["record"]["knowledge"] == rollouts[0]["snapshot"]
+    assert set(state["files"]) == {
+        "adapter/COMPLETE",
+        "adapter/adapter_config.json",
+        "adapter/adapter_model.safetensors",
+        "adapter/probe.json",
+        "optimizer.pt",
+    }
 
 
 def kill_an_engine_during_rl(latest: Path, family: list[psutil.Process], *, title: str = "VLLM::EngineCore") -> None:

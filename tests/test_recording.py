@@ -11,6 +11,7 @@ import pytest
 from fundus_ray.config import load, to_yaml
 from fundus_ray.errors import ConfigError, DataError
 from fundus_ray.obs.recorded import write_recorded
+from fundus_ray.policy.weights_hash import weights_sha256
 from fundus_ray.recording import Recording, as_replayed, check_replay_effect, recorded_from
 from fundus_ray.types import ScoredGroup
 
@@ -27,7 +28,7 @@ def run_dir(tmp_path: Path, make_group: MakeGroup) -> Path:
     (base / "config.json").write_text("{}")
     (base / "model.safetensors").write_bytes(b"weights")
     (folder / "config.yaml").write_text(to_yaml(load(None, RECORDED)))
-    (folder / "facts.json").write_text(json.dumps({"recorded": recorded_from(base)}))
+    (folder / "facts.json").write_text(json.dumps({"recorded": recorded_from(base, sha256=weights_sha256(base))}))
     for step in (1, 2):
         write_recorded(folder, step, [make_group([1.0, 0.0], group_id=step)])
     return folder

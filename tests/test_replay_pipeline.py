@@ -20,6 +20,7 @@ from fundus_ray.obs.recorded import write_recorded
 from fundus_ray.obs.strict_json import read_json, read_lines
 from fundus_ray.pipeline import run
 from fundus_ray.policy.load import expand_image_token, load_processor, prompt_text
+from fundus_ray.policy.weights_hash import weights_sha256
 from fundus_ray.reasoning.prompt import build_prompt
 from fundus_ray.recording import recorded_from
 from fundus_ray.types import (
@@ -47,7 +48,9 @@ def recorded(tmp_path_factory: pytest.TempPathFactory, tiny_policy: Path) -> Pat
     folder = runs / "live"
     folder.mkdir()
     (folder / "config.yaml").write_text(to_yaml(config))
-    (folder / "facts.json").write_text(json.dumps({"recorded": recorded_from(tiny_policy)}))
+    (folder / "facts.json").write_text(
+        json.dumps({"recorded": recorded_from(tiny_policy, sha256=weights_sha256(tiny_policy))})
+    )
     split = load_data(config, cache_dir=runs / "cache", finding_ids=load_vocabulary().ids)
     sample_at = samples_in_order(split.train, order="shuffled", seed=0)
     for step in range(1, STEPS + 1):

@@ -201,6 +201,16 @@ def _check_rules(c: Config) -> None:
             "the folder of a multimodal model"
         )
     _check_models(c)
+    if c.run.checkpoints and "://" not in c.run.checkpoints:
+        raise ConfigError(
+            f"run.checkpoints={c.run.checkpoints} must be an address, as in s3://bucket/runs or file:///mnt/runs; "
+            "empty leaves checkpoints in the run folder alone"
+        )
+    if c.evaluate.checkpoints and c.run.keep_checkpoints:
+        raise ConfigError(
+            f"run.keep_checkpoints={c.run.keep_checkpoints} with evaluate.checkpoints=true: those that are not kept "
+            "cannot be evaluated at the end; set run.keep_checkpoints=0"
+        )
     parse_cores(c.ray.cores, key="ray.cores")
     parse_cores(c.rollout.cores, key="rollout.cores")
     parse_cores(c.learner.cores, key="learner.cores")

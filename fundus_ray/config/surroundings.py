@@ -16,6 +16,10 @@ class RunConfig:
     record: bool = option(
         False, "keep what every update was made from (recorded/), so that `train --replay` can learn from it again"
     )
+    keep_checkpoints: int = option(0, "newest checkpoints to keep, here and in run.checkpoints; 0 = all", low=0)
+    checkpoints: str = option(
+        "", "address (s3://..., file:///...) that each checkpoint is also copied to; empty = the run folder alone"
+    )
     seed: int = option(0, "seed of everything random: data, policy, prompt order, sampling", low=0, high=2**22)
 
 

@@ -102,6 +102,12 @@ class LearnerConfig:
         1024, "MiB of main memory for the frozen vision tower's embeddings; 0 = encode an image for each pass", low=0
     )
     grad_clip: float = option(1.0, "largest gradient norm", above=0.0)
+    restarts: int = option(
+        3,
+        "times that a dead learner is started again from the last checkpoint; one death more ends the run, and so does "
+        "the first with 0",
+        low=0,
+    )
 
 
 @dataclass

@@ -54,6 +54,40 @@ class Place:
             self.fs.pipe_file(part, content)
             self.fs.mv(part, f"{self.path}/{file}")
 
+    def folder(self, name: str) -> Place:
+        """A folder in this one."""
+        return Place(f"{self.name}/{name}", self.fs, f"{self.path}/{name}")
+
+    def names(self) -> list[str]:
+        """Of the files and folders here; none where the folder does not exist. What other machines write is seen."""
+        with _said(self.name):
+            self.fs.invalidate_cache()
+            if not self.fs.exists(self.path):
+                return []
+            return sorted(str(path).rstrip("/").rpartition("/")[2] for path in self.fs.ls(self.path, detail=False))
+
+    def put(self, source: Path, file: str) -> None:
+        """Copy a file of this machine here. Raises DataError where it does not arrive whole."""
+        with _said(f"{self.name}/{file}", missing="cannot be written there"):
+            target = f"{self.path}/{file}"
+            self.fs.makedirs(target.rpartition("/")[0], exist_ok=True)
+            self.fs.put_file(str(source), target)
+            self.fs.invalidate_cache()
+            if int(self.fs.size(target)) != source.stat().st_size:
+                raise OSError("it arrived with another size")
+
+    def get(self, file: str, target: Path) -> None:
+        """Copy a file to this machine. Raises DataError where it is missing or cannot be read."""
+        with _said(f"{self.name}/{file}"):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            self.fs.get_file(f"{self.path}/{file}", str(target))
+
+    def remove(self, name: str) -> None:
+        """A file, or a folder with all that is in it, if it is there. Raises DataError where it cannot be removed."""
+        with _said(f"{self.name}/{name}"):
+            if self.fs.exists(f"{self.path}/{name}"):
+                self.fs.rm(f"{self.path}/{name}", recursive=True)
+
     def open(self, file: str) -> Any:
         """The file, open for reading at any position. Raises DataError where it is missing."""
         with _said(f"{self.name}/{file}"):

@@ -27,6 +27,7 @@ from fundus_ray.learner.batch import completion_tokens, micro_batches, split_gro
 from fundus_ray.learner.loss import LossSettings, policy_loss
 from fundus_ray.learner.mismatch import TokenSums
 from fundus_ray.learner.overlong import overlong_penalty
+from fundus_ray.learner.saved_state import learner_state, put_back
 from fundus_ray.obs.log_file import redirect_output
 from fundus_ray.policy.adapter import load_published, publish, restore, write_files
 from fundus_ray.policy.image_cache import ImageCache
@@ -102,10 +103,9 @@ class LearnerWorker:
         return adapter.version, adapter
 
     def save(self, folder: str) -> None:
-        """Adapter and optimizer; the caller marks the checkpoint complete."""
+        """Adapter, optimizer and random generators; the caller marks the checkpoint complete."""
         write_files(publish(self._policy, step=self._step), Path(folder) / ADAPTER_FOLDER)
-        state = {"step": self._step, "optimizer": self._optimizer.state_dict()}
-        torch.save(state, Path(folder) / OPTIMIZER_FILE)
+        torch.save(learner_state(self._optimizer, step=self._step), Path(folder) / OPTIMIZER_FILE)
 
     def load(self, folder: str) -> None:
         """What `save` wrote. Raises DeliveryError where it does not give back the policy that was saved."""
@@ -118,10 +118,7 @@ class LearnerWorker:
                 f"probe, allowed {self._config.probe_tolerance:g}"
             )
         state = torch.load(Path(folder) / OPTIMIZER_FILE, weights_only=True, map_location=self._policy.device)
-        self._optimizer.load_state_dict(state["optimizer"])
-        for group in self._optimizer.param_groups:
-            group["lr"] = self._config.learner.learning_rate  # not the saved one: a resumed run may change it
-        self._step = int(state["step"])
+        self._step = put_back(state, self._optimizer, learning_rate=self._config.learner.learning_rate)
 
     def _advantages(self, batch: TrainBatch) -> tuple[Advantages, dict[str, float]]:
         """[N], over the whole batch before it is split; and metrics of what overlong completions paid."""

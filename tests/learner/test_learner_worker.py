@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import logging
+import pickle
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -249,6 +253,40 @@ def test_a_checkpoint_brings_back_adapter_optimizer_and_step(
     second.update(batch)  # differs unless the optimizer's moments came back too
     torch.testing.assert_close(scores(second, batch), scores(first, batch))
     assert second.publish()[0].sha256 == first.publish()[0].sha256
+
+
+RESUMED = ["policy.lora_rank=4", "learner.learning_rate=0.01", "learner.updates_per_batch=2"]
+FRESH = """
+import json, pickle, sys, torch
+from fundus_ray.config import load
+from fundus_ray.learner.worker import LearnerWorker
+folder, policy, settings = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+learner = LearnerWorker(load(None, settings), policy, "")
+torch.rand(7)  # whatever a process draws before it loads
+learner.load(folder)
+learner.update(pickle.load(open(folder + "/batch.pkl", "rb")))
+print(learner.publish()[0].sha256, torch.rand(1).item())
+"""
+
+
+def test_an_update_after_a_resume_in_a_fresh_process_is_the_one_that_would_have_come(
+    tiny_policy: Path, samples: tuple[Sample, ...], tmp_path: Path
+) -> None:
+    learner = LearnerWorker(load(None, RESUMED), str(tiny_policy), "")
+    move_adapter(learner)
+    batch = batch_of(tiny_policy, samples, learner=learner)
+    learner.update(batch)
+    learner.save(str(tmp_path))
+    second = dataclasses.replace(batch, policy_step=1, policy_steps=batch.policy_steps + 1, rewards=1 - batch.rewards)
+    (tmp_path / "batch.pkl").write_bytes(pickle.dumps(second))
+    command = [sys.executable, "-c", FRESH, str(tmp_path), str(tiny_policy), json.dumps(RESUMED)]
+    before = learner.publish()[0]
+    learner.update(second)
+    after = learner.publish()[0]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=True)
+    sha256, drawn = done.stdout.split()[-2:]
+    assert sha256 == after.sha256 != before.sha256
+    assert float(drawn) == torch.rand(1).item()  # the next number of the generator too
 
 
 def test_a_resumed_run_steps_at_the_rate_that_it_is_given(
