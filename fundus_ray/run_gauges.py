@@ -2,7 +2,7 @@
 
 In: each step's metrics. Out: for `reward/total` the gauge `fundus_ray_reward_total`, which Prometheus sees as
 `ray_fundus_ray_reward_total`, as Ray puts its name before all. What is counted is a counter, so that nothing is lost
-between two scrapes: `dropped/REASON` is `ray_fundus_ray_dropped_total` with the label `kind`, and restarts likewise.
+between two scrapes: `dropped/REASON` is `ray_fundus_ray_dropped_total` with the label `kind`, and faults likewise.
 All carry the label `run`, the run folder's name. A metric that has no value (NaN) is not shown.
 """
 
@@ -21,7 +21,7 @@ STEP = "fundus_ray_step"
 
 def is_counted(metric: str) -> bool:
     """Whether it says how many since the step before; all other metrics are a step's state."""
-    return metric.startswith("dropped/") or metric.endswith("restarts")
+    return metric.startswith(("dropped/", "faults/")) or metric == "engine_restarts"
 
 
 def exported_name(metric: str) -> str:

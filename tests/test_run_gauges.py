@@ -37,6 +37,7 @@ def scraped(port: int, *, until: Callable[[dict[str, float]], bool]) -> dict[str
 
 def test_a_metric_keeps_its_words() -> None:
     assert exported_name("reward/total") == "fundus_ray_reward_total"
+    assert exported_name("faults/hung") == "fundus_ray_faults"
     assert exported_name("dropped/no_spread") == "fundus_ray_dropped"
 
 

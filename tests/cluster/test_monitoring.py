@@ -18,7 +18,7 @@ from fundus_ray.learner.batch import pack
 from fundus_ray.obs.step_times import step_times
 from fundus_ray.reward.rubric import weights
 from fundus_ray.run_gauges import STEP, exported_name, is_counted
-from fundus_ray.step_metrics import step_metrics
+from fundus_ray.step_metrics import fault_metrics, step_metrics
 from fundus_ray.types import DeliveryProof, PolicyVersion, ScoredGroup
 
 CLUSTER = Path(__file__).parents[2] / "cluster"
@@ -26,7 +26,7 @@ PARTS = weights(load().reward, with_plugin=False)
 DASHBOARD = json.loads((CLUSTER / "grafana/dashboards/fundus_ray.json").read_text())
 RULES = yaml.safe_load((CLUSTER / "prometheus/rules.yaml").read_text())
 # What loop.py adds to each step; one reason to drop; the parts of a reward, of which the groups here have two.
-OF_EVERY_STEP = ("engine_restarts", "async/ratio", "dropped/no_spread", *(f"reward/{part}" for part in PARTS))
+OF_EVERY_STEP = ("async/ratio", "dropped/no_spread", *fault_metrics([]), *(f"reward/{part}" for part in PARTS))
 
 
 def expressions() -> Iterator[tuple[str, str]]:
