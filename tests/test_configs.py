@@ -1,4 +1,4 @@
-"""What is shipped for users to run: every recipe loads, and every command in README.md exists as written."""
+"""What is shipped for users to run: every recipe loads, and every command in the README pages exists as written."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ def readme_commands(text: str) -> Iterator[list[str]]:
                 yield words[: words.index("<")] if "<" in words else words
 
 
-COMMANDS = [words for page in (ROOT / "README.md",) for words in readme_commands(page.read_text())]
+PAGES = (ROOT / "README.md", ROOT / "cluster" / "README.md")
+COMMANDS = [words for page in PAGES for words in readme_commands(page.read_text())]
 FUNDUS_RAY = [words[1:] for words in COMMANDS if Path(words[0]).name == "fundus-ray"]
 SCRIPTS = [words for words in COMMANDS if words[0].startswith("./")]
 
