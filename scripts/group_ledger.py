@@ -11,7 +11,6 @@ import json
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,17 +57,6 @@ def read_ledger(run_dir: Path, *, group_size: int) -> Ledger:
         written_again=_again(run_dir, "generate"),
         scored_again=_again(run_dir, "score"),
     )
-
-
-def spans(run_dir: Path, name: str) -> list[dict[str, Any]]:
-    """The run's spans of this name, each with its ids, `start_s` and `end_s`, in order of their start."""
-    found = []
-    for file in run_dir.glob("trace*.json"):
-        for event in json.loads(file.read_text())["traceEvents"]:
-            if event["name"] == name:
-                start = event["ts"] / 1e6
-                found.append({**event["args"], "start_s": start, "end_s": start + event["dur"] / 1e6})
-    return sorted(found, key=lambda span: float(span["start_s"]))
 
 
 def _again(run_dir: Path, name: str) -> int:

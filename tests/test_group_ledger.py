@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from group_ledger import Ledger, read_ledger, spans
+from group_ledger import Ledger, read_ledger
 
 from fundus_ray.obs.trace import Span, Trace
 
@@ -49,14 +49,4 @@ def test_lost_doubled_and_torn_groups_are_named(tmp_path: Path) -> None:
         "2 groups lost: 1, 3",
         "1 groups taken twice: 0",
         "1 groups torn: 2",
-    ]
-
-
-def test_spans_come_in_order_with_their_ids_and_seconds(tmp_path: Path) -> None:
-    run = write_run(
-        tmp_path, [], [Span("restart", 7.0, 9.5, {"worker": "b"}), Span("restart", 3.0, 4.0, {"worker": "a"})]
-    )
-    assert spans(run, "restart") == [
-        {"worker": "a", "start_s": 3.0, "end_s": 4.0},
-        {"worker": "b", "start_s": 7.0, "end_s": 9.5},
     ]
