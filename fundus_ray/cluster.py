@@ -19,8 +19,11 @@ from fundus_ray.actors import Actor
 
 # isort: split
 import ray  # after actors.py, which settles how loud Ray is when it is imported
+import ray.exceptions
+from ray._private import ray_constants
 
 from fundus_ray.config import Config
+from fundus_ray.connecting import explain_connection, keep_token_private
 from fundus_ray.cores import check_cores, pinned
 from fundus_ray.errors import ConfigError
 from fundus_ray.places import Ask, check_placement
@@ -65,19 +68,30 @@ def _connect(config: Config, *, cpus: float) -> None:
     }
     before = signal.getsignal(signal.SIGTERM)
     try:
-        ray.init(
-            address=config.ray.address,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            **(private if config.ray.address == "local" else {}),
-        )
-    except ConnectionError as err:
-        raise ConfigError(
-            f"ray.address={config.ray.address}: no Ray cluster answers ({' '.join(str(err).split())[:200]}); "
-            "start one with `ray start --head`, or set ray.address=local"
-        ) from None
+        with _on_loopback(only=config.ray.address == "local"):
+            ray.init(
+                address=config.ray.address,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                **(private if config.ray.address == "local" else {}),
+            )
+        keep_token_private()
+    except (ConnectionError, ray.exceptions.AuthenticationError) as err:
+        raise ConfigError(f"ray.address={config.ray.address}: {explain_connection(err)}") from None
     finally:
         signal.signal(signal.SIGTERM, before)  # Ray puts its own there, which ends the process in the middle of things
+
+
+@contextmanager
+def _on_loopback(*, only: bool) -> Iterator[None]:
+    """A private Ray starts on the machine's own address, 127.0.0.1, as Ray itself has it on macOS and Windows: else its
+    ports, those of metrics without a token, are open to the network. tests/test_cluster.py looks at every port."""
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = before and not only
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
 
 
 def check_machine(config: Config) -> None:

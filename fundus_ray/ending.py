@@ -7,7 +7,8 @@ after the user was told what is left.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,8 @@ def run_to_its_end(job: Job, stages: Coroutine[Any, Any, bool], *, command: str 
     again = f"{command} --resume {folder.path}"
     try:
         stopped = asyncio.run(stages)
-    except asyncio.CancelledError:  # the second Ctrl-C
+    except (asyncio.CancelledError, KeyboardInterrupt):  # the second signal, or one while actors start
+        after_a_stop(folder, again=again)
         raise KeyboardInterrupt from None
     except FundusRayError:
         after_a_failure(folder, again=again)
@@ -36,12 +38,31 @@ def run_to_its_end(job: Job, stages: Coroutine[Any, Any, bool], *, command: str 
     finally:
         since = f"-after-{job.start.step}" if job.start.step else ""
         job.trace.write(folder.path / f"trace{since}.json")
-    with folder.time_stage("report"):
-        write_report(folder.path)
-    if stopped:
-        say(f"stopped after a checkpoint; go on with: {again}")
-        raise KeyboardInterrupt
+    with told_if_stopped(folder, again=again):
+        with folder.time_stage("report"):
+            write_report(folder.path)
+        if stopped:
+            raise KeyboardInterrupt
     return folder.path
+
+
+@contextmanager
+def told_if_stopped(folder: RunFolder, *, again: str) -> Iterator[None]:
+    """Where the body is stopped, say where the run stands."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        after_a_stop(folder, again=again)
+        raise
+
+
+def after_a_stop(folder: RunFolder, *, again: str) -> None:
+    """Say where the run stands."""
+    last = latest_checkpoint(folder.path)
+    if last is None:
+        say("stopped before the first checkpoint; start the run anew: what is in its cache is not made again")
+    else:
+        say(f"stopped; the checkpoint of update {last.position.step} stands; go on with: {again}")
 
 
 def after_a_failure(folder: RunFolder, *, again: str) -> None:

@@ -22,7 +22,7 @@ from fundus_ray.config import Config
 from fundus_ray.data.content import samples_content
 from fundus_ray.data.order import samples_in_order
 from fundus_ray.data.source import load_data
-from fundus_ray.ending import run_to_its_end
+from fundus_ray.ending import run_to_its_end, told_if_stopped
 from fundus_ray.first_policy import first_policy
 from fundus_ray.knowledge.store import BuiltStore, build_store, read_corpus, records_of
 from fundus_ray.mirror import run_place
@@ -62,20 +62,23 @@ def run(config: Config, *, resume: Path | None = None) -> Path:
     folder = open_folder(config, resume=resume, checkpoint=checkpoint)
     folder.add_stage_seconds("data", time.perf_counter() - began)
     try:
-        check_recording(folder, config, step=checkpoint.position.step if checkpoint else 0)
-        with stage(folder, "knowledge", f"the store that rewards cite from ({config.knowledge.store})"):
-            store = asyncio.run(_build_knowledge(config, folder=cache_dir / "knowledge"))
-            origin.add("knowledge", store.snapshot)
-        folder.write_facts("knowledge", {"snapshot": store.snapshot})
-        policy = first_policy(config, split.train, records=records, cache_dir=cache_dir, stage=partial(stage, folder))
-        model_path = policy.model_path
-        base_sha256 = weights_sha256(model_path)
-        origin.add("base", base_sha256)
-        folder.write_facts("policy", {"base": str(model_path.resolve())})
-        if config.run.record:
-            folder.write_facts(recording.FACT, recording.recorded_from(model_path, sha256=base_sha256))
-        if policy.traces:
-            folder.write_facts("traces", {"folder": str(policy.traces), "verdicts": policy.verdicts})
+        with told_if_stopped(folder, again=f"fundus-ray train --resume {folder.path}"):
+            check_recording(folder, config, step=checkpoint.position.step if checkpoint else 0)
+            with stage(folder, "knowledge", f"the store that rewards cite from ({config.knowledge.store})"):
+                store = asyncio.run(_build_knowledge(config, folder=cache_dir / "knowledge"))
+                origin.add("knowledge", store.snapshot)
+            folder.write_facts("knowledge", {"snapshot": store.snapshot})
+            policy = first_policy(
+                config, split.train, records=records, cache_dir=cache_dir, stage=partial(stage, folder)
+            )
+            model_path = policy.model_path
+            base_sha256 = weights_sha256(model_path)
+            origin.add("base", base_sha256)
+            folder.write_facts("policy", {"base": str(model_path.resolve())})
+            if config.run.record:
+                folder.write_facts(recording.FACT, recording.recorded_from(model_path, sha256=base_sha256))
+            if policy.traces:
+                folder.write_facts("traces", {"folder": str(policy.traces), "verdicts": policy.verdicts})
         job = Job(config, split, folder, Trace(), cache_dir, checkpoint, sample_at, origin.record)
         return run_to_its_end(job, train_with_actors(job, model_path=model_path, store=store))
     finally:

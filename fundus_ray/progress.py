@@ -36,7 +36,7 @@ class Progress:
         self._alarmed = {str(line["kind"]) for line in read_lines(folder.path / "alarms.jsonl")}
         # A private Ray has nobody who would scrape it.
         self._gauges = RunGauges(folder.path.name) if config.ray.address != "local" else None
-        self._record = config.run.record
+        self._record, self._image_paths = config.run.record, config.run.image_paths
         self._bar = Bar(total=config.loop.steps, initial=done, desc="RLVR", unit="update")
 
     def __enter__(self) -> Progress:
@@ -63,7 +63,7 @@ class Progress:
 
     def log_scored(self, step: int, groups: Sequence[ScoredGroup]) -> None:
         """All groups of the step."""
-        self._folder.log_scored(step, groups)
+        self._folder.log_scored(step, groups, image_paths=self._image_paths)
         if self._record:
             self._folder.record(step, groups)
 

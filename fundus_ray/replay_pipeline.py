@@ -34,7 +34,8 @@ from fundus_ray.resume import Origin, last_of, open_folder, write_what_runs
 from fundus_ray.rlvr import mirrored, save_checkpoint
 from fundus_ray.run_job import Job
 from fundus_ray.runtime import start_learner
-from fundus_ray.training import note_adapter, orderly_stop
+from fundus_ray.stopping import orderly_stop
+from fundus_ray.training import note_adapter
 
 FACT = "replay"  # which recording the run is of, and how it compares
 
@@ -110,7 +111,11 @@ async def _train_again(job: Job, recording: Recording) -> bool:
             write_what_runs(folder, config)
         folder.add_stage_seconds("start", time.perf_counter() - began)
         stop = asyncio.Event()
-        with folder.time_stage("rl"), orderly_stop(stop), Progress(folder, config, done=start.step) as progress:
+        with (
+            folder.time_stage("rl"),
+            orderly_stop(stop, say=say),
+            Progress(folder, config, done=start.step) as progress,
+        ):
             async with mirrored(job) as mirror:
                 await loop.train(
                     config,

@@ -7,10 +7,7 @@ from. Out: what the stages write into the run folder.
 from __future__ import annotations
 
 import asyncio
-import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from fundus_ray import loop
@@ -28,6 +25,7 @@ from fundus_ray.resume import write_what_runs
 from fundus_ray.rlvr import count_start, train_policy
 from fundus_ray.run_job import Job
 from fundus_ray.runtime import Actors, start
+from fundus_ray.stopping import orderly_stop, until_stopped
 from fundus_ray.types import Sampling
 
 
@@ -55,21 +53,26 @@ async def train_with_actors(job: Job, *, model_path: Path, store: BuiltStore) ->
             write_what_runs(folder, config)
         folder.add_stage_seconds("start", time.perf_counter() - began)
         count_start(job, proofs=len(first_proofs))
-        if config.evaluate.before and not job.checkpoint:
-            await _evaluate(job, actors, when="before", stage="evaluate_before")
         stop = asyncio.Event()
-        with folder.time_stage("rl"), orderly_stop(stop):
-            totals = await train_policy(job, actors, stop=stop)
-        assert totals.lag_max <= config.max_lag
-        await note_adapter(folder, actors.learner)
-        if stop.is_set():
-            return True
-        if config.loop.steps:  # without updates it would be `before` once more
-            await _evaluate(job, actors, when="after", stage="evaluate_after")
-        await _read_photograph(job, actors)
-        if config.evaluate.checkpoints:  # last of all, as the actors then hold older versions
-            await _evaluate_checkpoints(job, actors, last=totals.position.step)
-    return False
+        with orderly_stop(stop, say=say):
+            if config.evaluate.before and not job.checkpoint:
+                await until_stopped(_evaluate(job, actors, when="before", stage="evaluate_before"), stop)
+            if not stop.is_set():
+                with folder.time_stage("rl"):
+                    totals = await train_policy(job, actors, stop=stop)
+                assert totals.lag_max <= config.max_lag
+                await note_adapter(folder, actors.learner)
+            if not stop.is_set():
+                await until_stopped(_show_what_came_of_it(job, actors, last=totals.position.step), stop)
+    return stop.is_set()
+
+
+async def _show_what_came_of_it(job: Job, actors: Actors, *, last: int) -> None:
+    if job.config.loop.steps:  # without updates it would be `before` once more
+        await _evaluate(job, actors, when="after", stage="evaluate_after")
+    await _read_photograph(job, actors)
+    if job.config.evaluate.checkpoints:  # last of all, as the actors then hold older versions
+        await _evaluate_checkpoints(job, actors, last=last)
 
 
 async def note_adapter(folder: RunFolder, learner: loop.Learner) -> None:
@@ -105,6 +108,7 @@ async def _evaluate(job: Job, actors: Actors, *, when: str, stage: str) -> EvalR
             concurrency=job.config.rollout.max_seqs * job.config.rollout.workers,
             timeout_s=job.config.loop.stall_s,
             label=f"held-out {when}",
+            image_paths=job.config.run.image_paths,
         )
     job.folder.log_evaluation(when, result)
     accuracy = "-"
@@ -146,31 +150,6 @@ async def _read_photograph(job: Job, actors: Actors) -> None:
     }[data.source]
     say(f"a real photograph (CC0, scikit-image; {seen}):")
     print(f"   {text}", flush=True)
-
-
-@contextmanager
-def orderly_stop(stop: asyncio.Event) -> Iterator[None]:
-    """The first Ctrl-C or SIGTERM lets the step end and a checkpoint be written; the second one ends at once."""
-    running, task = asyncio.get_running_loop(), asyncio.current_task()
-    assert task is not None
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.getsignal(number) for number in numbers}
-
-    def ask() -> None:
-        if stop.is_set():
-            task.cancel()
-        else:
-            stop.set()
-            say("stopping after this update and a checkpoint; once more to stop at once")
-
-    for number in numbers:
-        running.add_signal_handler(number, ask)
-    try:
-        yield
-    finally:
-        for number in numbers:
-            running.remove_signal_handler(number)
-            signal.signal(number, before[number])
 
 
 def _greedy(config: Config) -> Sampling:

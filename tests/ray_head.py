@@ -5,6 +5,7 @@ Every port is its own, so that it can stand beside other Rays of this machine (t
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import signal
@@ -16,6 +17,7 @@ import urllib.error
 import urllib.request
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 START_S = 60.0
 PORTS = (
@@ -64,16 +66,23 @@ class RayHead:
                 command, env=self.env, stdout=log, stderr=log, start_new_session=True, cwd=folder
             )
 
+    def jobs(self) -> list[dict[str, Any]]:
+        """Ray's account of all jobs."""
+        return [one for one in self._ask("/api/jobs/") if one["type"] == "SUBMISSION"]
+
+    def _ask(self, path: str) -> Any:
+        headers = {"Authorization": f"Bearer {self.token.read_text()}"}
+        request = urllib.request.Request(f"{self.address}{path}", headers=headers)
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.load(answer)
+
     def wait(self) -> None:
         """Until the dashboard answers; raises with the head's log where it does not."""
         deadline = time.monotonic() + START_S
-        request = urllib.request.Request(
-            f"{self.address}/api/version", headers={"Authorization": f"Bearer {self.token.read_text()}"}
-        )
         while time.monotonic() < deadline and self._process.poll() is None:
             try:
-                with urllib.request.urlopen(request, timeout=5):
-                    return
+                self._ask("/api/version")
+                return
             except (urllib.error.URLError, OSError):
                 time.sleep(0.2)
         self.stop()

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1] / "fundus_ray"
 # A part (a folder, or a module beside them) imports from earlier lines only; imports inside functions count.
 LAYERS = (
     ("errors",),
-    ("types", "gather", "cores", "bars", "connecting", "file_hashes"),
+    ("types", "gather", "cores", "bars", "connecting", "stopping", "file_hashes"),
     ("config",),
     ("obs",),
     ("data", "knowledge", "reasoning", "policy"),

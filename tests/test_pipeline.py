@@ -5,6 +5,7 @@ Asserted are the promises of the system (who wrote what, how stale, what was del
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -20,7 +21,9 @@ import psutil
 import pytest
 
 from fundus_ray.config import Config, load
+from fundus_ray.data.by_hash import samples_of_image
 from fundus_ray.errors import WorkerDiedError
+from fundus_ray.knowledge.vocabulary import load_vocabulary
 from fundus_ray.pipeline import run
 from fundus_ray.read_image import generate_once
 
@@ -108,7 +111,19 @@ def test_ctrl_c_ends_a_run_in_order_and_it_goes_on_from_its_checkpoint_and_its_p
     assert (folder / "rollouts" / "step-000001.jsonl").read_text() == first
     groups = [{r["group_id"] for r in lines(path)} for path in sorted((folder / "rollouts").iterdir())]
     assert sum(map(len, groups)) == len(set().union(*groups))  # what was trained did not come again
-    image = lines(folder / "rollouts" / "step-000001.jsonl")[0]["image"]
+    image_is_found_by_its_hash_and_read(folder)
+
+
+def image_is_found_by_its_hash_and_read(folder: Path) -> None:
+    line = lines(folder / "rollouts" / "step-000001.jsonl")[0]
+    assert line["image"] == line["patient_id"] == ""
+    config = load(folder / "config.yaml")
+    found = samples_of_image(
+        config, line["image_sha256"], cache_dir=folder.parent / "cache", finding_ids=load_vocabulary().ids
+    )
+    ((image, samples),) = found.items()
+    assert samples == [line["sample"]]
+    assert hashlib.sha256(Path(image).read_bytes()).hexdigest() == line["image_sha256"]
     assert isinstance(generate_once(policy=folder, image=Path(image), question=None, options=[]), str)
 
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import json
 import pickle
+import signal
+import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
+from urllib.parse import urlsplit
 
 import pytest
 from ray_head import RayHead
@@ -85,6 +90,15 @@ def test_jobs_end_as_their_commands_end_and_their_logs_reach_the_terminal(
     assert err.splitlines()[-1] == f"fundus-ray: error: job {job_id} failed with exit code 2: {cause}"
     assert f"stop it:    ray job stop --address {head.address} {job_id}" in out
 
+    left = started(head, "fundus-ray", "submit", *where, "--resume", "/no/such/run", cwd=tmp_path)
+    assert left.stdout is not None
+    next(line for line in left.stdout if line.startswith("stop it:"))
+    left.send_signal(signal.SIGINT)
+    out, err = left.communicate(timeout=JOB_S)
+    assert left.returncode == 130
+    assert err.startswith("fundus-ray: no longer following; job fundus-ray-")
+    assert f" goes on\nfollow it:  ray job logs --follow --address {head.address} fundus-ray-" in err
+
     out, err = plain.communicate(timeout=JOB_S)
     assert plain.returncode == 0, out + err
     assert "  steps: 3" in out
@@ -103,6 +117,93 @@ def test_a_wrong_token_is_one_line_that_says_what_to_do(
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"fundus-ray: error: --address {head.address}: the cluster asks for a token, and that of ")
     assert "0000" not in line
+
+
+class Proxy:
+    """A way to the head that can be cut."""
+
+    def __init__(self, address: str) -> None:
+        self._to = (str(urlsplit(address).hostname), int(urlsplit(address).port or 0))
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._pairs: list[tuple[socket.socket, socket.socket]] = []
+        self.address = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def cut(self) -> None:
+        """All connections of this moment; new ones are taken."""
+        for pair in self._pairs:
+            for side in pair:
+                with contextlib.suppress(OSError):
+                    side.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        self._listener.close()
+        self.cut()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                pair = self._listener.accept()[0], socket.create_connection(self._to)
+                self._pairs.append(pair)
+                for one, other in (pair, pair[::-1]):
+                    threading.Thread(target=self._pump, args=(one, other), daemon=True).start()
+
+    @staticmethod
+    def _pump(one: socket.socket, other: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := one.recv(65536):
+                other.sendall(data)
+        for side in (one, other):
+            with contextlib.suppress(OSError):
+                side.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.fixture
+def proxy(head: RayHead) -> Iterator[Proxy]:
+    way = Proxy(head.address)
+    yield way
+    way.close()
+
+
+def test_a_training_job_that_is_stopped_ends_in_order_and_its_whole_log_is_seen_over_a_lost_connection(
+    head: RayHead, proxy: Proxy, tmp_path: Path, recipe: Path
+) -> None:
+    small = ["data.train_samples=24", "data.eval_samples=2", "sft.steps=2", "sft.vision_warmup_steps=1"]
+    small += ["sft.batch_size=4", "rollout.group_size=2", "rollout.max_tokens=8", "loop.groups_per_step=2"]
+    runs = tmp_path / "runs"
+    small += ["evaluate.samples=0", "evaluate.photo=false", "loop.steps=100000", f"run.dir={runs}"]
+    command = ("fundus-ray", "submit", "--address", proxy.address, "--config", str(recipe), *small)
+    ours = started(head, *command, "loop.checkpoint_every=0", cwd=tmp_path)
+    try:
+        wait_for_an_update(runs / "latest")
+        proxy.cut()
+        (job_id,) = (entry["submission_id"] for entry in head.jobs() if entry["status"] == "RUNNING")
+        stop = ("ray", "job", "stop", "--address", head.address, job_id)
+        subprocess.run(stop, env=head.env, check=True, capture_output=True, timeout=JOB_S)
+        out, err = ours.communicate(timeout=JOB_S)
+    finally:
+        ours.kill()
+    assert ours.returncode == 130, out + err
+    assert err.splitlines()[-1] == f"fundus-ray: error: job {job_id} was stopped; where it stands is said above"
+    lines = out.splitlines()
+    assert sum(line.startswith("== lost the connection to the cluster") for line in lines) == 1
+    assert sum(line.startswith("== data:") for line in lines) == 1  # the log from its start, each line once
+    assert "fundus-ray: ended in order after SIGTERM" in lines
+    done = len((runs / "latest" / "metrics.jsonl").read_text().splitlines())
+    assert (runs / "latest" / "checkpoints" / f"step-{done:06d}").is_dir()
+    (stands,) = (line for line in lines if line.startswith("== stopped; "))
+    again = f"fundus-ray train --resume {(runs / 'latest').resolve()}"
+    assert stands == f"== stopped; the checkpoint of update {done} stands; go on with: {again}"
+
+
+def wait_for_an_update(latest: Path) -> None:
+    deadline = time.monotonic() + JOB_S
+    while time.monotonic() < deadline:
+        metrics = latest / "metrics.jsonl"
+        if metrics.is_file() and metrics.read_text():
+            return
+        time.sleep(0.2)
+    raise AssertionError(f"no update within {JOB_S:g} s: {latest}")
 
 
 class Dashboard(http.server.BaseHTTPRequestHandler):

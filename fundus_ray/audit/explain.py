@@ -57,7 +57,7 @@ def _head(line: Mapping[str, Any], vocabulary: Vocabulary) -> str:
     annotated = line["gold_findings"]
     rows = [
         ("rollout", f"{line['id']} of policy version {line['policy']['step']}; sample {line['sample']}"),
-        ("image", f"{line['image']} ({line['modality']})"),
+        ("image", f"{line['image'] or 'sha256 ' + line['image_sha256']} ({line['modality']})"),
         ("question", line["question"]),
         ("options", options or "(answered in free text)"),
         ("right answer", ", ".join(line["gold_answer"])),

@@ -18,7 +18,7 @@ def add(commands: Any, name: str, run: Callable[[argparse.Namespace], None], sum
     """A sub-command that calls `run`."""
     command: argparse.ArgumentParser = commands.add_parser(name, help=summary, description=summary)
     command.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
-    command.set_defaults(run=run, takes_overrides=False)
+    command.set_defaults(run=run, takes_overrides=False, ends_in_order=False)
     return command
 
 

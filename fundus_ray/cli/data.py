@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fundus_ray.cli import data_phantoms, data_store
-from fundus_ray.cli.arguments import add, topic
+from fundus_ray.cli.arguments import add, take_overrides, topic
 
 
 def register(commands: Any) -> None:
@@ -16,6 +16,11 @@ def register(commands: Any) -> None:
     data_phantoms.register(group)
     data_store.register(group)
 
+    command = add(group, "image", _image, "which file an image is that a run names by its hash")
+    command.add_argument("sha256", metavar="SHA256", help="its hash, or at least the first 8 digits")
+    command.add_argument("--config", type=Path, required=True, metavar="YAML", help="the run's: RUN_DIR/config.yaml")
+    take_overrides(command)
+
     add(group, "sets", _sets, "the public data sets that can be imported")
 
     command = add(group, "import", _import, "read a public data set as it lies on the disk: labels, masks, hashes")
@@ -23,6 +28,22 @@ def register(commands: Any) -> None:
     command.add_argument("--root", type=Path, required=True, metavar="DIR", help="the set's own top folder")
     command.add_argument("--out", type=Path, required=True, metavar="DIR", help="gets NAME.jsonl and what was left out")
     command.add_argument("--strict", action="store_true", help="stop at the first row with a fault")
+
+
+def _image(args: argparse.Namespace) -> None:
+    from fundus_ray.config import load
+    from fundus_ray.data.by_hash import samples_of_image
+    from fundus_ray.knowledge.store import records_of
+
+    config = load(args.config, args.overrides)
+    found = samples_of_image(
+        config,
+        args.sha256,
+        cache_dir=Path(config.run.dir).resolve() / "cache",
+        finding_ids=records_of(config.knowledge).vocabulary.ids,
+    )
+    for path, samples in found.items():
+        print(f"{path}: {', '.join(samples)}")
 
 
 def _sets(_: argparse.Namespace) -> None:

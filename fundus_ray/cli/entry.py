@@ -1,7 +1,8 @@
 """The command `fundus-ray`: sub-commands in pipeline order.
 
 In: a command line. Out: text on stdout, one or two lines of error on stderr, and an exit code: 0 done, 1 failed,
-2 bad input, 130 stopped by Ctrl-C or SIGTERM. Heavy libraries are imported inside the chosen sub-command only.
+2 bad input, 130 stopped by Ctrl-C or SIGTERM; 0 also where SIGTERM ended `train` in order. Heavy libraries are imported
+inside the chosen sub-command only.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections.abc import Sequence
 from fundus_ray import __version__
 from fundus_ray.cli import data, evaluate, knowledge, plan, reward, runs, submit, traces
 from fundus_ray.errors import FundusRayError
+from fundus_ray.stopping import Termination
 
 STOPPED = 128 + signal.SIGINT
 BROKEN_PIPE = 128 + signal.SIGPIPE
@@ -25,10 +27,11 @@ EXTRA_PACKAGES = ("torch", "transformers", "peft", "vllm")  # they come with the
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one sub-command; every error becomes its message and exit code."""
     args = parse(build_parser(), argv)
+    termination = Termination()
     handlers = {
         # Python's own handler, also where a shell started us in the background and so had Ctrl-C ignored.
         signal.SIGINT: signal.signal(signal.SIGINT, signal.default_int_handler),
-        signal.SIGTERM: signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT)),
+        signal.SIGTERM: signal.signal(signal.SIGTERM, termination),
     }
     try:
         args.run(args)
@@ -37,7 +40,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains while it exits
         return BROKEN_PIPE
-    except (Exception, KeyboardInterrupt) as err:  # noqa: BLE001  # the outermost boundary: nobody else will say it
+    except KeyboardInterrupt as err:
+        if termination.asked and args.ends_in_order:
+            print("fundus-ray: ended in order after SIGTERM", file=sys.stderr)
+            return 0
+        return explain(err, debug=args.debug)
+    except Exception as err:  # noqa: BLE001  # the outermost boundary: nobody else will say it
         return explain(err, debug=args.debug)
     finally:
         for number, handler in handlers.items():

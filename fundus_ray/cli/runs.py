@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 def register(commands: Any) -> None:
     """Add the commands."""
     command = add(commands, "train", _train, "the whole job: data, warm start, RLVR, evaluation")
+    command.set_defaults(ends_in_order=True)
     command.add_argument("--config", type=Path, metavar="YAML", help="a recipe, e.g. configs/quickstart.yaml")
     command.add_argument("--resume", metavar="RUN_DIR", help="go on from a run's checkpoint; `latest` is the newest")
     command.add_argument(

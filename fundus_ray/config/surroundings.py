@@ -16,6 +16,9 @@ class RunConfig:
     record: bool = option(
         False, "keep what every update was made from (recorded/), so that `train --replay` can learn from it again"
     )
+    image_paths: bool = option(
+        False, "name images' paths and patients in rollouts and evaluations; else images by their hash, patients not"
+    )
     keep_checkpoints: int = option(0, "newest checkpoints to keep, here and in run.checkpoints; 0 = all", low=0)
     checkpoints: str = option(
         "", "address (s3://..., file:///...) that each checkpoint is also copied to; empty = the run folder alone"

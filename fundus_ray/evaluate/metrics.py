@@ -23,7 +23,7 @@ class EvalRow:
     """One held-out sample with its greedy chain."""
 
     sample: str
-    image: str
+    image: str  # its SHA-256, or with run.image_paths its path
     task: str
     question: str
     options: tuple[str, ...]

@@ -33,6 +33,7 @@ async def evaluate(
     concurrency: int,
     timeout_s: float,
     label: str = "evaluate",
+    image_paths: bool = False,
 ) -> EvalResult:
     """Read every sample once, at temperature 0 and n = 1 whatever `sampling` says; only its max_tokens is used.
 
@@ -49,7 +50,9 @@ async def evaluate(
     async def one(index: int, sample: Sample) -> tuple[int, EvalRow | str]:
         async with free:
             prompt = build_prompt(sample, group_id=index, seed=PROMPT_SEED)
-            return index, await _read(generate, score, prompt, sampling=greedy, timeout_s=timeout_s)
+            return index, await _read(
+                generate, score, prompt, sampling=greedy, timeout_s=timeout_s, image_paths=image_paths
+            )
 
     outcomes = await _all([one(i, sample) for i, sample in enumerate(samples)], label=label)
     in_order = [outcomes[i] for i in range(len(samples))]
@@ -79,7 +82,7 @@ async def _all(
 
 
 async def _read(
-    generate: Generate, score: Score, prompt: Prompt, *, sampling: Sampling, timeout_s: float
+    generate: Generate, score: Score, prompt: Prompt, *, sampling: Sampling, timeout_s: float, image_paths: bool
 ) -> EvalRow | str:
     """The sample's row, or why there is none."""
     try:
@@ -100,7 +103,7 @@ async def _read(
     sample = prompt.sample
     return EvalRow(
         sample=sample.id,
-        image=sample.image.path,
+        image=sample.image.path if image_paths else sample.image.sha256,
         task=sample.task,
         question=sample.question,
         options=sample.options,

@@ -71,7 +71,7 @@ def _chain(record: RunRecord, label: str, r: Mapping[str, Any]) -> str:
     lines = [
         f"### {label.capitalize()}: {r['total']:.3f} ({parts})",
         "",
-        _image(record, r["image"]),
+        _image(record, r["image"], sha256=r.get("image_sha256", "")),
         "",
         f"- sample {_text(r['sample'])}, {r['modality']}: {_text(r['question'])}",
         f"- right answer: {_text(r['gold_answer'])}; chosen: {_text(r['answer'])}",
@@ -105,7 +105,12 @@ def _evidence(evidence: Sequence[Mapping[str, Any]], *, snapshot: str) -> list[s
     return lines
 
 
-def _image(record: RunRecord, path: str | None) -> str:
+def _image(record: RunRecord, path: str | None, *, sha256: str = "") -> str:
+    if not path and sha256:
+        return (
+            f"image {sha256[:16]}: which file that is says "
+            f"`fundus-ray data image {sha256[:16]} --config {record.path / 'config.yaml'}`"
+        )
     if not path:
         return "(no image path)"
     shown = f"`{path}`"

@@ -22,11 +22,12 @@ from fundus_ray.types import (
 )
 
 
-def rollout_lines(scored: ScoredGroup) -> list[dict[str, Any]]:
-    """One line a rollout, in the group's order. `id` is its group's number and its place in the group."""
-    group_id = scored.group.prompt.group_id
+def rollout_lines(scored: ScoredGroup, *, image_paths: bool) -> list[dict[str, Any]]:
+    """One line a rollout, in the group's order. `id` is its group's number and its place in the group. image_paths:
+    name the image's path and the patient; else "", and the image is known by its hash."""
+    group_id, question = scored.group.prompt.group_id, _question(scored, image_paths=image_paths)
     return [
-        {"id": f"{group_id}.{place}", **_question(scored), **_generation(item.rollout), **scores(scored, item)}
+        {"id": f"{group_id}.{place}", **question, **_generation(item.rollout), **scores(scored, item)}
         for place, item in enumerate(scored.scored)
     ]
 
@@ -101,13 +102,13 @@ def _rollout(line: Mapping[str, Any]) -> Rollout:
     return Rollout((), (), line["text"], str(line["finish_reason"]), seed=int(line["seed"]), policy=policy)
 
 
-def _question(scored: ScoredGroup) -> dict[str, Any]:
+def _question(scored: ScoredGroup, *, image_paths: bool) -> dict[str, Any]:
     prompt = scored.group.prompt
     sample = prompt.sample
     return {
         "group_id": prompt.group_id,
         "sample": sample.id,
-        "image": sample.image.path,
+        "image": sample.image.path if image_paths else "",
         "image_sha256": sample.image.sha256,
         "image_px": (sample.image.width_px, sample.image.height_px),
         "modality": sample.modality.value,
@@ -118,7 +119,7 @@ def _question(scored: ScoredGroup) -> dict[str, Any]:
         "task": sample.task,
         "source": sample.source,
         "split": sample.split,
-        "patient_id": sample.patient_id,
+        "patient_id": sample.patient_id if image_paths else "",
         "worker": scored.group.worker,
         "generate_s": scored.group.finished_s - scored.group.started_s,
         "score_s": scored.finished_s - scored.started_s,

@@ -161,9 +161,9 @@ class RunFolder:
         """Ids of the samples that are left out -> reasons."""
         return {line["sample"]: line["reason"] for line in read_lines(self.path / "quarantine.jsonl")}
 
-    def log_scored(self, step: int, groups: Sequence[ScoredGroup]) -> None:
+    def log_scored(self, step: int, groups: Sequence[ScoredGroup], *, image_paths: bool = False) -> None:
         """All groups that this step took, trained or dropped; one call a step, a second one replaces the first."""
-        lines = [line_of(line) + "\n" for group in groups for line in rollout_lines(group)]
+        lines = [line_of(line) + "\n" for group in groups for line in rollout_lines(group, image_paths=image_paths)]
         write_text(self.path / "rollouts" / f"step-{step:06d}.jsonl", "".join(lines))
 
     def record(self, step: int, groups: Sequence[ScoredGroup]) -> None:

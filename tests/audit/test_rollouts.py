@@ -52,17 +52,33 @@ def file(tmp_path: Path, make_group: MakeGroup) -> Path:
         scored(make_group, group_id=18, totals=[None, None]),
     ]
     path = tmp_path / "step-000001.jsonl"
-    path.write_text("".join(line_of(line) + "\n" for group in groups for line in rollout_lines(group)))
+    lines = [line for group in groups for line in rollout_lines(group, image_paths=False)]
+    path.write_text("".join(line_of(line) + "\n" for line in lines))
     return path
 
 
 def test_lines_hold_the_group_that_they_were_written_from(make_group: MakeGroup) -> None:
     whole = scored(make_group, group_id=3, totals=[0.5, 0.25])
-    again = group_of([json.loads(line_of(line)) for line in rollout_lines(whole)])
+    again = group_of([json.loads(line_of(line)) for line in rollout_lines(whole, image_paths=True)])
     assert again.prompt.sample == whole.group.prompt.sample
     assert [r.text for r in again.rollouts] == list(TEXTS[:2])
     assert again.policy == whole.group.policy
     assert (again.prompt.group_id, again.prompt.seed) == (whole.group.prompt.group_id, whole.group.prompt.seed)
+
+
+def test_lines_name_an_image_by_its_hash_and_no_patient_unless_asked_and_can_be_scored_again(
+    make_group: MakeGroup,
+) -> None:
+    whole = scored(make_group, group_id=3, totals=[0.5, 0.25])
+    text = "".join(line_of(line) for line in rollout_lines(whole, image_paths=False))
+    image = whole.group.prompt.sample.image
+    assert "eye one" in image.path
+    assert "eye one" not in text
+    assert '"p3"' not in text  # the patient
+    assert text.count(image.sha256) == 2
+    again = group_of([json.loads(line_of(line)) for line in rollout_lines(whole, image_paths=False)])
+    nameless = dataclasses.replace(whole.group.prompt.sample, image=dataclasses.replace(image, path=""), patient_id="")
+    assert again.prompt.sample == nameless
 
 
 def test_groups_and_rollouts_are_found_by_id_and_by_sample(file: Path) -> None:

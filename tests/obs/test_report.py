@@ -99,6 +99,16 @@ def read_summary(run: RunFolder) -> dict[str, Any]:
     return value
 
 
+def test_an_image_without_a_path_is_named_by_its_hash_and_how_to_find_it(tmp_path: Path, make_group: MakeGroup) -> None:
+    run = new_run(tmp_path)
+    run.log_scored(1, [make_group([0.5])])
+    run.close()
+    write_report(run.path)
+    report = (run.path / "report.md").read_text()
+    assert f"`fundus-ray data image {'ab' * 8} --config {run.path}/config.yaml`" in report
+    assert "eye one" not in report
+
+
 def png_size(path: Path) -> tuple[int, int]:
     data = path.read_bytes()
     assert data[:8] == b"\x89PNG\r\n\x1a\n"
@@ -112,7 +122,7 @@ def test_a_whole_run_is_reported(tmp_path: Path, make_group: MakeGroup) -> None:
     run.log_step(1, STEP_1)
     run.log_step(2, {**STEP_2, "claims/not_found": 0.25, "outage/held": 3.0, "health/with_accuracy_consistency": -0.5})
     run.log_alarm(2, kind="outage", text="search was down; start it again")
-    run.log_scored(2, [make_group([0.2, 0.9, 0.5], group_id=1), make_group([None], group_id=2)])
+    run.log_scored(2, [make_group([0.2, 0.9, 0.5], group_id=1), make_group([None], group_id=2)], image_paths=True)
     run.log_evaluation("after", result(1, 0, 1, 1))
     run.log_evaluation(checkpoint_name(1), result(1, 0, 1, 0))
     run.write_facts("starts", {"publishes": 1, "proofs": 2})

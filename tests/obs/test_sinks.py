@@ -91,7 +91,8 @@ def test_a_scored_rollout_is_written_with_all_that_its_score_rests_on(
     tmp_path: Path, make_group: Callable[..., ScoredGroup]
 ) -> None:
     run = RunFolder.create(tmp_path, name="x")
-    run.log_scored(3, [make_group([0.25, 0.75], group_id=4, step=2), make_group([None], group_id=5)])
+    groups = [make_group([0.25, 0.75], group_id=4, step=2), make_group([None], group_id=5)]
+    run.log_scored(3, groups, image_paths=True)
     run.close()
     lines = list(read_lines(run.path / "rollouts" / "step-000003.jsonl"))
     assert [(r["group_id"], r["seed"], r["total"], r["status"]) for r in lines] == [
