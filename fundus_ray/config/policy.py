@@ -57,7 +57,7 @@ class SftConfig:
         low=0.0,
         high=1.0,
     )
-    bf16: bool = option(True, "bfloat16 autocast during SFT")
+    bf16: bool = option(True, "bfloat16 autocast during SFT, where the device computes in it")
 
 
 @dataclass

@@ -16,6 +16,7 @@ from fundus_ray.bars import Bar
 from fundus_ray.config import Config
 from fundus_ray.policy.load import PolicyModel
 from fundus_ray.policy.logprobs import completion_logprobs, encode_patches
+from fundus_ray.policy.precision import autocast_bf16
 from fundus_ray.sft.batch import SftExample, collate
 
 WARMUP_SHARE = 0.05  # of the steps, from zero to the peak rate
@@ -84,7 +85,11 @@ def optimise(
     device: torch.device,
     name: str,
 ) -> list[float]:
-    """AdamW with linear warm-up and cosine decay, gradients clipped, a progress bar. Returns the loss of each step."""
+    """AdamW with linear warm-up and cosine decay, gradients clipped, a progress bar. Returns the loss of each step.
+
+    bf16: autocast where the device has such arithmetic.
+    """
+    bf16 = autocast_bf16(device, wished=bf16, key="sft.bf16")
     optimizer = torch.optim.AdamW(parameters, lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
     losses: list[float] = []
     bar = Bar(range(steps), desc=name, unit="step", mininterval=1.0)
