@@ -25,6 +25,42 @@ class StoredModel:
     adapter: StoredAdapter | None
 
 
+@dataclass(frozen=True, slots=True)
+class TrainedPolicy:
+    """A checkpoint of a run, and the base weights that its adapter belongs to."""
+
+    run_dir: Path
+    base: Path
+    adapter: Path
+    step: int
+
+
+def trained_policy(given: Path) -> TrainedPolicy:
+    """`given`: a run folder (its newest checkpoint) or a checkpoint of a run.
+
+    Raises ConfigError where it is neither, DataError where there is no complete checkpoint, or its base weights are
+    gone.
+    """
+    checkpoint, run_dir = given.resolve(), given.resolve()
+    if (run_dir / FACTS).is_file():
+        newest = latest_checkpoint(run_dir)
+        if newest is None:
+            raise DataError(f"--policy {given} holds no complete checkpoint yet")
+        checkpoint = newest.folder
+    elif (checkpoint / STATE_FILE).is_file():
+        run_dir = checkpoint.parents[1]
+    else:
+        raise ConfigError(
+            f"--policy {given} is neither a run folder ({FACTS}) nor a checkpoint of one ({STATE_FILE}), so nothing "
+            "was trained there"
+        )
+    base = _base(run_dir)
+    if base is None or not (base / "config.json").is_file():
+        raise DataError(f"--policy {given} rests on base weights that are not there any more: {base or 'unknown'}")
+    step = int(read_json(checkpoint / STATE_FILE)["step"])
+    return TrainedPolicy(run_dir, base.resolve(), checkpoint / ADAPTER_FOLDER, step)
+
+
 def find_model(model: Path, adapter: Path | None) -> StoredModel:
     """The base weights in `model`; `adapter`: a run folder (its newest checkpoint's), a checkpoint of a run, or an
     adapter's own folder.

@@ -35,7 +35,7 @@ LAYERS = (
     ("actors", "stored_model", "mirror"),
     ("cluster", "learner_ranks"),
     ("runtime", "doctor"),
-    ("read_image", "draft_record", "write_traces", "filter_traces", "audit", "evaluate_model"),
+    ("read_image", "draft_record", "write_traces", "filter_traces", "audit", "evaluate_model", "export"),
     ("first_policy", "resume"),
     ("run_job",),
     ("rlvr",),

@@ -1,4 +1,4 @@
-"""`fundus-ray train`, `generate`, `report`, `config`: a run from its settings to its results."""
+"""`fundus-ray train`, `generate`, `export`, `report`, `config`: a run from its settings to its results."""
 
 from __future__ import annotations
 
@@ -33,6 +33,17 @@ def register(commands: Any) -> None:
     command.add_argument("--image", type=Path, required=True, metavar="FILE")
     command.add_argument("--question", metavar="TEXT", help="default: the question of the diagnosis task")
     command.add_argument("--options", nargs="+", default=[], metavar="TEXT", help="default: the diagnosis task's")
+
+    command = add(commands, "export", _export, "write a trained policy for other programs: transformers, PEFT, vLLM")
+    command.add_argument(
+        "--policy", type=Path, required=True, metavar="DIR", help="a run folder or a checkpoint of one"
+    )
+    command.add_argument(
+        "--to", type=Path, required=True, metavar="DIR", help="a folder that is empty or not there yet"
+    )
+    kind = command.add_mutually_exclusive_group()
+    kind.add_argument("--merged", action="store_true", help="base weights with the adapter added in (default)")
+    kind.add_argument("--adapter", action="store_true", help="the adapter alone, as PEFT keeps it")
 
     command = add(commands, "report", _report, "write a run's report.md, curves.png and summary.json again")
     command.add_argument("run_dir", type=Path, metavar="RUN_DIR")
@@ -104,6 +115,13 @@ def _generate(args: argparse.Namespace) -> None:
     from fundus_ray.read_image import generate_once
 
     print(generate_once(policy=args.policy, image=args.image, question=args.question, options=args.options))
+
+
+def _export(args: argparse.Namespace) -> None:
+    from fundus_ray.export import export
+
+    folder = export(args.policy, to=args.to, merged=not args.adapter)
+    print(f"wrote {folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
 
 
 def _report(args: argparse.Namespace) -> None:

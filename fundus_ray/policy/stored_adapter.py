@@ -46,7 +46,7 @@ def read_adapter(folder: Path, *, base: Path) -> StoredAdapter:
     ConfigError where its rank is beyond vLLM's or it belongs to other base weights.
     """
     rank = _rank(folder / CONFIG_FILE)
-    _check_shapes(_shapes(folder / WEIGHTS_FILE), folder=folder, base=base)
+    _check_shapes(shapes_of(folder / WEIGHTS_FILE), folder=folder, base=base)
     where = str(folder.resolve())
     if (folder / COMPLETE_FILE).is_file():
         published = load_published(folder)
@@ -71,7 +71,7 @@ def _check_shapes(adapter: Shapes, *, folder: Path, base: Path) -> None:
     safetensors are not looked at: vLLM says then what does not fit."""
     weights: dict[str, list[tuple[int, ...]]] = {}
     for path in sorted(base.glob("*.safetensors")):
-        for name, shape in _shapes(path).items():
+        for name, shape in shapes_of(path).items():
             for part in _parts(name.removesuffix(".weight")):
                 weights.setdefault(part, []).append(shape)
     if not weights:
@@ -96,7 +96,7 @@ def _parts(name: str) -> Iterator[str]:
         yield match.group()
 
 
-def _shapes(path: Path) -> Shapes:
+def shapes_of(path: Path) -> Shapes:
     """Of the header alone. Raises DataError where the file is missing or none of safetensors'."""
     try:
         with safe_open(path, framework="np") as file:

@@ -1,0 +1,38 @@
+"""Base weights with an adapter added in, as a checkpoint that transformers and vLLM load.
+
+In: the folders of both. Out: a folder with the network's safetensors, its configuration, tokenizer and processor.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from pathlib import Path
+
+import torch
+from peft import PeftModel
+
+from fundus_ray.errors import DataError
+from fundus_ray.policy.load import load_policy
+from fundus_ray.policy.stored_adapter import shapes_of
+
+
+def write_merged(base: Path, adapter: Path, *, to: Path, dtype: str) -> None:
+    """W + (alpha / rank) B A of every layer that has an adapter, rounded once to `dtype`.
+
+    Raises ConfigError where the base weights are no Qwen2.5-VL, DataError where a sum is not finite.
+    """
+    policy = load_policy(base, dtype=dtype)
+    wrapped = PeftModel.from_pretrained(policy.network, str(adapter), local_files_only=True)
+    try:
+        network = wrapped.merge_and_unload(safe_merge=True)
+    except ValueError as err:  # PEFT's word for NaN and infinity
+        raise DataError(f"{adapter} cannot be merged into {base}: {' '.join(str(err).split())}") from None
+    network.save_pretrained(to)
+    policy.processor.save_pretrained(to)
+
+
+def merged_bytes(base: Path, *, dtype: str) -> int:
+    """What the merged weights will take on the disk."""
+    size = getattr(torch, dtype).itemsize
+    files = sorted(base.glob("*.safetensors"))
+    return sum(prod(shape) * size for path in files for shape in shapes_of(path).values())
