@@ -16,6 +16,7 @@ MAY_CHANGE = (
     "run.dir",
     "run.name",
     "run.record",
+    "run.image_paths",
     "run.keep_checkpoints",
     "run.checkpoints",
     # where content lies that is compared by its hash
