@@ -38,7 +38,7 @@ def explain_connection(err: BaseException) -> str:
         return f"the cluster asks for a token, and {_what_was_sent()}; {SHARE_IT}; {LEFTOVER}"
     if "no authentication token was found" in low:
         return f"{MODE}=token is set on {socket.gethostname()}, but {_what_was_sent()}; {SHARE_IT}"
-    if "session name" in low and "does not match persisted value" in low:
+    if "is already running at" in low or ("session name" in low and "does not match persisted value" in low):
         return f"another head answers at this address; {LEFTOVER}"
     if "version mismatch" in low:
         return f"{one_line(text)}; install the same Python and Ray here as on the cluster"

@@ -15,6 +15,10 @@ SESSION = (
     "b'session_2026-11-26_20-59-11_156376_12825'. Perhaps there was an error connecting to the GCS storage backend."
 )
 
+RUNNING = (
+    "Ray is trying to start at 192.0.2.2:7111, but is already running at 192.0.2.2:7111. Please specify a different"
+)
+
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -66,6 +70,7 @@ def test_a_token_file_that_cannot_be_read_is_named(home: Path, monkeypatch: pyte
 @pytest.mark.parametrize(
     ("err", "said"),
     [
+        (ConnectionError(RUNNING), "another head answers at this address; where a head was left over"),
         (AssertionError(SESSION), "another head answers at this address; where a head was left over from before, stop"),
         (chained("Timed out while waiting for GCS to become available"), "no Ray cluster answers (Failed to connect"),
         (RuntimeError("status code 500: No available agent to submit job, please try again later."), "52365"),
