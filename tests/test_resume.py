@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ from fundus_ray.checkpoints import Checkpoint, latest_checkpoint, write_checkpoi
 from fundus_ray.config import load, to_yaml
 from fundus_ray.errors import ConfigError
 from fundus_ray.loop import Position
-from fundus_ray.resume import Origin
-from fundus_ray.types import Sample
+from fundus_ray.obs.recorded import write_recorded
+from fundus_ray.obs.sinks import RunFolder
+from fundus_ray.resume import Origin, check_recording
+from fundus_ray.types import Sample, ScoredGroup
 
 AT = Position(step=2, group_id=8)
 
@@ -104,3 +107,19 @@ async def test_a_run_of_an_older_version_is_compared_by_its_settings_file_and_fa
         origin.add("knowledge", "bbbb")
     with pytest.raises(ConfigError, match="content of the training samples: cccc -> dddd"):
         origin.add("data", "dddd")
+
+
+def test_a_run_does_not_begin_to_record_in_its_middle(tmp_path: Path, make_group: Callable[..., ScoredGroup]) -> None:
+    folder = RunFolder.create(tmp_path, name="run")
+    records = load(None, ["run.record=true"])
+    check_recording(folder, records, step=0)
+    check_recording(folder, load(None, []), step=2)
+    write_recorded(folder.path, 1, [make_group([1.0, 0.0])])
+    with pytest.raises(ConfigError, match=r"run\.record=true, but update 2 of --resume .* was not recorded"):
+        check_recording(folder, records, step=2)
+    write_recorded(folder.path, 2, [make_group([1.0, 0.0])])
+    check_recording(folder, records, step=2)
+    folder.write_facts("replay", {"of": "/runs/live"})
+    with pytest.raises(ConfigError, match=rf"is a replay: go on with --replay /runs/live --resume {folder.path}"):
+        check_recording(folder, records, step=2)
+    folder.close()
