@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 
 class FundusRayError(Exception):
     """Base of the errors below; `exit_code` is what the command line ends with."""
@@ -23,6 +25,17 @@ class DataError(FundusRayError):
 
 class SampleError(DataError):
     """One sample cannot be used, while others can: names the sample or its image."""
+
+
+class ImagesError(DataError):
+    """Images of a batch cannot be read: `reasons` by their place in the batch."""
+
+    def __init__(self, reasons: Mapping[int, str]) -> None:
+        super().__init__(dict(reasons))
+        self.reasons = dict(reasons)
+
+    def __str__(self) -> str:
+        return "; ".join(self.reasons.values())
 
 
 class WorkerDiedError(FundusRayError):

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from fundus_ray.actors import Actor
-from fundus_ray.errors import ProcessDiedError
+from fundus_ray.errors import ImagesError, ProcessDiedError
 from fundus_ray.loop import Published
 from fundus_ray.types import PolicyVersion, StepResult, TrainBatch
 
@@ -44,7 +44,14 @@ class LearnerRanks:
         await self.start(limit_s=limit_s)
 
     async def update(self, batch: TrainBatch) -> StepResult:
-        """One step on the batch."""
+        """One step on the batch. Raises ImagesError before any rank begins where one of them cannot read some images:
+        in the middle of an update the others would wait for it."""
+        doing = f"looking for the images of the update of policy version {batch.policy_step}"
+        reasons: dict[int, str] = {}
+        for found in await self._all("unreadable", batch.images, doing=doing, limit_s=self._limit_s):
+            reasons |= found
+        if reasons:
+            raise ImagesError(reasons)
         doing = f"updating policy version {batch.policy_step}"
         # Once into the object store: every rank's machine fetches it once, and ranks on one machine share its memory.
         shared = batch if len(self._actors) == 1 else ray.put(batch)

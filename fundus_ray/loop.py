@@ -23,15 +23,15 @@ import itertools
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from fundus_ray.config import Config
-from fundus_ray.errors import DataError, SampleError, StalledError
+from fundus_ray.errors import DataError, ImagesError, SampleError, StalledError
 from fundus_ray.learner.batch import pack
 from fundus_ray.obs.step_times import step_times
 from fundus_ray.obs.trace import Trace
-from fundus_ray.quarantine import Quarantine, quarantined
+from fundus_ray.quarantine import QUARANTINED, Quarantine, quarantined
 from fundus_ray.rollout.buffer import Job, SlotBuffer
 from fundus_ray.rollout.lookahead import Lookahead
 from fundus_ray.step_metrics import dropped, fault_metrics, step_metrics
@@ -76,7 +76,7 @@ class Learner(Protocol):
     """The policy's owner."""
 
     async def update(self, batch: TrainBatch) -> StepResult:
-        """One step on the batch."""
+        """One step on the batch. Raises ImagesError, with the policy as it was, where it cannot read some images."""
 
     async def publish(self) -> Published:
         """The version as it is now."""
@@ -174,9 +174,9 @@ async def train(
             step = totals.position.step
             with trace.span("wait_group", step=step):
                 taken = await _take_trainable(buffer, loop.groups_per_step, stall_s=loop.stall_s)
-            batch = pack([g for g in taken if g.trainable], policy_step=step, max_lag=config.max_lag)
-            with trace.span("update", step=step):
-                result = await parts.learner.update(batch)
+            batch, result = await _update(
+                config, parts.learner, taken, step=step, buffer=buffer, quarantine=quarantine, trace=trace
+            )
             proofs = await deliver(parts, trace=trace)
             buffer.release(loop.groups_per_step, capacity=_capacity(config, done=step + 1))
 
@@ -204,8 +204,36 @@ async def deliver(parts: Parts, *, trace: Trace) -> Sequence[DeliveryProof]:
     """Publish the learner's version and bring it to every engine, with proof. Raises DeliveryError."""
     with trace.span("publish"):
         published = await parts.learner.publish()
-    with trace.span("deliver", step=published.version.step):
+    with trace.span("deliver", step=published.version.step, sha256=published.version.sha256):
         return await parts.rollouts.set_policy(published)
+
+
+async def _update(
+    config: Config,
+    learner: Learner,
+    taken: list[ScoredGroup],
+    *,
+    step: int,
+    buffer: SlotBuffer,
+    quarantine: Quarantine,
+    trace: Trace,
+) -> tuple[TrainBatch, StepResult]:
+    """One step on the trainable groups of `taken`. One whose image the learner cannot read is dropped, and the next
+    one taken in its place."""
+    while True:
+        places = [place for place, group in enumerate(taken) if group.trainable]
+        batch = pack([taken[place] for place in places], policy_step=step, max_lag=config.max_lag)
+        try:
+            with trace.span("update", step=step):
+                return batch, await learner.update(batch)
+        except ImagesError as err:
+            for image, reason in err.reasons.items():
+                place = places[image]
+                quarantine.add(taken[place].group.prompt, reason)
+                taken[place] = replace(taken[place], trainable=False, drop_reason=QUARANTINED)
+            buffer.give_up(len(err.reasons))
+            with trace.span("wait_group", step=step):
+                taken += await _take_trainable(buffer, len(err.reasons), stall_s=config.loop.stall_s)
 
 
 async def _take_trainable(buffer: SlotBuffer, count: int, *, stall_s: float) -> list[ScoredGroup]:
@@ -246,11 +274,13 @@ def _jobs(
     parts: Parts, *, prompt_at: Callable[[int], Prompt], quarantine: Quarantine, start: Position
 ) -> Iterator[Job]:
     async def write_and_score(prompt: Prompt) -> ScoredGroup:
-        if not quarantine.holds(prompt.sample.id):
+        reason = quarantine.reason(prompt.sample.id)
+        if not reason:
             try:
                 return await parts.reward.score(await parts.rollouts.generate(prompt))
             except SampleError as err:
-                quarantine.add(prompt, str(err))
+                reason = str(err)
+        quarantine.add(prompt, reason)
         return quarantined(prompt, at_s=time.time())
 
     def job(group_id: int) -> Job:

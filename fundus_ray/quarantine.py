@@ -1,6 +1,6 @@
 """Samples that cannot be used: each is left out for the rest of the run, with its reason, while the run goes on.
 
-In: samples as they fail, and those of the run before a resume. Out: whether a sample is left out. Pure bookkeeping.
+In: samples as they fail, and those of the run before a resume. Out: why a sample is left out. Pure bookkeeping.
 
 What fails because of the system (a process, a machine, the search) is tried again and never comes here.
 """
@@ -21,24 +21,23 @@ class Quarantine:
     """Sample ids with their reasons."""
 
     def __init__(self, *, limit: int, note: Note, held: Mapping[str, str] | None = None) -> None:
-        """limit: samples before the run ends (data.max_quarantined); `note` is told of each new one; `held`: those of
-        the run before a resume."""
+        """limit: samples before the run ends (data.max_quarantined); `note` is told of each group that is left out;
+        `held`: samples of the run before a resume."""
         self._limit = limit
         self._note = note
         self._held = dict(held or {})
 
-    def holds(self, sample_id: str) -> bool:
-        """Whether the sample is left out."""
-        return sample_id in self._held
+    def reason(self, sample_id: str) -> str:
+        """Why the sample is left out; "" where it is not."""
+        return self._held.get(sample_id, "")
 
     def add(self, prompt: Prompt, reason: str) -> None:
-        """Leave the prompt's sample out from now on. Raises DataError where there are more than `limit`."""
-        sample_id = prompt.sample.id
-        if sample_id in self._held:
-            return
-        self._held[sample_id] = reason
+        """Leave the prompt's group out, and its sample from now on. Raises DataError where it is one sample more than
+        `limit`."""
+        known = prompt.sample.id in self._held
+        self._held.setdefault(prompt.sample.id, reason)
         self._note(prompt, reason)
-        if len(self._held) > self._limit:
+        if not known and len(self._held) > self._limit:
             raise DataError(
                 f"{len(self._held)} samples cannot be used, more than data.max_quarantined={self._limit}; they are "
                 f"listed in quarantine.jsonl of the run's folder; the last: {reason}"

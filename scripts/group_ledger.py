@@ -1,8 +1,9 @@
 """What became of every group of a run, from what it wrote: each must have been trained or dropped once.
 
 In: a run folder. Out: `Ledger`. A run numbers its groups from 0 and takes them in order, so an id that is missing below
-the largest one was lost. A group was written again where its trace holds more than one span `generate` of it, and
-scored again likewise; that is what is meant to happen to what a dead worker had under way.
+the largest one was lost, unless its sample could not be used (quarantine.jsonl). A group was written again where its
+trace holds more than one span `generate` of it, and scored again likewise; that is what is meant to happen to what a
+dead worker had under way.
 """
 
 from __future__ import annotations
@@ -47,11 +48,14 @@ def read_ledger(run_dir: Path, *, group_size: int) -> Ledger:
                 trained.add(line["group_id"])
         taken.update(rollouts.keys())
         torn += [group for group, count in rollouts.items() if count != group_size]
+    quarantine = run_dir / "quarantine.jsonl"
+    left_out = {json.loads(text)["group_id"] for text in quarantine.read_text().splitlines()} - set(taken)
+    known = {*taken, *(group for group in left_out if group < max(taken, default=0))}
     return Ledger(
         updates=len((run_dir / "metrics.jsonl").read_text().splitlines()),
         trained=len(trained),
-        dropped=len(taken) - len(trained),
-        lost=tuple(sorted(set(range(max(taken, default=-1) + 1)) - set(taken))),
+        dropped=len(known) - len(trained),
+        lost=tuple(sorted(set(range(max(taken, default=-1) + 1)) - known)),
         twice=tuple(sorted(group for group, count in taken.items() if count > 1)),
         torn=tuple(sorted(torn)),
         written_again=_again(run_dir, "generate"),

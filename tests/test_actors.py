@@ -149,6 +149,9 @@ class Teacher:
             raise DataError("no model there")
         self._step = 0
 
+    def unreadable(self, images: Sequence[ImageRef]) -> dict[int, str]:
+        return {}
+
     def update(self, batch: TrainBatch) -> StepResult:
         self._step += 1
         return StepResult(step=self._step, seconds=0.0, metrics={"rows": float(len(batch.seq_lens))})

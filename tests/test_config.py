@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fundus_ray.config import Config, allowed, check, documented_fields, load, to_yaml
-from fundus_ray.errors import ConfigError
+from fundus_ray.errors import ConfigError, ImagesError
 
 
 def refusal(*overrides: str, recipe: Path | None = None) -> str:
@@ -152,6 +152,7 @@ def test_mistake_in_a_recipe_names_the_recipe(tmp_path: Path) -> None:
         (["traces.reader=/no/model"], "traces.reader=/no/model is not a checkpoint folder (no config.json)"),
         (["policy.path=reader"], "policy.path=reader, but traces.reader is empty"),
         (["policy.path=reader", "traces.reader=tiny", "sft.steps=0"], "must be warmed up; set sft.steps > 0"),
+        (["rollout.hang_s=300"], "rollout.hang_s=300 must be < loop.stall_s=300"),
         (["reward.hold_s=240"], "reward.hold_s=240 + reward.timeout_s=60 must be < loop.stall_s=300"),
         (
             ["learner.correction=none"],
@@ -329,3 +330,14 @@ def test_check_sees_values_set_in_code() -> None:
 def test_refusal_survives_pickling() -> None:
     copy = pickle.loads(pickle.dumps(ConfigError("loop.steps=-1 is not allowed")))
     assert (type(copy), str(copy), copy.exit_code) == (ConfigError, "loop.steps=-1 is not allowed", 2)
+
+
+def test_an_error_about_images_keeps_their_places_through_pickling() -> None:
+    copy = pickle.loads(pickle.dumps(ImagesError({1: "a.png is gone", 3: "b.png has changed"})))
+    assert copy.reasons == {1: "a.png is gone", 3: "b.png has changed"}
+    assert str(copy) == "a.png is gone; b.png has changed"
+
+
+def test_without_a_setting_an_engine_hangs_after_a_fifth_of_what_ends_the_run() -> None:
+    assert load(None, ["loop.stall_s=1000"]).hang_s == 200.0
+    assert load(None, ["loop.stall_s=1000", "rollout.hang_s=30"]).hang_s == 30.0

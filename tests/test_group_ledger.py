@@ -22,6 +22,7 @@ def write_run(folder: Path, steps: Sequence[Mapping[int, tuple[int, bool]]], tra
         ]
         (folder / "rollouts" / f"step-{number:06d}.jsonl").write_text("".join(f"{line}\n" for line in lines))
     (folder / "metrics.jsonl").write_text("{}\n" * len(steps))
+    (folder / "quarantine.jsonl").touch()
     recorded = Trace()
     for span in trace:
         recorded.add(span)
@@ -41,6 +42,14 @@ def test_groups_that_were_trained_or_dropped_once_are_no_problem(tmp_path: Path)
         updates=2, trained=2, dropped=1, lost=(), twice=(), torn=(), written_again=1, scored_again=0
     )
     assert ledger.problems == []
+
+
+def test_groups_of_samples_that_cannot_be_used_are_dropped_and_not_lost(tmp_path: Path) -> None:
+    run = write_run(tmp_path, [{0: (2, True), 2: (2, False)}, {4: (2, True)}])
+    noted = [json.dumps({"group_id": group, "sample": "s", "reason": "gone"}) for group in (1, 2, 1, 9)]
+    (run / "quarantine.jsonl").write_text("".join(f"{line}\n" for line in noted))  # 9 was under way at the end
+    ledger = read_ledger(run, group_size=2)
+    assert (ledger.trained, ledger.dropped, ledger.lost) == (2, 2, (3,))
 
 
 def test_lost_doubled_and_torn_groups_are_named(tmp_path: Path) -> None:

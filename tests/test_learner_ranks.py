@@ -7,7 +7,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from fundus_ray.actors import Actor
-from fundus_ray.errors import DeliveryError, ProcessDiedError, WorkerDiedError
+from fundus_ray.errors import DeliveryError, ImagesError, ProcessDiedError, WorkerDiedError
 from fundus_ray.learner_ranks import LearnerRanks
 from fundus_ray.places import rank_names
 from fundus_ray.types import ImageRef, PolicyVersion, StepResult, TrainBatch
@@ -36,6 +36,10 @@ class Peer:
 
     def start(self) -> None:
         self._step = 0
+
+    def unreadable(self, images: Sequence[ImageRef]) -> dict[int, str]:
+        gone = {place: f"image {ref.path} does not exist" for place, ref in enumerate(images)}
+        return gone if "sees no images" in self._roles.values() else {}
 
     def update(self, batch: TrainBatch) -> StepResult:
         role = self._roles.get(batch.policy_step, "")
@@ -168,6 +172,16 @@ async def test_a_rank_that_fails_is_named_while_the_other_waits_for_it(
     await learner.restart(limit_s=60.0)
     with pytest.raises(DeliveryError, match="its own error"):
         await learner.update(batch_at(2))
+
+
+async def test_images_that_one_rank_cannot_read_are_told_before_any_rank_updates(private_ray: None) -> None:
+    spawn, _ = spawner({}, {-1: "sees no images"})
+    learner = LearnerRanks(spawn, limit_s=30.0)
+    await learner.start(limit_s=30.0)
+    with pytest.raises(ImagesError) as caught:
+        await learner.update(batch_at(3))
+    assert caught.value.reasons == {0: "image s.png does not exist"}
+    assert (await learner.publish()).version.step == 0, "no rank has updated, and all are there"
 
 
 async def test_a_single_rank_that_fails_stays(private_ray: None) -> None:

@@ -11,7 +11,15 @@ import pytest
 from plain_sample import SAMPLE
 
 from fundus_ray.config import Config, load
-from fundus_ray.errors import DataError, DeliveryError, StalenessError, StalledError, WorkerDiedError
+from fundus_ray.errors import (
+    DataError,
+    DeliveryError,
+    ImagesError,
+    SampleError,
+    StalenessError,
+    StalledError,
+    WorkerDiedError,
+)
 from fundus_ray.loop import Parts, Position, Published, Totals, deliver, train
 from fundus_ray.obs.trace import Span, Trace
 from fundus_ray.quarantine import Quarantine
@@ -31,7 +39,8 @@ from fundus_ray.types import (
 
 
 def prompt_at(group_id: int) -> Prompt:
-    sample = dataclasses.replace(SAMPLE, id=f"sample-{group_id}")
+    image = dataclasses.replace(SAMPLE.image, path=f"{group_id}.png")
+    sample = dataclasses.replace(SAMPLE, id=f"sample-{group_id}", image=image)
     return Prompt(sample=sample, system="", user="", group_id=group_id, seed=group_id)
 
 
@@ -42,6 +51,7 @@ class Engines:
         self.version = 0
         self.seen: list[int] = []
         self.crash_at: int | None = None
+        self.refuses: set[str] = set()  # ids of samples
         self.lose_delivery_of: int | None = None
         self.ahead = 0  # versions that this engine wrongly claims to be newer
 
@@ -49,6 +59,8 @@ class Engines:
         self.seen.append(prompt.group_id)
         version = PolicyVersion(step=self.version + self.ahead, sha256="0")
         await asyncio.sleep(0)
+        if prompt.sample.id in self.refuses:
+            raise SampleError(f"sample {prompt.sample.id}: image s.png is damaged")
         if prompt.group_id == self.crash_at:
             raise WorkerDiedError("rollout-0 died while writing")
         rollouts = tuple(
@@ -122,8 +134,11 @@ class Student:
     def __init__(self, *, step: int = 0) -> None:
         self.step = step
         self.batches: list[TrainBatch] = []
+        self.gone: set[str] = set()  # paths of images
 
     async def update(self, batch: TrainBatch) -> StepResult:
+        if gone := {i: f"image {ref.path} is gone" for i, ref in enumerate(batch.images) if ref.path in self.gone}:
+            raise ImagesError(gone)
         self.batches.append(batch)
         for _ in range(20):
             await asyncio.sleep(0)
@@ -403,6 +418,48 @@ async def test_with_a_window_a_slow_group_is_passed_and_a_resumed_run_does_not_r
     second = Run("loop.async_ratio=0.5", "loop.window=2", "loop.steps=3", step=1)
     assert (await second.train(first.saved[-1])).position == Position(step=3, group_id=6)
     assert second.book.groups == {2: [0, 3], 3: [4, 5]}
+
+
+async def test_a_sample_that_an_engine_refuses_is_left_out_and_asked_for_no_more() -> None:
+    run = Run()
+    run.engines.refuses = {"sample-1"}
+    # An epoch of three samples.
+    run.prompt_at = lambda group_id: dataclasses.replace(prompt_at(group_id % 3), group_id=group_id)
+    totals = await run.train()
+    assert totals.dropped == {"quarantined": 4}  # groups 1, 4, 7 and 10
+    assert totals.position == Position(step=4, group_id=12)
+    assert [m["dropped/quarantined"] for m in run.book.metrics.values()] == [1.0] * 4
+    assert {sample for sample, _ in run.left_out} == {"sample-1"}
+    assert {reason for _, reason in run.left_out} == {"sample sample-1: image s.png is damaged"}
+    assert sum(group_id % 3 == 1 for group_id in run.engines.seen) == 1
+
+
+async def test_too_many_samples_that_cannot_be_used_end_the_run_after_a_checkpoint_of_what_was_learned() -> None:
+    run = Run("data.max_quarantined=1", "loop.async_ratio=0")
+    run.engines.refuses = {"sample-3", "sample-4"}
+    with pytest.raises(DataError, match=r"2 samples cannot be used, more than data\.max_quarantined=1; .*image s\.png"):
+        await run.train()
+    assert run.saved == [Position(step=1, group_id=2)]
+
+
+@pytest.mark.parametrize("ratio", [0, 1])
+async def test_a_group_whose_image_the_learner_cannot_read_is_left_out_and_the_next_one_trained_in_its_place(
+    ratio: int,
+) -> None:
+    run = Run(f"loop.async_ratio={ratio}")
+    run.student.gone = {"1.png", "2.png", "5.png"}
+    totals = await run.train()
+    assert run.book.groups == {1: [0, 1, 2, 3], 2: [4, 5, 6], 3: [7, 8], 4: [9, 10]}
+    assert [[ref.path for ref in batch.images] for batch in run.student.batches] == [
+        ["0.png", "3.png"],
+        ["4.png", "6.png"],
+        ["7.png", "8.png"],
+        ["9.png", "10.png"],
+    ]
+    assert run.left_out == [(f"sample-{i}", f"image {i}.png is gone") for i in (1, 2, 5)]
+    assert totals.dropped == {"quarantined": 3}
+    assert totals.lag_max <= ratio
+    assert totals.position == Position(step=4, group_id=11)
 
 
 def test_position_moves_on_past_all_that_is_done() -> None:

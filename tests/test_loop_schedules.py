@@ -1,6 +1,7 @@
-"""The real loop, buffer and engine pool under thousands of random schedules on a virtual clock.
+"""The real loop, buffer and pools under thousands of random schedules on a virtual clock.
 
-Engines of uneven speed that die and return, in any call; random times of everything, groups that are dropped, windows,
+Engines of uneven speed and reward workers that die, or freeze, and return, in any call; samples that kill their engine
+each time, or that an engine or the learner refuses; random times of everything, groups that are dropped, windows,
 fractional ratios, last steps with fewer slots. Asserted is what must hold whatever the times.
 """
 
@@ -13,6 +14,7 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 from plain_sample import prompt
@@ -20,12 +22,14 @@ from plain_sample import prompt
 from fundus_ray.config import Config, load
 from fundus_ray.crew import Care
 from fundus_ray.engine_pool import RolloutPool
-from fundus_ray.errors import ProcessDiedError
+from fundus_ray.errors import ImagesError, ProcessDiedError, SampleError
 from fundus_ray.loop import Parts, Position, Published, Totals, deliver, train
+from fundus_ray.obs.faults import Fault
 from fundus_ray.obs.trace import Trace
 from fundus_ray.obs.virtual_time import run_virtual
 from fundus_ray.policy.live_versions import LiveVersions
 from fundus_ray.quarantine import Quarantine
+from fundus_ray.reward_pool import RewardPool
 from fundus_ray.types import (
     DeliveryProof,
     PolicyVersion,
@@ -42,8 +46,9 @@ from fundus_ray.types import (
 )
 
 RATIOS, GROUPS, WINDOWS = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 4.0), (1, 2, 5), (0, 1, 3, 20)
-SCHEDULES_A_CASE = 100  # a case is a ratio and a number of groups a step: 21 cases
+SCHEDULES_A_CASE = 60  # a case is a ratio and a number of groups a step: 21 cases
 STEPS = 5
+HANG_S = 200.0
 
 
 @functools.cache
@@ -57,6 +62,7 @@ def settings(ratio: float, groups: int, window: int, workers: int) -> Config:
             f"loop.groups_per_step={groups}",
             f"loop.steps={STEPS}",
             f"rollout.workers={workers}",
+            "reward.workers=2",
             *given,
             *patience,
         ],
@@ -69,10 +75,15 @@ class World:
     def __init__(self, config: Config, *, seed: int) -> None:
         self.config = config
         self.chance = random.Random(seed)
-        self.death = self.chance.choice([0.0, 0.01, 0.1])  # of an engine in a call
+        self.death = self.chance.choice([0.0, 0.01, 0.1])  # of an engine, or a reward worker, in a call
+        self.freeze = self.chance.choice([0.0, 0.3])  # share of these deaths in which the process stays, doing nothing
+        self.unusable = self.chance.choice([0.0, 0.0, 0.05])  # share of samples, for each of three reasons
         self.drop = self.chance.choice([0.0, 0.3, 0.8])
         self.live = -1  # the version that `set_policy` came back with
         self.deaths, self.restarts_logged = 0, 0
+        self.fates: dict[str, str] = {}  # sample id -> what is wrong with it
+        self.left_out: dict[int, str] = {}  # group id -> reason
+        self.freezes, self.hung = 0, 0
         self.admitted: list[int] = []
         self.trained: list[int] = []
         self.dropped: list[int] = []
@@ -82,26 +93,39 @@ class World:
     async def pause(self, *seconds: float) -> None:
         await asyncio.sleep(self.chance.choice(seconds))
 
+    def fate(self, sample_id: str) -> str:
+        if sample_id not in self.fates:
+            kinds = ("kills its engine", "refused by engines", "refused by the learner")
+            drawn = self.chance.random() / self.unusable if self.unusable else math.inf
+            self.fates[sample_id] = kinds[int(drawn)] if drawn < len(kinds) else ""
+        return self.fates[sample_id]
+
     def note_quarantined(self, prompt: Prompt, reason: str) -> None:
-        assert "at 3 deaths of engine" in reason or "at 3 deaths of reward" in reason
+        assert self.left_out.setdefault(prompt.group_id, reason) is reason, "a group was left out twice"
         self.under_way -= 1
 
+    def note_fault(self, fault: Fault) -> None:
+        self.hung += fault.kind == "hung"
+        assert fault.recover_s is None or fault.recover_s >= 0
 
-class Engine:
-    """Has the places for versions that a real one has, and keeps the same books of them."""
+
+class Mortal:
+    """A worker whose every call may be its death."""
 
     def __init__(self, name: str, world: World) -> None:
         self.name, self.world = name, world
         self.slowness = world.chance.choice([1.0, 1.0, 5.0])
-        self.dead = asyncio.Event()
-        self.live = LiveVersions(world.config.live_adapters, worker=name)
-        self.served: PolicyVersion | None = None
+        self.dead, self.frozen = asyncio.Event(), False
 
-    async def _work(self, *seconds: float) -> None:
-        if self.world.chance.random() < self.world.death and not self.dead.is_set():
-            self.world.deaths += 1
-            self.dead.set()
-        limit_s = self.slowness * self.world.chance.choice(seconds)
+    async def _work(self, *seconds: float, fatal: bool = False, may_freeze: bool = True) -> None:
+        if (fatal or self.world.chance.random() < self.world.death) and not self.dead.is_set():
+            if may_freeze and not fatal and self.world.chance.random() < self.world.freeze:
+                self.frozen = True
+                self.world.freezes += 1
+            else:
+                self.world.deaths += 1
+                self.dead.set()
+        limit_s = None if self.frozen else self.slowness * self.world.chance.choice(seconds)
         with suppress(TimeoutError):
             async with asyncio.timeout(limit_s):
                 await self.dead.wait()
@@ -109,13 +133,29 @@ class Engine:
             raise ProcessDiedError(f"{self.name} died")
 
     async def placed(self) -> None:
-        pass
+        await self.world.pause(0.0, 10.0)
 
     async def pulse(self) -> Pulse:
+        if self.frozen:
+            await self.dead.wait()
+        if self.dead.is_set():
+            raise ProcessDiedError(f"{self.name} died")
         return Pulse()
 
     async def start(self) -> None:
-        await self._work(3.0, 60.0)
+        await self._work(3.0, 60.0, may_freeze=False)  # a start has a limit of its own
+
+    async def close(self, *, limit_s: float) -> None:
+        pass
+
+
+class Engine(Mortal):
+    """Has the places for versions that a real one has, and keeps the same books of them."""
+
+    def __init__(self, name: str, world: World) -> None:
+        super().__init__(name, world)
+        self.live = LiveVersions(world.config.live_adapters, worker=name)
+        self.served: PolicyVersion | None = None
 
     async def take(self, published: Published) -> DeliveryProof:
         self.live.arrive(published.version)  # raises where requests run under too many versions
@@ -140,8 +180,11 @@ class Engine:
         written_by = self.served
         assert written_by is not None
         assert written_by.step >= self.world.live, "a prompt came to an engine that is behind"
+        fate = self.world.fate(prompt.sample.id)
         with self.live.lease(written_by):
-            await self._work(0.0, 0.5, 1.0, 20.0)
+            await self._work(0.0, 0.5, 1.0, 20.0, fatal=fate == "kills its engine")
+        if fate == "refused by engines":
+            raise SampleError(fate)
         self.live.retire()
         rollouts = tuple(
             Rollout(token_ids=(1,), logprobs=(-1.0,), text="", finish_reason="stop", seed=i, policy=written_by)
@@ -155,9 +198,6 @@ class Engine:
             started_s=0.0,
             finished_s=0.0,
         )
-
-    async def close(self, *, limit_s: float) -> None:
-        pass
 
     def again(self) -> Engine:
         return Engine(self.name, self.world)
@@ -173,7 +213,7 @@ class Pool(RolloutPool):
             [Engine(f"rollout-{i}", world) for i in range(config.rollout.workers)],
             sampling=Sampling(n=2, temperature=1.0, max_tokens=1),
             probe_tolerance=1e-3,
-            care=Care(role="engine", setting="rollout.restarts", restarts=10**6),
+            care=care("engine", world),
             trace=trace,
         )
 
@@ -183,12 +223,16 @@ class Pool(RolloutPool):
         return proofs
 
 
-class Reward:
-    def __init__(self, world: World) -> None:
-        self.world = world
+def care(role: str, world: World) -> Care:
+    return Care(role, f"{role}.restarts", restarts=10**6, hang_s=HANG_S, place_s=1e6, tell=world.note_fault)
+
+
+class Reward(Mortal):
+    def again(self) -> Reward:
+        return Reward(self.name, self.world)
 
     async def score(self, group: RolloutGroup) -> ScoredGroup:
-        await self.world.pause(0.0, 0.2, 5.0)
+        await self._work(0.0, 0.2, 5.0)
         dropped = self.world.chance.random() < self.world.drop
         self.world.under_way -= dropped
         scored = tuple(
@@ -216,12 +260,19 @@ class Reward:
         )
 
 
+def reward_pool(world: World, trace: Trace) -> RewardPool:
+    workers = [Reward(f"reward-{i}", world) for i in range(world.config.reward.workers)]
+    return RewardPool(workers, care=care("reward", world), trace=trace)
+
+
 class Learner:
     def __init__(self, world: World, *, step: int) -> None:
         self.world, self.step = world, step
 
     async def update(self, batch: TrainBatch) -> StepResult:
         await self.world.pause(0.0, 1.0, 10.0)
+        if gone := {i: ref.path for i, ref in enumerate(batch.images) if self.world.fate(ref.path).endswith("learner")}:
+            raise ImagesError(gone)
         self.world.lags.update((batch.policy_step - batch.policy_steps).tolist())
         self.step += 1
         return StepResult(step=self.step, seconds=0.0)
@@ -237,7 +288,7 @@ class Book:
 
     def log_step(self, step: int, metrics: dict[str, float]) -> None:
         assert metrics["async/ratio"] == self.world.config.loop.async_ratio
-        self.world.restarts_logged += int(metrics["engine_restarts"])
+        self.world.restarts_logged += int(metrics["engine_restarts"] + metrics["faults/reward_restarts"])
         assert 0.0 <= metrics["off_policy_share"] <= 1.0
 
     def log_scored(self, step: int, groups: Sequence[ScoredGroup]) -> None:
@@ -251,13 +302,19 @@ async def simulate(world: World, *, start: Position, stop_after: int | None = No
     """One run of the real loop."""
     trace = Trace(clock=asyncio.get_running_loop().time)
     stop = asyncio.Event()
-    parts = Parts(rollouts=Pool(world, trace), reward=Reward(world), learner=Learner(world, step=start.step))
+    parts = Parts(
+        rollouts=Pool(world, trace),
+        reward=reward_pool(world, trace),
+        learner=Learner(world, step=start.step),
+    )
 
     def prompt_at(group_id: int) -> Prompt:
         world.admitted.append(group_id)
         world.under_way += 1
         world.most_under_way = max(world.most_under_way, world.under_way)
-        return prompt(group_id)
+        plain = prompt(group_id)
+        image = replace(plain.sample.image, path=plain.sample.id)
+        return replace(plain, sample=replace(plain.sample, image=image))
 
     async def checkpoint(position: Position) -> None:
         await world.pause(0.0, 1.0)
@@ -276,17 +333,24 @@ async def simulate(world: World, *, start: Position, stop_after: int | None = No
         stop=stop,
         start=start,
     )
-    await parts.rollouts.close(limit_s=1.0)  # type: ignore[attr-defined]
+    for pool in (parts.rollouts, parts.reward):
+        assert isinstance(pool, Pool | RewardPool)
+        await pool.close(limit_s=1.0)
+    assert asyncio.all_tasks() == {asyncio.current_task()}
     return totals
 
 
 def check(world: World, position: Position) -> None:
     """What must hold at the end of every schedule."""
     config = world.config
-    assert world.restarts_logged <= world.deaths
+    assert world.restarts_logged <= world.deaths + world.freezes
     assert max(world.lags, default=0) <= math.ceil(config.loop.async_ratio)
     assert min(world.lags, default=0) >= 0
     assert world.most_under_way <= config.buffer_capacity
+    for group_id, reason in world.left_out.items():
+        assert group_id not in world.trained
+        assert world.fate(f"s{group_id}") or "at 3 deaths" in reason
+    assert not any(world.fate(f"s{group_id}") for group_id in world.trained)
     done = world.trained + world.dropped
     assert len(set(done)) == len(done), "a group was trained twice"
     assert set(done) == {*range(position.group_id), *position.passed}, "a resume would lose or repeat a group"
@@ -298,7 +362,7 @@ def check(world: World, position: Position) -> None:
 @pytest.mark.parametrize("groups", GROUPS)
 @pytest.mark.parametrize("ratio", RATIOS)
 def test_any_schedule_keeps_every_promise(ratio: float, groups: int) -> None:
-    deaths = restarts = 0
+    deaths = restarts = hung = left_out = 0
     for number in range(SCHEDULES_A_CASE):
         seed = hash((ratio, groups, number))  # of numbers: the same in every process
         draw = random.Random(seed)
@@ -307,9 +371,13 @@ def test_any_schedule_keeps_every_promise(ratio: float, groups: int) -> None:
         totals = run_virtual(functools.partial(simulate, world, start=Position()))
         check(world, totals.position)
         assert totals.position.step == STEPS
-        deaths += world.deaths
+        deaths += world.deaths + world.freezes
         restarts += world.restarts_logged
+        hung += world.hung
+        left_out += len(world.left_out)
     assert deaths > restarts > 0  # the schedules do what they are for
+    assert hung > 0
+    assert left_out > 0
 
 
 @pytest.mark.parametrize("window", [0, 3])
@@ -322,6 +390,7 @@ def test_a_run_that_is_stopped_anywhere_and_resumed_trains_each_group_once(windo
         check(world, first.position)
         stopped_early += first.position.step < STEPS
         world.under_way = 0  # what was under way is lost, and written again
+        world.left_out = {group: reason for group, reason in world.left_out.items() if group in world.dropped}
         second = run_virtual(functools.partial(simulate, world, start=first.position))
         check(world, second.position)
         assert second.position.step == STEPS

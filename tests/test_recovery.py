@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import pytest
 from plain_sample import prompt
-from test_loop_schedules import STEPS, Pool, Reward, World, settings
+from test_loop_schedules import STEPS, Pool, World, reward_pool, settings
 
 from fundus_ray.errors import DeliveryError, ProcessDiedError
 from fundus_ray.loop import Parts, Position, Published, Totals, deliver, train
@@ -94,7 +94,7 @@ async def simulate(world: World, learner: Learner, *, restarts: int) -> tuple[Hi
     """One run of the real loop, engines dying too."""
     trace = Trace(clock=asyncio.get_running_loop().time)
     watched, history = WatchedLearner(learner), History(learner)
-    parts = Parts(rollouts=Pool(world, trace), reward=Reward(world), learner=watched)
+    parts = Parts(rollouts=Pool(world, trace), reward=reward_pool(world, trace), learner=watched)
 
     def prompt_at(group_id: int) -> Prompt:
         return prompt(group_id)
@@ -141,7 +141,8 @@ async def simulate(world: World, learner: Learner, *, restarts: int) -> tuple[Hi
     history.versions[0] = learner.version
     await parts.rollouts.set_policy(Published(version=learner.version, payload=None))
     totals = await train_through_deaths(attempt, start=Position(), learner=watched, restarts=restarts, restore=restore)
-    await parts.rollouts.close(limit_s=1.0)  # type: ignore[attr-defined]
+    for pool in (parts.rollouts, parts.reward):
+        await pool.close(limit_s=1.0)  # type: ignore[union-attr]
     return history, totals
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import struct
 import zlib
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 
@@ -34,10 +35,19 @@ def image_ref(path: str | Path) -> ImageRef:
 
 def read_pixels(ref: ImageRef) -> Image.Image:
     """The image as RGB, upright by its EXIF tag. Raises DataError where the file is gone, damaged or changed since."""
-    content = read_bytes(ref.path)
-    if hashlib.sha256(content).hexdigest() != ref.sha256:
-        raise DataError(f"image {ref.path} has changed since the data set was loaded (its sha256 differs)")
-    return _decode(content, ref.path)
+    return _decode(_content(ref), ref.path)
+
+
+def unreadable(images: Sequence[ImageRef]) -> dict[int, str]:
+    """place -> why, of images that are gone or have changed. The others decode, as they did when their data set was
+    loaded; they are read, and not decoded again."""
+    reasons = {}
+    for place, ref in enumerate(images):
+        try:
+            _content(ref)
+        except DataError as err:
+            reasons[place] = str(err)
+    return reasons
 
 
 def pixels_at(path: str | Path) -> Image.Image:
@@ -50,6 +60,13 @@ def misfit(mask: Path, *, size: tuple[int, int], image: tuple[int, int]) -> str:
     (width, height), (across, down) = size, image
     said = f"mask {mask} is {width} x {height} px but its image {across} x {down} px: crop and scale both alike"
     return "" if size == image else said
+
+
+def _content(ref: ImageRef) -> bytes:
+    content = read_bytes(ref.path)
+    if hashlib.sha256(content).hexdigest() != ref.sha256:
+        raise DataError(f"image {ref.path} has changed since the data set was loaded (its sha256 differs)")
+    return content
 
 
 def _decode(content: bytes, path: str | Path) -> Image.Image:

@@ -5,11 +5,13 @@ In: the configuration, and which rank this is. Out: the methods of `LearnerWorke
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from fundus_ray.config import Config
 from fundus_ray.errors import ProcessDiedError
 from fundus_ray.learner.worker import LearnerWorker
 from fundus_ray.obs.log_file import redirect_output
-from fundus_ray.types import PolicyVersion, PublishedAdapter, StepResult, TrainBatch
+from fundus_ray.types import ImageRef, PolicyVersion, PublishedAdapter, StepResult, TrainBatch
 
 
 class LearnerRank:
@@ -24,6 +26,10 @@ class LearnerRank:
     def start(self) -> None:
         """Load the policy."""
         self._loaded = LearnerWorker(self._config, self._model_path, "")
+
+    def unreadable(self, images: Sequence[ImageRef]) -> dict[int, str]:
+        """`LearnerWorker.unreadable`."""
+        return self._worker.unreadable(images)
 
     def update(self, batch: TrainBatch) -> StepResult:
         """`LearnerWorker.update`."""

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from fundus_ray.config import Config
 from fundus_ray.cores import pin_process
-from fundus_ray.data.images import read_pixels
+from fundus_ray.data.images import read_pixels, unreadable
 from fundus_ray.errors import DeliveryError
 from fundus_ray.learner.advantage import Advantages
 from fundus_ray.learner.aggregation import BatchTotals
@@ -68,6 +68,12 @@ class LearnerWorker:
         )
         self._step = 0
         self._warned = False
+
+    def unreadable(self, images: Sequence[ImageRef]) -> dict[int, str]:
+        """place -> why, of images that are not kept here and cannot be read."""
+        unknown = [place for place, ref in enumerate(images) if not self._images.holds(ref.sha256)]
+        found = unreadable([images[place] for place in unknown])
+        return {unknown[place]: reason for place, reason in found.items()}
 
     def update(self, batch: TrainBatch) -> StepResult:
         """`updates_per_batch` optimizer steps on the batch; the version counts up by one."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from fundus_ray.obs.curves import draw_curves
 from fundus_ray.obs.report_chains import chains_section, photo_section
+from fundus_ray.obs.report_faults import faults_section
 from fundus_ray.obs.report_health import health_section
 from fundus_ray.obs.report_table import table
 from fundus_ray.obs.run_record import (
@@ -63,6 +64,7 @@ def write_report(run_dir: Path) -> None:
         _stages(record),
         _traces(record),
         _asynchronous(record),
+        faults_section(record),
         health_section(record),
         chains_section(record),
         photo_section(record),

@@ -39,6 +39,8 @@ class RunRecord:
     wall_s: Mapping[str, float]
     facts: Mapping[str, Mapping[str, Any]]
     alarms: Sequence[Mapping[str, Any]]  # alarms.jsonl, in order of step
+    faults: Sequence[Mapping[str, Any]]  # faults.jsonl, in order of recovery
+    quarantined: Sequence[Mapping[str, Any]]  # quarantine.jsonl, one a group that was left out
     last_rollouts: Sequence[Mapping[str, Any]]  # of the last step that wrote any
 
 
@@ -74,6 +76,8 @@ def read_run(run_dir: Path) -> RunRecord:
         wall_s=_json_or_none(run_dir / "stages.json") or {},
         facts=_json_or_none(run_dir / "facts.json") or {},
         alarms=_lines_or_none(run_dir / "alarms.jsonl") or [],
+        faults=_lines_or_none(run_dir / "faults.jsonl") or [],
+        quarantined=_lines_or_none(run_dir / "quarantine.jsonl") or [],
         last_rollouts=list(read_lines(rollout_files[-1])) if rollout_files else [],
     )
 

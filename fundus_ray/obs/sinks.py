@@ -6,7 +6,7 @@ In: records and metrics. Out, under DIR/NAME-YYYYMMDD-HHMMSS with DIR/latest poi
     versions.json                  interpreter, packages, commit       facts.json    facts by name
     metrics.jsonl, tensorboard/    one record a learner step
     alarms.jsonl                   what was wrong with the reward, one record a kind, with the step that it began at
-    quarantine.jsonl               samples that are left out for the rest of the run, with the reason
+    quarantine.jsonl               groups of samples that cannot be used and are left out, with the reason
     faults.jsonl                   workers that died or hung, and the groups that were done again (obs/faults.py)
     rollouts/step-000001.jsonl     one scored rollout a line, with its evidence
     recorded/step-000001.parquet   with run.record: the groups that the step took, to be trained on again (recorded.py)
@@ -152,7 +152,7 @@ class RunFolder:
         self._faults.append(fault.line())
 
     def log_quarantined(self, prompt: Prompt, reason: str) -> None:
-        """A sample that is left out from now on, after a resume too."""
+        """A group that is left out; its sample is from now on, after a resume too."""
         record = {"time": time.time(), "sample": prompt.sample.id, "group_id": prompt.group_id, "reason": reason}
         self._quarantine.append(record)
 

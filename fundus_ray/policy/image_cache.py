@@ -32,6 +32,10 @@ class ImageCache:
         self.hits = 0
         self.misses = 0
 
+    def holds(self, sha256: str) -> bool:
+        """Whether the image need not be read to be used."""
+        return sha256 in self._kept
+
     def features(self, images: Sequence[ImageRef]) -> ImageFeatures:
         """The features of these images, in order, on the device that `encode` puts them on."""
         missing = {ref.sha256: ref for ref in images if ref.sha256 not in self._kept}

@@ -107,6 +107,12 @@ class SlotBuffer:
             self._lookahead.take(place.last_step)
         return group
 
+    def give_up(self, count: int) -> None:
+        """So many trainable groups of this step cannot be trained on after all: their slots are free at once."""
+        self._lookahead.give_up(count)
+        for _ in range(count):
+            self._slots.release()
+
     def release(self, count: int, *, capacity: int | None = None) -> None:
         """Free the slots of a step's `count` trained groups. Call only once the version made of them is live.
 

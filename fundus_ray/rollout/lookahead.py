@@ -50,6 +50,10 @@ class Lookahead:
         self._due[last_step] -= 1
         self._taken += 1
 
+    def give_up(self, count: int) -> None:
+        """So many of this step's groups leave its batch again."""
+        self._taken -= count
+
     def end_step(self) -> None:
         """The batch is trained, its version live."""
         del self._due[self._step]  # of a Counter: no error where nothing was due

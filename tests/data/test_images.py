@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fundus_ray.data.images import image_ref, read_pixels
+from fundus_ray.data.images import image_ref, read_pixels, unreadable
 from fundus_ray.errors import DataError
 
 
@@ -88,6 +88,20 @@ def test_a_photograph_lying_on_its_side_is_turned_upright(tmp_path: Path) -> Non
     ref = image_ref(path)
     assert (ref.width_px, ref.height_px) == (20, 30)
     assert read_pixels(ref).size == (20, 30)
+
+
+def test_of_many_images_those_that_are_gone_or_have_changed_are_told_by_their_place(picture: Path) -> None:
+    refs = []
+    for name in ("kept", "changed", "removed", "kept too"):
+        path = picture.with_name(f"{name}.png")
+        path.write_bytes(picture.read_bytes())
+        refs.append(image_ref(path))
+    picture.with_name("changed.png").write_bytes(b"other bytes")
+    picture.with_name("removed.png").unlink()
+    assert unreadable(refs) == {
+        1: f"image {picture.with_name('changed.png')} has changed since the data set was loaded (its sha256 differs)",
+        2: f"image {picture.with_name('removed.png')} does not exist",
+    }
 
 
 def test_an_image_that_changed_since_loading_is_refused(picture: Path) -> None:

@@ -354,6 +354,17 @@ def test_checkpointing_and_smaller_micro_batches_lower_the_peak(
     assert peak("learner.checkpointing=true", "learner.micro_batch_tokens=1") < 0.6 * alone
 
 
+def test_an_image_that_is_gone_is_told_by_its_place_unless_the_cache_holds_it(
+    tiny_policy: Path, samples: tuple[Sample, ...], tmp_path: Path
+) -> None:
+    learner = LearnerWorker(load(None, ["policy.lora_rank=4"]), str(tiny_policy), "")
+    batch = batch_of(tiny_policy, samples)
+    gone = dataclasses.replace(batch.images[1], path=str(tmp_path / "gone.png"))
+    assert learner.unreadable([batch.images[0], gone]) == {1: f"image {tmp_path}/gone.png does not exist"}
+    learner.update(batch)
+    assert learner.unreadable([batch.images[0], gone]) == {}
+
+
 def test_an_image_is_encoded_once_in_all_updates_and_for_the_reference(
     tiny_policy: Path, samples: tuple[Sample, ...]
 ) -> None:
