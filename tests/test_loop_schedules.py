@@ -156,6 +156,12 @@ class Engine:
             finished_s=0.0,
         )
 
+    async def sleep(self) -> None:
+        raise AssertionError("only engines that take turns with the learner sleep")
+
+    async def wake(self) -> None:
+        raise AssertionError("only engines that take turns with the learner sleep")
+
     async def close(self, *, limit_s: float) -> None:
         pass
 
