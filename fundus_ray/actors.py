@@ -29,7 +29,7 @@ from ray.exceptions import (
     TaskCancelledError,
 )
 
-from fundus_ray.errors import FundusRayError, HungError, ProcessDiedError, WorkerDiedError
+from fundus_ray.errors import FundusRayError, HungError, NodeLeftError, ProcessDiedError, WorkerDiedError
 from fundus_ray.knowledge.retriever import SearchError
 from fundus_ray.loop import Published
 from fundus_ray.model_pool import Picture
@@ -49,7 +49,8 @@ from fundus_ray.types import (
 LOG_LINES, LOG_LINE_CHARS = 3, 200  # of a worker's log, quoted in an error
 SEARCH_PAUSE_S = 2.0  # between two starts of a reward worker while the search is down
 # What Ray says where an actor, or what it answered, is gone with its process or machine.
-GONE = (OutOfMemoryError, NodeDiedError, ObjectLostError)
+GONE = (OutOfMemoryError, ObjectLostError)
+NODE_GONE = "its node has died"  # in Ray's words on an actor's death
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +101,7 @@ class Actor:
         except TaskCancelledError as err:
             raise self._error(f"was cancelled while {doing}") from err
         except RayError as err:
-            # One that could not start would not start the next time either; Ray's memory monitor does kill.
-            gone = isinstance(err, GONE) or (isinstance(err, RayActorError) and not err.actor_init_failed)
-            kind = ProcessDiedError if gone else WorkerDiedError
-            raise self._error(f"died while {doing}: {_cause_of_death(err)}", kind=kind) from err
+            raise self._error(f"died while {doing}: {_cause_of_death(err)}", kind=_kind_of_death(err)) from err
         return value if returns == 1 else (value, *submitted[1:])
 
     def _error(self, what: str, *, kind: type[WorkerDiedError] = WorkerDiedError) -> WorkerDiedError:
@@ -155,6 +153,14 @@ class RolloutActor:
         limit_s = self._group_limit_s
         group: RolloutGroup = await self._actor.call("generate", prompt, sampling, doing=doing, limit_s=limit_s)
         return group
+
+    async def sleep(self) -> None:
+        """Give the GPU up until `wake`."""
+        await self._actor.call("sleep", doing="going to sleep", limit_s=self._limit_s)
+
+    async def wake(self) -> None:
+        """Take the GPU again."""
+        await self._actor.call("wake", doing="waking up", limit_s=self._limit_s)
 
     async def close(self, *, limit_s: float) -> None:
         """Stop the engine's own processes."""
@@ -291,6 +297,14 @@ async def _pulse(actor: Actor, *, limit_s: float) -> Pulse:
 
 def _one_line(err: BaseException) -> str:
     return " ".join(str(err).split())[:400]
+
+
+def _kind_of_death(err: RayError) -> type[WorkerDiedError]:
+    if isinstance(err, NodeDiedError) or (isinstance(err, RayActorError) and NODE_GONE in str(err)):
+        return NodeLeftError
+    # One that could not start would not start the next time either; Ray's memory monitor does kill.
+    gone = isinstance(err, GONE) or (isinstance(err, RayActorError) and not err.actor_init_failed)
+    return ProcessDiedError if gone else WorkerDiedError
 
 
 def _cause_of_death(err: RayError) -> str:

@@ -21,12 +21,13 @@ from fundus_ray.actors import Actor
 import ray  # after actors.py, which settles how loud Ray is when it is imported
 import ray.exceptions
 from ray._private import ray_constants
+from ray._private.state import available_resources_per_node
 
 from fundus_ray.config import Config
 from fundus_ray.connecting import explain_connection, keep_token_private
 from fundus_ray.cores import check_cores, pinned
 from fundus_ray.errors import ConfigError
-from fundus_ray.places import Ask, check_placement
+from fundus_ray.places import Ask, Group, Node, asks_of, check_placement
 from fundus_ray.policy.load import gpu_count
 
 CONNECT_S = 10.0  # longest wait for a cluster's head
@@ -44,15 +45,37 @@ WORKER_ENV = {
 
 
 @contextmanager
-def cluster(config: Config, asks: Sequence[Ask]) -> Iterator[None]:
-    """A connection to a cluster that holds these actors, or a private one; left in order however the body ends."""
+def cluster(config: Config, groups: Sequence[Group]) -> Iterator[None]:
+    """A connection to a cluster that could hold these actors, or a private one; left in order however the body ends.
+    Raises ConfigError where it could not, unless it adds machines on demand."""
     with pinned(config.ray.cores, key="ray.cores"):
-        _connect(config, cpus=sum(ask.cpus for ask in asks))
+        _connect(config, cpus=sum(ask.cpus for ask in asks_of(groups)))
         try:
-            check_placement(asks, nodes=[node["Resources"] for node in ray.nodes() if node["Alive"]])
+            if not config.ray.autoscale:
+                _check_room(groups, private=config.ray.address == "local")
             yield
         finally:
             ray.shutdown()
+
+
+def machines() -> list[Node]:
+    """The cluster's, those with GPUs first. For a process that is connected."""
+    free = available_resources_per_node()  # Ray has the sum over the cluster only among its documented calls
+    nodes = [
+        Node(node["NodeManagerAddress"], node["Resources"], free.get(node["NodeID"], {}))
+        for node in ray.nodes()
+        if node["Alive"]
+    ]
+    return sorted(nodes, key=lambda node: -node.total.get("GPU", 0.0))
+
+
+def _check_room(groups: Sequence[Group], *, private: bool) -> None:
+    try:
+        check_placement(groups, nodes=machines())
+    except ConfigError as err:
+        if private:
+            raise
+        raise ConfigError(f"{err}; or, where the cluster adds machines on demand, set ray.autoscale=true") from None
 
 
 def _connect(config: Config, *, cpus: float) -> None:
@@ -85,7 +108,7 @@ def _connect(config: Config, *, cpus: float) -> None:
 @contextmanager
 def _on_loopback(*, only: bool) -> Iterator[None]:
     """A private Ray starts on the machine's own address, 127.0.0.1, as Ray itself has it on macOS and Windows: else its
-    ports, those of metrics without a token, are open to the network. tests/test_cluster.py looks at every port."""
+    ports, those of metrics without a token, are open to the network. tests/test_private_ray.py looks at every port."""
     before = ray_constants.ENABLE_RAY_CLUSTER
     ray_constants.ENABLE_RAY_CLUSTER = before and not only
     try:
@@ -128,11 +151,18 @@ def _check_reachable(address: str) -> None:
 
 
 def spawn(
-    ask: Ask, worker: type, *args: Any, threads: int, calls: int | None = None, log_path: Path | None = None
+    ask: Ask,
+    worker: type,
+    *args: Any,
+    threads: int,
+    calls: int | None = None,
+    log_path: Path | None = None,
+    place: Any = None,
 ) -> Actor:
     """One actor of a plain class; it may still be starting. `threads`: OpenMP threads; `calls`: that it may have under
     way at once, of asynchronous methods; None = Ray's own number, which is 1 where the methods are plain ones (a number
-    would have each call run in another thread)."""
+    would have each call run in another thread). `place`: Ray's scheduling strategy, as `Places.of` gives it; None =
+    Ray's own."""
     env = {**WORKER_ENV, "OMP_NUM_THREADS": str(threads)}
     handle = (
         ray.remote(worker)
@@ -141,6 +171,7 @@ def spawn(
             num_gpus=ask.gpus,
             max_restarts=0,
             max_concurrency=calls,
+            scheduling_strategy=place,
             runtime_env={"env_vars": env},
         )
         .remote(*args)

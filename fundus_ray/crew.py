@@ -5,7 +5,7 @@ In: workers, each an actor with time limits of its own (actors.py). Out: `Crew`,
 
 A worker whose process dies, or that hangs (watch.py), is started again, `restarts` times in all; meanwhile the others
 go on, and what it had under way is done by others. It waits for a place in the cluster without a limit as long as
-enough others are here.
+enough others are here. One whose machine left the cluster waits for another one, which counts as no restart.
 
 A sample that kills its worker every time must not use up the restarts. Of each sample the deaths are counted at which
 it was under way. One with two goes on alone: no other such sample is under way with it. At the third it is given up
@@ -19,11 +19,11 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, Generic, Protocol, TypeVar
 
-from fundus_ray.errors import HungError, ProcessDiedError, SampleError, WorkerDiedError
+from fundus_ray.errors import HungError, NodeLeftError, ProcessDiedError, SampleError, WorkerDiedError
 from fundus_ray.gather import all_or_first_error, errors_of
 from fundus_ray.obs.faults import Fault, Tell
 from fundus_ray.obs.trace import IdValue, Span, Trace
@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 SUSPECT, GUILTY = 2, 3  # deaths at which a sample was under way
+KINDS = {HungError: "hung", NodeLeftError: "left"}  # of faults; any other is "died"
 
 
 class Worker(Protocol):
@@ -139,7 +140,9 @@ class Crew(Generic[W]):
         self._died: Counter[str] = Counter()  # by worker
         self._deaths_of: Counter[str] = Counter()  # by sample that was under way
         self._one_suspect = asyncio.Lock()
+        self._stays: dict[int, ExitStack] = {}  # of each that is here, as a span
         for index in range(len(workers)):
+            self._note_stay(index)
             self._watch(index)
 
     @property
@@ -205,6 +208,8 @@ class Crew(Generic[W]):
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for stay in self._stays.values():
+            stay.close()
         return await errors_of([worker.close(limit_s=limit_s) for worker in self.here.values()])
 
     def _lose(self, index: int, life: _Life[W], death: ProcessDiedError, *, of: Prompt | None = None) -> None:
@@ -216,8 +221,9 @@ class Crew(Generic[W]):
         prompts = life.end(death) + ([] if of is None else [of])
         life.unwatch()
         self._balance.leave(index)
+        self._stays.pop(index).close()
         guilty = 0
-        for sample in {prompt.sample.id for prompt in prompts}:
+        for sample in set() if isinstance(death, NodeLeftError) else {prompt.sample.id for prompt in prompts}:
             self._deaths_of[sample] += 1
             guilty += self._deaths_of[sample] == GUILTY
         self._restarts_left += GUILTY * guilty
@@ -229,12 +235,16 @@ class Crew(Generic[W]):
     def _note(self, worker: W, death: ProcessDiedError, *, requeued: tuple[int, ...] = ()) -> Fault:
         now, role = self._trace.clock(), self._care.role
         self._died[worker.name] += 1
-        kind, cause = "hung" if isinstance(death, HungError) else "died", str(death).partition("\n")[0]
+        kind = next((kind for error, kind in KINDS.items() if isinstance(death, error)), "died")
+        cause = str(death).partition("\n")[0]
         ids: dict[str, IdValue] = {"worker": worker.name, "role": role, "kind": kind, "requeued": len(requeued)}
         self._trace.add(Span("fault", now, now, ids))
         return Fault(now, role=role, worker=worker.name, kind=kind, cause=cause, requeued=requeued)
 
     def _spend_restart(self, death: ProcessDiedError) -> None:
+        if isinstance(death, NodeLeftError):
+            log.warning("%s\nIts place is asked for again; that is no restart", death)
+            return
         setting, allowed = self._care.setting, self._care.restarts
         if not self._restarts_left:
             names = ", ".join(f"{name} {count}" for name, count in sorted(self._died.items()))
@@ -259,6 +269,7 @@ class Crew(Generic[W]):
         async def join(worker: W) -> None:
             async with self._admit(worker):
                 self._balance.join(index)
+                self._note_stay(index)
 
         while True:
             life = self._lives[index]
@@ -294,6 +305,10 @@ class Crew(Generic[W]):
             waiting.result()
         finally:
             waiting.cancel()
+
+    def _note_stay(self, index: int) -> None:
+        stay = self._stays[index] = ExitStack()
+        stay.enter_context(self._trace.span("here", worker=self._lives[index].worker.name, role=self._care.role))
 
     def _watch(self, index: int) -> None:
         if math.isinf(self._care.hang_s):

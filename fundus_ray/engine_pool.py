@@ -38,6 +38,12 @@ class RolloutEngine(Worker, Protocol):
     async def generate(self, prompt: Prompt, sampling: Sampling) -> RolloutGroup:
         """All rollouts of the prompt."""
 
+    async def sleep(self) -> None:
+        """Give the GPU up until `wake`; nothing may be under way."""
+
+    async def wake(self) -> None:
+        """Take the GPU again, unless it is awake."""
+
 
 class RolloutPool:
     """A prompt goes to the engine with the fewest under way."""
@@ -91,6 +97,20 @@ class RolloutPool:
         proofs = [*taken.values(), *self._proofs_of_returned]
         self._proofs_of_returned.clear()
         return proofs
+
+    async def sleep(self) -> None:
+        """Have the engines give their GPU up. Where all of them die of it, the first that is back sleeps."""
+        asleep = False
+        while not asleep:
+            await self._crew.some_worker()
+            async with self._delivering:
+                engines = self._crew.here
+                asleep = len(await self._crew.of_each(engines, lambda engine: engine.sleep())) == len(engines) > 0
+
+    async def wake(self) -> None:
+        """Have every engine take its GPU again."""
+        async with self._delivering:
+            await self._crew.of_each(self._crew.here, lambda engine: engine.wake())
 
     async def close(self, *, limit_s: float) -> list[BaseException]:
         """Stop the engines' own processes, each within limit_s; what went wrong is returned, as the end goes on."""

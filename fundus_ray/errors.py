@@ -46,8 +46,17 @@ class ProcessDiedError(WorkerDiedError):
     """The process behind an actor is gone: what it held is lost, and a new one may take its place."""
 
 
+class NodeLeftError(ProcessDiedError):
+    """A process is gone with its machine, which left the cluster: its place is asked for again on another one."""
+
+
 class HungError(ProcessDiedError):
     """A process that is there and does nothing: it is killed, and counts as dead."""
+
+
+class NoPlaceError(FundusRayError):
+    """The cluster had no room for an actor for as long as was allowed: names the actor, what it asks for, and what each
+    machine has."""
 
 
 class DeliveryError(FundusRayError):

@@ -64,6 +64,14 @@ class LearnerRanks:
         version, payload = (await self._all("publish", doing="publishing", limit_s=self._limit_s, returns=2))[0]
         return Published(version=version, payload=payload)
 
+    async def onload(self) -> None:
+        """Onto the GPU, from where `offload` left it."""
+        await self._all("onload", doing="taking its GPU", limit_s=self._limit_s)
+
+    async def offload(self) -> None:
+        """Into the machine's memory, so that its GPU is free."""
+        await self._all("offload", doing="giving its GPU up", limit_s=self._limit_s)
+
     async def save(self, folder: str) -> None:
         """Adapter, optimizer and step into the folder, on rank 0's machine."""
         await self._all("save", folder, doing=f"saving to {folder}", limit_s=self._limit_s)

@@ -12,13 +12,14 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fundus_ray.actors import Actor, ModelActor, RewardActor, RolloutActor
+from fundus_ray.actors import ModelActor, RewardActor, RolloutActor
 from fundus_ray.cluster import cluster, spawn
+from fundus_ray.colocation import TakingTurns
 from fundus_ray.config import Config
 from fundus_ray.crew import Care
 from fundus_ray.data.images import read_pixels
@@ -26,18 +27,17 @@ from fundus_ray.engine_pool import RolloutPool
 from fundus_ray.evaluate.benchmarks.pictures import AskedImage
 from fundus_ray.gather import all_or_first_error
 from fundus_ray.knowledge.store import BuiltStore
-from fundus_ray.learner.actor import LearnerRank
 from fundus_ray.learner_ranks import LearnerRanks
 from fundus_ray.loop import Parts
 from fundus_ray.model_pool import ModelPool
 from fundus_ray.obs.faults import Tell
 from fundus_ray.obs.trace import Trace
-from fundus_ray.places import Ask, asked, rank_names
+from fundus_ray.places import Group, asks_of, engines_alone, groups_of, learner_group
 from fundus_ray.policy.stored_adapter import StoredAdapter
 from fundus_ray.policy.worker import ModelWorker
-from fundus_ray.reward.worker import RewardWorker
+from fundus_ray.reservation import Places, reserved
 from fundus_ray.reward_pool import RewardPool
-from fundus_ray.rollout.worker import RolloutWorker
+from fundus_ray.spawner import Spawner
 from fundus_ray.types import Sampling
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Actors:
 
     rollouts: RolloutPool
     reward: RewardPool
-    learner: LearnerRanks
+    learner: LearnerRanks | TakingTurns
 
     @property
     def parts(self) -> Parts:
@@ -69,25 +69,30 @@ async def start(
 ) -> AsyncIterator[Actors]:
     """All actors, ready for work; on leaving, also by an error or Ctrl-C, they are closed and Ray is shut down.
 
-    Workers write to run_dir/logs/NAME.log; `tell` hears of each one that died. Raises ConfigError before any actor
-    starts where the cluster is too small or not there, and WorkerDiedError where one has not started within
-    ray.start_timeout_s.
+    "All" are those that the run needs; the others join when the cluster has a place for them. Workers write to
+    run_dir/logs/NAME.log; `tell` hears of each one that died. Raises ConfigError before any actor starts where the
+    cluster is too small or not there, NoPlaceError where it has no room within ray.start_timeout_s, and WorkerDiedError
+    where an actor with a place has not started within as long again.
     """
-    asks = asked(config)
-    with cluster(config, asks):
-        workers = _spawn_all(config, asks=asks, model_path=model_path, knowledge=knowledge, run_dir=run_dir)
+    groups, model = groups_of(config), str(model_path.resolve())
+    async with _placed(config, groups) as places:
+        spawner = Spawner(config, places=places, model=model, logs=(run_dir / "logs").resolve())
+        workers = _spawn_all(spawner, [group for group in groups if group.required], knowledge=knowledge)
         await workers.ready(limit_s=config.ray.start_timeout_s)
         actors = _adapt(config, workers=workers, trace=trace, tell=tell)
-        async with _closed_at_the_end(actors.rollouts), _closed_at_the_end(actors.reward):
+        add = partial(_add, actors, spawner, knowledge)
+        async with _closed_at_the_end(actors.rollouts), _closed_at_the_end(actors.reward), places.kept(add):
             yield actors
 
 
 @asynccontextmanager
 async def start_learner(config: Config, *, model_path: Path, run_dir: Path) -> AsyncIterator[LearnerRanks]:
     """The learner alone, for rollouts that were recorded. Raises as `start` does."""
-    asks = [ask for ask in asked(config) if ask.name in rank_names(config.learner.ranks)]
-    with cluster(config, asks):
-        learner = _learner(config, asks=asks, model=str(model_path.resolve()), logs=(run_dir / "logs").resolve())
+    config = replace(config, ray=replace(config.ray, colocate=False))  # its GPU is its own
+    groups = [learner_group(config)]
+    async with _placed(config, groups) as places:
+        spawner = Spawner(config, places=places, model=str(model_path.resolve()), logs=(run_dir / "logs").resolve())
+        learner = spawner.learner(asks_of(groups))
         await learner.start(limit_s=config.ray.start_timeout_s)
         yield learner
 
@@ -123,20 +128,30 @@ async def _models(
     model_path: Path,
     log_dir: Path,
 ) -> AsyncIterator[ModelPool]:
-    asks = [Ask(f"{role}-{i}", config.rollout.cpus, config.rollout.gpus) for i in range(config.rollout.workers)]
-    with cluster(config, asks):
+    groups = engines_alone(role, config)
+    async with _placed(config, groups) as places:
         engines = []
-        for ask in asks:
+        for ask in asks_of(groups):
             path = log_dir.resolve() / f"{ask.name}.log"
             args = (config, str(model_path.resolve()), ask.name, str(path), read, adapter)
             calls, threads = config.calls_under_way, config.rollout.threads
-            make = partial(spawn, ask, ModelWorker, *args, threads=threads, calls=calls, log_path=path)
+            place = places.of(ask.name)
+            make = partial(spawn, ask, ModelWorker, *args, threads=threads, calls=calls, log_path=path, place=place)
             limits = {"start_limit_s": config.ray.start_timeout_s, "limit_s": config.loop.stall_s + ANSWER_SLACK_S}
             engines.append(ModelActor(make, loading=str(model_path), **limits))
         await all_or_first_error([engine.start() for engine in engines])
         pool = ModelPool(engines, care=_care_of_engines(config))
         async with _closed_at_the_end(pool):
             yield pool
+
+
+@asynccontextmanager
+async def _placed(config: Config, groups: Sequence[Group]) -> AsyncIterator[Places]:
+    """A connected cluster with a place for each actor that is needed."""
+    limit_s, at_once = config.ray.start_timeout_s, config.ray.autoscale
+    with cluster(config, groups):
+        async with reserved(groups, limit_s=limit_s, at_once=at_once) as places:
+            yield places
 
 
 @asynccontextmanager
@@ -164,59 +179,34 @@ class _Workers:
         await all_or_first_error(starts)
 
 
-def _spawn_all(
-    config: Config, *, asks: Sequence[Ask], model_path: Path, knowledge: BuiltStore, run_dir: Path
-) -> _Workers:
-    """Ask Ray for the actors in the order of `asks`: engines first, so that small actors cannot break up the machines
-    that the large ones need."""
-    logs, count = (run_dir / "logs").resolve(), config.rollout.workers
-    model, calls = str(model_path.resolve()), config.calls_under_way
-    engines = []
-    for ask in asks[:count]:
-        path = logs / f"{ask.name}.log"
-        args = (config, model, ask.name, str(path))
-        make = partial(spawn, ask, RolloutWorker, *args, threads=config.rollout.threads, calls=calls, log_path=path)
-        engines.append(
-            RolloutActor(
-                make,
-                start_limit_s=config.ray.start_timeout_s,
-                limit_s=config.loop.stall_s,
-                group_limit_s=config.group_limit_s,
-            ),
-        )
-    ranks = asks[count : count + config.learner.ranks]
-    learner = _learner(config, asks=ranks, model=model, logs=logs)
-    others = asks[count + len(ranks) :]
-    makes = [partial(spawn, ask, RewardWorker, config, knowledge, threads=1, calls=calls) for ask in others]
-    # A worker gives a group back within reward.hold_s + reward.timeout_s, which is less (config/rules.py).
-    limit_s = config.loop.stall_s
-    reward = [RewardActor(make, start_limit_s=config.ray.start_timeout_s, limit_s=limit_s) for make in makes]
-    return _Workers(engines=engines, learner=learner, reward=reward)
+def _spawn_all(spawner: Spawner, needed: Sequence[Group], *, knowledge: BuiltStore) -> _Workers:
+    """Ask Ray for the actors, each in its place."""
+    return _Workers(
+        engines=[spawner.engine(ask) for ask in asks_of(needed, "rollout")],
+        learner=spawner.learner(asks_of(needed, "learner")),
+        reward=[spawner.scorer(ask, knowledge) for ask in asks_of(needed, "reward")],
+    )
 
 
-def _learner(config: Config, *, asks: Sequence[Ask], model: str, logs: Path) -> LearnerRanks:
-    spawned = partial(_spawn_ranks, config, asks=asks, model=model, logs=logs)
-    return LearnerRanks(spawned, limit_s=config.loop.stall_s)
-
-
-def _spawn_ranks(config: Config, *, asks: Sequence[Ask], model: str, logs: Path) -> list[Actor]:
-    paths, threads = [logs / f"{ask.name}.log" for ask in asks], config.learner.threads
-    return [
-        spawn(ask, LearnerRank, config, model, str(path), threads=threads, log_path=path)
-        for ask, path in zip(asks, paths, strict=True)
-    ]
+def _add(actors: Actors, spawner: Spawner, knowledge: BuiltStore, came: Group) -> None:
+    """What has a place now joins the others once it has started."""
+    for ask in asks_of([came], "rollout"):
+        actors.rollouts.add(spawner.engine(ask))
+    for ask in asks_of([came], "reward"):
+        actors.reward.add(spawner.scorer(ask, knowledge))
 
 
 def _adapt(config: Config, *, workers: _Workers, trace: Trace, tell: Tell) -> Actors:
-    rollout = config.rollout
+    rollout, learner = config.rollout, workers.learner
+    engines = RolloutPool(
+        workers.engines,
+        sampling=Sampling(n=rollout.group_size, temperature=rollout.temperature, max_tokens=rollout.max_tokens),
+        probe_tolerance=config.probe_tolerance,
+        care=_care_of_engines(config, tell=tell),
+        trace=trace,
+    )
     return Actors(
-        rollouts=RolloutPool(
-            workers.engines,
-            sampling=Sampling(n=rollout.group_size, temperature=rollout.temperature, max_tokens=rollout.max_tokens),
-            probe_tolerance=config.probe_tolerance,
-            care=_care_of_engines(config, tell=tell),
-            trace=trace,
-        ),
+        rollouts=engines,
         reward=RewardPool(
             workers.reward,
             care=Care(
@@ -229,7 +219,7 @@ def _adapt(config: Config, *, workers: _Workers, trace: Trace, tell: Tell) -> Ac
             ),
             trace=trace,
         ),
-        learner=workers.learner,
+        learner=TakingTurns(learner, engines=engines, trace=trace) if config.ray.colocate else learner,
     )
 
 

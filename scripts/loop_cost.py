@@ -91,6 +91,12 @@ class Engine:
         await asyncio.sleep(0)
         return RolloutGroup(prompt, (1,) * PROMPT_TOKENS, self._rollouts, self.name, 0.0, 0.0)
 
+    async def sleep(self) -> None:
+        """It has no GPU."""
+
+    async def wake(self) -> None:
+        """It has no GPU."""
+
     async def close(self, *, limit_s: float) -> None:
         """Nothing to stop."""
 

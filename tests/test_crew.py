@@ -14,7 +14,7 @@ import pytest
 from plain_sample import prompt
 
 from fundus_ray.crew import Care, Crew
-from fundus_ray.errors import HungError, ProcessDiedError, SampleError, WorkerDiedError
+from fundus_ray.errors import HungError, NodeLeftError, ProcessDiedError, SampleError, WorkerDiedError
 from fundus_ray.obs.faults import Fault
 from fundus_ray.obs.trace import Trace
 from fundus_ray.obs.virtual_time import run_virtual
@@ -29,6 +29,7 @@ class World:
 
     fatal: Callable[[int], bool] = lambda _: False  # group ids whose writing kills the worker
     placed_at: dict[str, float] = field(default_factory=dict)  # from when on there is a place; at once where not given
+    death: type[ProcessDiedError] = ProcessDiedError
     freezes_in: str = ""  # "start" | "join" of the next life
     events: list[tuple[float, str, str]] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
@@ -57,7 +58,7 @@ class Scripted:
         finally:
             ends.cancel()
         if self.dead.is_set():
-            raise ProcessDiedError(f"{self.name} died")
+            raise self.world.death(f"{self.name} died")
 
     async def placed(self) -> None:
         await asyncio.sleep(max(0.0, self.world.placed_at.get(self.name, 0.0) - now()))
@@ -102,7 +103,13 @@ def now() -> float:
 
 
 def crew(
-    world: World, *, workers: int = 2, restarts: int = 9, hang_s: float = HANG_S, at_least: int = 1
+    world: World,
+    *,
+    workers: int = 2,
+    restarts: int = 9,
+    hang_s: float = HANG_S,
+    at_least: int = 1,
+    trace: Trace | None = None,
 ) -> Crew[Scripted]:
     @asynccontextmanager
     async def admit(worker: Scripted) -> AsyncIterator[None]:
@@ -118,7 +125,7 @@ def crew(
         at_least=at_least,
         tell=world.faults.append,
     )
-    trace = Trace(clock=now)
+    trace = trace or Trace(clock=now)
     return Crew([Scripted(f"w{i}", world) for i in range(workers)], care=care, admit=admit, trace=trace)
 
 
@@ -314,3 +321,47 @@ def test_a_worker_that_dies_at_each_start_ends_the_crew_by_the_same_count() -> N
 
     run_virtual(main)
     assert len(world.of("start")) == 3
+
+
+def test_workers_that_leave_with_their_machines_cost_no_restart_and_no_sample_and_come_back_to_other_ones() -> None:
+    world = World(death=NodeLeftError, placed_at={"w0": 200.0})
+
+    async def main() -> None:
+        pool = crew(world, restarts=0)
+        for _ in range(4):  # more often than a sample may kill
+            under_way = asyncio.create_task(write(pool, 7))
+            await asyncio.sleep(1.0)
+            [leaves] = [worker for worker in pool.here.values() if worker.under_way]
+            [stays] = [worker for worker in pool.here.values() if not worker.under_way]
+            leaves.dead.set()
+            assert await under_way == [f"7 by {stays.name}"]
+            assert list(pool.here.values()) == [stays]
+            await asyncio.sleep(400.0)
+            assert sorted(pool.here) == [0, 1]
+
+    run_virtual(main)
+    assert [(fault.kind, fault.requeued) for fault in world.faults] == [("left", (7,))] * 4
+
+
+def test_a_worker_is_here_from_when_it_joins_until_it_leaves() -> None:
+    world, found = World(placed_at={"w1": 50.0}), list[tuple[str, float, float]]()
+
+    async def main() -> None:
+        trace = Trace(clock=now)
+        pool = crew(world, workers=1, trace=trace)
+        pool.add(Scripted("w1", world))
+        await asyncio.sleep(100.0)  # w1 has its place at 50, starts until 80 and joins at 81
+        pool.here[0].dead.set()
+        await asyncio.sleep(100.0)
+        await pool.close(limit_s=1.0)
+        for span in trace.window(start_s=0.0, end_s=1e9):
+            if span.name == "here":
+                found.append((str(span.ids["worker"]), span.start_s, span.end_s))
+
+    run_virtual(main)
+    # w0's death is found within a second, as it is asked every second; it starts and joins in 31 s.
+    assert [worker for worker, _, _ in sorted(found, key=lambda stay: stay[1])] == ["w0", "w1", "w0"]
+    [(_, *first), (_, *second), (_, *again)] = sorted(found, key=lambda stay: stay[1])
+    assert first == [0.0, pytest.approx(100.5, abs=0.6)]
+    assert second == [50.0 + START_S + 1.0, 200.0]
+    assert again == [pytest.approx(first[1] + START_S + 1.0), 200.0]

@@ -113,6 +113,12 @@ class Engine:
             finished_s=0.0,
         )
 
+    async def sleep(self) -> None:
+        await self._do("sleep", "sleep")
+
+    async def wake(self) -> None:
+        await self._do("wake", "wake")
+
     async def close(self, *, limit_s: float) -> None:
         await self._do("close", "close")
 
@@ -337,6 +343,21 @@ def test_an_error_that_is_no_death_is_raised_and_nothing_is_started_again() -> N
 
     run_virtual(main)
     assert diary.of("start") == []
+
+
+def test_an_engine_that_dies_of_going_to_sleep_sleeps_once_it_is_back_under_the_newest_version() -> None:
+    diary = Diary(dies=once("rollout-0 sleep"))
+
+    async def main() -> None:
+        rollouts = pool(diary, engines=1)
+        await rollouts.set_policy(version(0))
+        await rollouts.sleep()
+        await rollouts.wake()
+        await rollouts.set_policy(version(1))
+
+    run_virtual(main)
+    lived = ["take 0", "serve 0", "sleep"]
+    assert [event for _, _, event in diary.events] == [*lived, "start", *lived, "wake", "take 1", "serve 1"]
 
 
 def test_closing_ends_a_restart_and_reports_what_went_wrong() -> None:

@@ -199,6 +199,12 @@ class Engine(Mortal):
             finished_s=0.0,
         )
 
+    async def sleep(self) -> None:
+        raise AssertionError("only engines that take turns with the learner sleep")
+
+    async def wake(self) -> None:
+        raise AssertionError("only engines that take turns with the learner sleep")
+
     def again(self) -> Engine:
         return Engine(self.name, self.world)
 

@@ -136,6 +136,11 @@ _IDLE = (
         lambda c: not c.loop.checkpoint_every,
     ),
     _Idle(
+        ("ray.autoscale",),
+        "ray.address=local, a cluster of this machine alone",
+        lambda c: c.ray.address == "local",
+    ),
+    _Idle(
         ("rollout.gpu_memory_utilization",),
         "rollout.gpus=0",
         lambda c: not c.rollout.gpus and not (c.reward.checker == "judge" and c.reward.gpus),

@@ -65,8 +65,12 @@ class RolloutConfig:
     """The vLLM engines that write chains."""
 
     workers: int = option(1, "engines", low=1)
+    min_workers: int = option(
+        0, "engines that training starts with; the others join it when the cluster has a place; 0 = all", low=0
+    )
     cpus: float = option(1.0, "CPUs Ray sets aside for each", low=0.0)
-    gpus: float = option(0.0, "GPUs Ray sets aside for each", low=0.0)
+    gpus: float = option(0.0, "GPUs Ray sets aside for each; a fraction shares one GPU with other actors", low=0.0)
+    tensor_parallel: int = option(1, "GPUs of one machine over which each engine splits the model", low=1)
     threads: int = option(1, "OpenMP threads of each (CPU engines)", low=1)
     cores: str = option("", "cores of their machine that engines run on, as 0 or 0,2-5; empty = all")
     group_size: int = option(8, "rollouts a prompt", low=2)

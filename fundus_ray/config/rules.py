@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from fundus_ray.config.placement import check_asks
 from fundus_ray.config.policy import NO_FOLDER
 from fundus_ray.config.schema import Config, documented_fields
 from fundus_ray.config.sources import ON_DISK, KnowledgeConfig
@@ -217,6 +218,7 @@ def _check_rules(c: Config) -> None:
     _check_learner(c)
     _check_adapters(c)
     _check_patience(c)
+    check_asks(c)
     if c.rollout.max_tokens >= c.rollout.max_model_len:
         raise ConfigError(
             f"rollout.max_tokens={c.rollout.max_tokens} must be < rollout.max_model_len={c.rollout.max_model_len}: "

@@ -35,6 +35,16 @@ class Config:
     ray: RayConfig = field(default_factory=RayConfig)
 
     @property
+    def engines_needed(self) -> int:
+        """Engines without which training does not start."""
+        return self.rollout.min_workers or self.rollout.workers
+
+    @property
+    def scorers_needed(self) -> int:
+        """Reward actors without which training does not start."""
+        return self.reward.min_workers or self.reward.workers
+
+    @property
     def buffer_capacity(self) -> int:
         """Prompts that may be under way at once."""
         return math.ceil((1 + self.loop.async_ratio) * self.loop.groups_per_step)

@@ -43,7 +43,17 @@ class RayConfig:
     """The cluster."""
 
     address: str = option("local", "`local` starts a private Ray; `auto` or HOST:PORT joins a running cluster")
-    start_timeout_s: float = option(300.0, "longest start of all actors, model loading included", above=0.0)
+    start_timeout_s: float = option(
+        300.0,
+        "longest wait for places in the cluster, and then longest start of all actors, model loading included",
+        above=0.0,
+    )
+    autoscale: bool = option(
+        False, "the cluster adds machines on demand: what it has no room for as it is is waited for, not refused"
+    )
+    colocate: bool = option(
+        False, "engine and learner take turns on one GPU: while one of them works, the other's memory is given up"
+    )
     cores: str = option(
         "", "cores that Ray, this process and workers without own ones run on, as 0 or 0,2-5; empty = all"
     )

@@ -12,6 +12,9 @@ class RewardConfig:
     """What a chain is paid for: total = sum(weight x part) / sum(weight) over the parts that apply."""
 
     workers: int = option(1, "reward actors", low=1)
+    min_workers: int = option(
+        0, "reward actors that training starts with; the others join it when the cluster has a place; 0 = all", low=0
+    )
     cpus: float = option(0.0, "CPUs Ray sets aside for each", low=0.0)
     gpus: float = option(0.0, "GPUs Ray sets aside for each, for the model of reward.checker=nli or judge", low=0.0)
     restarts: int = option(

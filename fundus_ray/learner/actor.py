@@ -39,6 +39,14 @@ class LearnerRank:
         """`LearnerWorker.publish`."""
         return self._worker.publish()
 
+    def onload(self) -> None:
+        """`LearnerWorker.onload`."""
+        self._worker.onload()
+
+    def offload(self) -> None:
+        """`LearnerWorker.offload`."""
+        self._worker.offload()
+
     def save(self, folder: str) -> None:
         """`LearnerWorker.save`."""
         self._worker.save(folder)

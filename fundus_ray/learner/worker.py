@@ -26,6 +26,7 @@ from fundus_ray.learner.aggregation import BatchTotals
 from fundus_ray.learner.batch import completion_tokens, micro_batches, split_groups
 from fundus_ray.learner.loss import LossSettings, policy_loss
 from fundus_ray.learner.mismatch import TokenSums
+from fundus_ray.learner.move import move
 from fundus_ray.learner.overlong import overlong_penalty
 from fundus_ray.learner.saved_state import learner_state, put_back
 from fundus_ray.obs.log_file import redirect_output
@@ -53,8 +54,9 @@ class LearnerWorker:
         torch.set_num_threads(config.learner.threads)
         self._config = config
         self._loss = LossSettings.of(config.learner)
-        device = "cuda" if config.learner.gpus else "cpu"
-        base = load_policy(model_path, dtype=config.policy.dtype, device=device)
+        self._device = "cuda" if config.learner.gpus else "cpu"
+        lies_on = "cpu" if config.ray.colocate else None  # it takes its turns on the GPU
+        base = load_policy(model_path, dtype=config.policy.dtype, device=self._device, lies_on=lies_on)
         self._policy = with_adapter(
             base, rank=config.policy.lora_rank, alpha=config.policy.lora_alpha, seed=config.run.seed
         )
@@ -107,6 +109,14 @@ class LearnerWorker:
         # In the engines' own precision: half the bytes where that is bfloat16.
         adapter = publish(self._policy, step=self._step, dtype=self._policy.network.dtype)
         return adapter.version, adapter
+
+    def onload(self) -> None:
+        """Onto its GPU, where updates are made."""
+        self._policy = move(self._policy, self._optimizer, device=self._device)
+
+    def offload(self) -> None:
+        """Into the machine's memory, where it can be published, saved and loaded too, only more slowly."""
+        self._policy = move(self._policy, self._optimizer, device="cpu")
 
     def save(self, folder: str) -> None:
         """Adapter, optimizer and random generators; the caller marks the checkpoint complete."""

@@ -17,7 +17,7 @@ class Fault:
     time: float  # s since the epoch, when it was found
     role: str  # "engine" | "reward" | "learner"
     worker: str
-    kind: str  # "died" | "hung"
+    kind: str  # "died" | "hung" | "left", with its machine
     cause: str  # one line
     requeued: tuple[int, ...]  # ids of the groups that were under way there, which others do again
     recover_s: float | None = None  # until it took work again; None where it died once more before that

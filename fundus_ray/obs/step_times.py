@@ -4,7 +4,8 @@ In: spans (obs/trace.py) and the step's window [start_s, end_s]. Out: seconds an
 
 Generation and scoring run many groups at once on one worker, so their work is the length of the *union* of a worker's
 spans, never their sum: two groups decoded together for 3 s are 3 s of engine time. Over W workers it is the mean: the
-stage's wall time if its work were spread evenly. A span without the id `worker` counts for every worker.
+stage's wall time if its work were spread evenly. A span without the id `worker` counts for every worker. Workers join
+and leave: W is their number over the window's time, by the spans "here"; idle is of the time in which they were here.
 
 Rollout workers may run ahead for the next step, so one window's work need not be that of one step; over a run the two
 agree.
@@ -14,6 +15,7 @@ In a synchronous run scoring overlaps generation too, so the ceiling there is ag
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -28,6 +30,7 @@ class StepTimes:
 
     learner_idle: share of the window in which the learner side waited for a group.
     generator_idle: share of the rollout workers' time in which a worker had no request open.
+    rollout_here, reward_here: workers, over the window's time.
     generate_s (Tg), score_s (Tr): what the rollout and the reward workers worked in the window.
     update_s (Tt), publish_s + deliver_s (Ts): length of the union of these spans.
     ceiling: largest speed-up over the same work done one stage after the other; NaN where nothing was timed.
@@ -42,6 +45,8 @@ class StepTimes:
     deliver_s: float
     learner_idle: float
     generator_idle: float
+    rollout_here: float
+    reward_here: float
     ceiling: float
 
     def metrics(self) -> dict[str, float]:
@@ -49,6 +54,8 @@ class StepTimes:
         return {
             "idle/learner": self.learner_idle,
             "idle/generator": self.generator_idle,
+            "workers/rollout": self.rollout_here,
+            "workers/reward": self.reward_here,
             "time/step": self.window_s,
             "time/generate": self.generate_s,
             "time/score": self.score_s,
@@ -69,6 +76,7 @@ def step_times(
     reward_workers: int = 1,
 ) -> StepTimes:
     """Times of one learner step, from spans that overlap its window; see the module's text for what is measured.
+    rollout_workers, reward_workers: how many there are where no span says who was here.
 
     Raises ValueError where the window is empty or a number of workers is below one.
     """
@@ -80,8 +88,11 @@ def step_times(
     cut = _cut_by_name(spans, start_s=start_s, end_s=end_s)
     unions = {name: union_length((s.start_s, s.end_s) for s in found) for name, found in cut.items()}
     wait, update, publish, deliver = (unions.get(name, 0.0) for name in ("wait_group", "update", "publish", "deliver"))
-    generate = mean_busy(cut.get("generate", ()), workers=rollout_workers)
-    score = mean_busy(cut.get("score", ()), workers=reward_workers)
+    here = cut.get("here", ())
+    engines = _here(here, role="engine", window_s=window, otherwise=rollout_workers)
+    scorers = _here(here, role="reward", window_s=window, otherwise=reward_workers)
+    generate = mean_busy(cut.get("generate", ()), workers=engines.mean, most=engines.most)
+    score = mean_busy(cut.get("score", ()), workers=scorers.mean, most=scorers.most)
     return StepTimes(
         window_s=window,
         wait_group_s=wait,
@@ -92,6 +103,8 @@ def step_times(
         deliver_s=deliver,
         learner_idle=wait / window,
         generator_idle=1.0 - generate / window,
+        rollout_here=engines.mean,
+        reward_here=scorers.mean,
         ceiling=async_ceiling(generate_s=generate, score_s=score, update_s=update, sync_s=publish + deliver),
     )
 
@@ -106,18 +119,36 @@ def async_ceiling(*, generate_s: float, score_s: float, update_s: float, sync_s:
     return (generate_s + score_s + update_s + sync_s) / slowest if slowest > 0 else float("nan")
 
 
-def mean_busy(spans: Iterable[Span], *, workers: int) -> float:
-    """Mean over workers of the union length [s] of a worker's spans; workers without any span count as zero."""
+def mean_busy(spans: Iterable[Span], *, workers: float, most: int | None = None) -> float:
+    """Mean over workers of the union length [s] of a worker's spans; workers without any span count as zero. `workers`:
+    how many, on average; `most`: how many there were at all, None = as many."""
     shared: list[Interval] = []
     own: dict[str, list[Interval]] = {}
     for span in spans:
         place = own.setdefault(str(span.ids["worker"]), []) if "worker" in span.ids else shared
         place.append((span.start_s, span.end_s))
-    if len(own) > workers:
-        raise ValueError(f"spans name {len(own)} workers ({', '.join(sorted(own))}), more than the {workers} there are")
-    unseen = workers - len(own)
+    most = math.ceil(workers) if most is None else most
+    if len(own) > most:
+        raise ValueError(f"spans name {len(own)} workers ({', '.join(sorted(own))}), more than the {most} there are")
+    if not workers:  # a span of no length, by one that left in the same moment
+        return 0.0
+    unseen = max(0.0, workers - len(own))
     busy = sum(union_length([*intervals, *shared]) for intervals in own.values())
     return (busy + unseen * union_length(shared)) / workers
+
+
+@dataclass(frozen=True, slots=True)
+class _Here:
+    mean: float  # workers, over the window's time
+    most: int  # different ones
+
+
+def _here(spans: Iterable[Span], *, role: str, window_s: float, otherwise: int) -> _Here:
+    found = [span for span in spans if span.ids.get("role") == role]
+    if not found:
+        return _Here(mean=otherwise, most=otherwise)
+    seconds = sum(span.end_s - span.start_s for span in found)
+    return _Here(mean=seconds / window_s, most=len({span.ids["worker"] for span in found}))
 
 
 def union_length(intervals: Iterable[Interval]) -> float:

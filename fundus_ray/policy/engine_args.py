@@ -16,7 +16,7 @@ CPU_BATCH_TOKENS = 1024  # most prompt tokens of one engine step: more would hol
 
 def engine_args(config: Config, *, model_path: str, **more: Any) -> AsyncEngineArgs:
     """`rollout.*` and `policy.dtype` say how; `more` are further arguments of vLLM's."""
-    on_cpu = config.rollout.gpus == 0
+    on_cpu, ways = config.rollout.gpus == 0, config.rollout.tensor_parallel
     return AsyncEngineArgs(
         model=model_path,
         dtype=config.policy.dtype,
@@ -33,6 +33,10 @@ def engine_args(config: Config, *, model_path: str, **more: Any) -> AsyncEngineA
         if on_cpu
         else None,
         gpu_memory_utilization=config.rollout.gpu_memory_utilization,
+        tensor_parallel_size=ways,
+        # Its processes beside this one, on this machine: inside a placement group vLLM's own choice would be Ray
+        # actors, for which the group has no room.
+        distributed_executor_backend="mp" if ways > 1 else None,
         mm_processor_cache_gb=0,  # its two halves lose step with each other in long runs
         enable_log_requests=False,
         disable_log_stats=True,

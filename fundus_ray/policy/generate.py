@@ -66,6 +66,7 @@ class Engine:
         self._requests: dict[PolicyVersion, LoRARequest] = {}
         self._removals: list[asyncio.Task[None]] = []
         self._counter = 0
+        self._asleep = False
         self._adapters = 0  # named so far
         self._last_probe: tuple[float, ...] | None = None  # the learner's, of the version that arrived last
         self._scratch = LockedFolder(memory_folder())
@@ -85,6 +86,7 @@ class Engine:
             max_lora_rank=config.engine_lora_rank,
             worker_extension_cls=WORKER_EXTENSION,
             scheduling_policy="priority",  # for the probes; among prompts it is first come, first served
+            enable_sleep_mode=config.ray.colocate,
         )
         llm = AsyncLLM.from_engine_args(args)
         return cls(llm, processor=load_processor(model_path), live_adapters=config.live_adapters, worker=worker)
@@ -180,6 +182,26 @@ class Engine:
         """A sign of life."""
         with self._naming_death():
             return await pulse_of(self._llm)
+
+    async def sleep(self) -> None:
+        """Give the GPU's memory up until `wake`: weights and adapters go to the machine's memory, what is cached of
+        prompts and images is forgotten. Raises WorkerDiedError where a request is under way, which vLLM would abort."""
+        if self._asleep:
+            return
+        if under_way := self._llm.output_processor.get_num_unfinished_requests():
+            raise WorkerDiedError(f"{self._worker} was told to sleep with {under_way} requests under way")
+        removals, self._removals = self._removals, []
+        await asyncio.gather(*removals)  # an adapter that is asleep cannot be removed
+        with self._naming_death():
+            await self._llm.sleep(level=1)
+        self._asleep = True
+
+    async def wake(self) -> None:
+        """Take the GPU's memory again."""
+        if self._asleep:
+            with self._naming_death():
+                await self._llm.wake_up()
+            self._asleep = False
 
     async def close(self) -> None:
         """Stop the engine's process and remove its adapters from memory."""

@@ -44,8 +44,11 @@ class PolicyModel:
         return int(self.network.config.image_token_id)
 
 
-def load_policy(folder: str | Path, *, dtype: str = "float32", device: str = "cpu") -> PolicyModel:
-    """The network in `folder`, in training order but with dropout off. Raises ConfigError naming the folder."""
+def load_policy(
+    folder: str | Path, *, dtype: str = "float32", device: str = "cpu", lies_on: str | None = None
+) -> PolicyModel:
+    """The network in `folder`, in training order but with dropout off, made for `device`; `lies_on`: where it is until
+    it is moved there, None = there. Raises ConfigError naming the folder."""
     try:
         network = Qwen2_5_VLForConditionalGeneration.from_pretrained(
             folder,
@@ -62,7 +65,8 @@ def load_policy(folder: str | Path, *, dtype: str = "float32", device: str = "cp
         raise ConfigError(
             f"policy.path={folder} cannot be loaded as Qwen2.5-VL: {' '.join(str(err).split())[:300]}"
         ) from err
-    return PolicyModel(model=network.to(device).eval(), processor=processor, device=torch.device(device))
+    there = lies_on or device
+    return PolicyModel(model=network.to(there).eval(), processor=processor, device=torch.device(there))
 
 
 def gpu_count() -> int:

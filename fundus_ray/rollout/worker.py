@@ -64,6 +64,14 @@ class RolloutWorker:
         """A sign of life."""
         return await self._started.pulse()
 
+    async def sleep(self) -> None:
+        """Give the GPU up until `wake`; nothing may be under way."""
+        await self._started.sleep()
+
+    async def wake(self) -> None:
+        """Take the GPU again."""
+        await self._started.wake()
+
     async def close(self) -> None:
         """Stop the engine's processes."""
         if self._engine is not None:

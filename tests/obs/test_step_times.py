@@ -69,6 +69,26 @@ def test_generator_idle_is_of_all_workers_time() -> None:
     assert times.generator_idle == pytest.approx(0.25)
 
 
+def test_workers_that_join_and_leave_count_for_the_time_in_which_they_are_here() -> None:
+    def here(start: float, end: float, worker: str, role: str = "engine") -> Span:
+        return Span("here", start, end, {"worker": worker, "role": role})
+
+    spans = [
+        here(0, 20, "r0"),  # all 10 s of the window
+        here(6, 20, "r1"),  # 4 s: it joined
+        here(-5, 2, "r2"),  # 2 s: it left
+        here(0, 20, "s0", "reward"),
+        generate(0, 10),
+        generate(8, 10, "r1"),
+        generate(0, 2, "r2"),
+    ]
+    times = step_times(spans, start_s=0, end_s=10, rollout_workers=9)
+    assert times.rollout_here == pytest.approx((10 + 4 + 2) / 10)
+    assert times.reward_here == 1
+    assert times.generator_idle == pytest.approx(1 - (10 + 2 + 2) / (10 + 4 + 2))
+    assert times.metrics()["workers/rollout"] == times.rollout_here
+
+
 def test_the_ceiling_is_three_for_three_equal_stages_and_one_for_a_single_one() -> None:
     assert async_ceiling(generate_s=2, score_s=2, update_s=1.5, sync_s=0.5) == 3
     assert async_ceiling(generate_s=2, score_s=0, update_s=0, sync_s=0) == 1

@@ -38,7 +38,13 @@ def open_checker(config: Config, records: Records) -> Checker:
 
         passages = config.knowledge.top_k * config.knowledge.passage_tokens
         length = max(_JUDGE_LEN, config.rollout.max_model_len, _QUESTION_LEN + _PASSAGE_FACTOR * passages)
-        served = replace(config, rollout=replace(config.rollout, gpus=reward.gpus, max_model_len=length))
+        engine = replace(
+            config.rollout,
+            gpus=reward.gpus,
+            tensor_parallel=max(1, math.floor(reward.gpus)),
+            max_model_len=length,
+        )
+        served = replace(config, rollout=engine)
         model = ServedModel.start(served, model_path=reward.checker_model, name="judge")
         return JudgeChecker(model, vocabulary=vocabulary, limit_s=reward.timeout_s)
     return RecordChecker(records)
