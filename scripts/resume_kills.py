@@ -141,7 +141,7 @@ def drive(name: str, words: Sequence[str], settings: Sequence[str], *, out: Path
         found = latest_checkpoint(run.folder)
         base = found.position.step if found else 0
         run.kills.append(Kill(at=point, logged=logged, from_step=base))
-        print(f"== {name}: killed after update {point:.2f}, going on from {base}", flush=True)
+        print(f"== {name}: killed at update {point:.2f}, {logged} logged, going on from {base}", flush=True)
         replayed = words if words[0] == "--replay" else []
         process = _Process([*replayed, "--resume", str(run.folder)], log=out / f"{name}.log")
     process.wait_for_end()
@@ -246,7 +246,7 @@ def report(runs: Sequence[Driven], *, seed: int) -> str:
     ends = [(run.name, len(run.kills), run.adapter["step"], run.adapter["sha256"][:16]) for run in runs]
     return "\n\n".join(
         [
-            table(("run", "driver killed after update", "updates logged by then", "went on from"), kills),
+            table(("run", "kill drawn for update", "updates logged when it came", "went on from update"), kills),
             table(("run", "kills", "updates", "sha256 of the adapter"), ends),
             f"Seed {seed}; {len(groups)} groups of {SAMPLES} samples, {epochs:g} epochs, each sample "
             f"{epochs:g} times; {os.cpu_count()} CPUs.",
