@@ -34,6 +34,15 @@ def check_cores(text: str, *, key: str) -> frozenset[int]:
     return cores
 
 
+def share_of_cores(text: str, *, key: str, part: int, parts: int) -> str:
+    """The part-th of `parts` runs of these cores, as even as can be; all of them where they are fewer than parts."""
+    cores = sorted(parse_cores(text, key=key))
+    if parts == 1 or len(cores) < parts:
+        return text
+    ends = [len(cores) * i // parts for i in range(parts + 1)]
+    return _written(set(cores[ends[part] : ends[part + 1]]))
+
+
 def pin_process(text: str, *, key: str) -> None:
     """Keep this process, all its threads, on these cores; what it starts from now on inherits that. "" changes nothing.
 

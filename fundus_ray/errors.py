@@ -63,6 +63,10 @@ class DeliveryError(FundusRayError):
     """A policy version did not provably reach an engine: prints expected and found."""
 
 
+class RanksDivergedError(FundusRayError):
+    """The learner's ranks no longer hold the same adapter: names the rank and the tensor."""
+
+
 class StalenessError(FundusRayError):
     """A sample older than the bound reached the learner: prints all the numbers."""
 

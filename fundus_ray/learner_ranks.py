@@ -19,6 +19,7 @@ from fundus_ray.types import PolicyVersion, StepResult, TrainBatch
 
 import ray  # isort: skip  # after actors.py, which settles how loud Ray is when it is imported
 
+LOOPBACK = "127.0.0.1"
 DEATH_S = 10.0  # a rank may tell of a lost connection before Ray tells which process it led to
 
 
@@ -33,8 +34,17 @@ class LearnerRanks:
         self._actors = tuple(spawn())
 
     async def start(self, *, limit_s: float) -> None:
-        """Load the policy on every rank, within limit_s seconds in all."""
-        await self._all("start", doing="loading the policy", limit_s=limit_s)
+        """Let the ranks meet and load the policy, within limit_s seconds in all."""
+        now = asyncio.get_running_loop().time
+        last = now() + limit_s
+        meetings: list[tuple[str, int, str] | None] = [None]
+        if len(self._actors) > 1:
+            addresses = await self._all("address", doing="starting", limit_s=limit_s)
+            if len(set(addresses)) == 1:  # all on one machine: nothing needs to be seen from outside
+                addresses = [LOOPBACK] * len(addresses)
+            port = await self._actors[0].call("listen", addresses[0], doing="starting", limit_s=last - now())
+            meetings = [(addresses[0], port, own) for own in addresses]
+        await self._each("start", [(m,) for m in meetings], doing="loading the policy", limit_s=last - now())
 
     async def restart(self, *, limit_s: float) -> None:
         """End what is left of the ranks, make all of them anew and load the policy as it was before any update, within
@@ -81,11 +91,18 @@ class LearnerRanks:
         await self._all("load", folder, doing=f"loading {folder}", limit_s=self._limit_s)
 
     async def _all(self, method: str, *args: Any, doing: str, limit_s: float, returns: int = 1) -> list[Any]:
+        """The same arguments for every rank."""
+        each = [args] * len(self._actors)
+        return await self._each(method, each, doing=doing, limit_s=limit_s, returns=returns)
+
+    async def _each(
+        self, method: str, arguments: Sequence[tuple[Any, ...]], *, doing: str, limit_s: float, returns: int = 1
+    ) -> list[Any]:
         """One answer a rank. Where one fails: ends all ranks, and raises ProcessDiedError naming it where its process
         is gone, else what the first one that failed raised."""
         calls = [
             asyncio.create_task(actor.call(method, *args, doing=doing, limit_s=limit_s, returns=returns))
-            for actor in self._actors
+            for actor, args in zip(self._actors, arguments, strict=True)
         ]
         try:
             await asyncio.wait(calls, return_when=asyncio.FIRST_EXCEPTION)

@@ -45,7 +45,11 @@ class Spawner:
 
     def learner(self, asks: Sequence[Ask]) -> LearnerRanks:
         """All its ranks."""
-        return LearnerRanks(lambda: [self._rank(ask) for ask in asks], limit_s=self.config.loop.stall_s)
+
+        def spawn_all() -> list[Actor]:
+            return [self._rank(rank, ask) for rank, ask in enumerate(asks)]
+
+        return LearnerRanks(spawn_all, limit_s=self.config.loop.stall_s)
 
     def scorer(self, ask: Ask, knowledge: BuiltStore) -> RewardActor:
         """A reward actor."""
@@ -58,6 +62,7 @@ class Spawner:
             limit_s=config.loop.stall_s,
         )
 
-    def _rank(self, ask: Ask) -> Actor:
+    def _rank(self, rank: int, ask: Ask) -> Actor:
         path, place, threads = self.logs / f"{ask.name}.log", self.places.of(ask.name), self.config.learner.threads
-        return spawn(ask, LearnerRank, self.config, self.model, str(path), threads=threads, log_path=path, place=place)
+        args = (self.config, self.model, str(path), rank)
+        return spawn(ask, LearnerRank, *args, threads=threads, log_path=path, place=place)

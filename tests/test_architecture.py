@@ -61,7 +61,7 @@ MAY_IMPORT_RAY = {
     "job_log.py",
     "rollout/worker.py",
     "reward/worker.py",
-    "learner/worker.py",
+    "learner/actor.py",
     "data/store/ray_dataset.py",
 }
 MAY_CATCH_EVERYTHING = {

@@ -161,6 +161,11 @@ def test_mistake_in_a_recipe_names_the_recipe(tmp_path: Path) -> None:
         (["learner.correction_high=0.5"], "learner.correction_high=0.5 must be >= 1, or 0 for the correction's own"),
         (["learner.overlong_tokens=64"], "learner.overlong_tokens=64 must be < rollout.max_tokens=64"),
         (["learner.updates_per_batch=33"], "learner.updates_per_batch=33 must be <= loop.groups_per_step=32"),
+        (
+            ["learner.ranks=5", "learner.updates_per_batch=7"],
+            "learner.ranks=5 x learner.updates_per_batch=7 must be <= loop.groups_per_step=32: each rank needs a group",
+        ),
+        (["learner.ranks=2", "learner.gpus=0.5"], "learner.gpus=0.5 with learner.ranks=2 must be 0 or 1: each rank"),
         (["rollout.max_loras=2"], "rollout.max_loras=2 is too small: loop.async_ratio=1 needs 3 ("),
         (["rollout.max_loras=3", "loop.async_ratio=1.1"], "set rollout.max_loras=4, or 0 for what is needed"),
         (["rollout.max_tokens=512"], "rollout.max_tokens=512 must be < rollout.max_model_len=512"),
@@ -188,6 +193,8 @@ def test_settings_that_do_not_go_together_are_refused_with_a_remedy(settings: li
         ["data.source=photo", "sft.vision_warmup_steps=0"],
         ["sft.steps=0", "loop.steps=0"],
         ["learner.updates_per_batch=32"],
+        ["learner.ranks=4", "learner.updates_per_batch=8", "learner.gpus=1", "learner.shard=true"],
+        ["learner.gpus=0.5"],
         ["rollout.max_loras=3"],
         ["rollout.max_loras=66", "loop.async_ratio=64"],
         ["rollout.max_tokens=495"],
@@ -225,6 +232,7 @@ def test_other_data_may_start_from_a_reader_which_needs_no_vision_warm_up(tmp_pa
             "learner.allow_uncorrected has no effect with loop.async_ratio=0, where no rollout is stale",
         ),
         (["policy.dtype=bfloat16", "learner.bf16=true"], "learner.bf16 has no effect with policy.dtype=bfloat16"),
+        (["learner.shard=true"], "learner.shard has no effect with learner.ranks=1, which has nobody to share with"),
         (["learner.kl_estimator=k2"], "learner.kl_estimator has no effect with learner.kl=0"),
         (
             ["learner.updates_per_batch=2", "learner.algorithm=rloo", "learner.clip_high=0.3"],

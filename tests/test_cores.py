@@ -10,7 +10,7 @@ import pytest
 
 from fundus_ray.cluster import check_machine
 from fundus_ray.config import load
-from fundus_ray.cores import check_cores, parse_cores, pin_process, pinned
+from fundus_ray.cores import check_cores, parse_cores, pin_process, pinned, share_of_cores
 from fundus_ray.errors import ConfigError
 
 PINNED = """
@@ -39,6 +39,17 @@ print(*seen["early"], *seen["late"], *os.sched_getaffinity(0), int(child.stdout)
 )
 def test_cores_are_read_as_written(text: str, cores: set[int]) -> None:
     assert parse_cores(text, key="rollout.cores") == cores
+
+
+def test_ranks_divide_the_cores_in_order_or_have_all_of_them() -> None:
+    def shares(text: str, parts: int) -> list[str]:
+        return [share_of_cores(text, key="learner.cores", part=part, parts=parts) for part in range(parts)]
+
+    assert shares("4,0-2", 2) == ["0,1", "2,4"]
+    assert shares("0-4", 3) == ["0", "1,2", "3,4"]
+    assert shares("6", 2) == ["6", "6"]
+    assert shares("0,2-5", 1) == ["0,2-5"]
+    assert shares("", 2) == ["", ""]
 
 
 @pytest.mark.parametrize("text", ["a", "0,", ",1", "1-", "-1", "0 1", "1--2", "0;1", "99999"])

@@ -149,6 +149,11 @@ def test_amounts_are_read_as_words() -> None:
     assert amounts({}) == "nothing"
 
 
+def test_every_rank_of_the_learner_has_a_place_of_its_own() -> None:
+    ranks = asks_of(groups_of(load(None, ["learner.ranks=2", "learner.cpus=3", "learner.gpus=1"])), "learner")
+    assert list(ranks) == [Ask("learner-0", 3.0, 1.0), Ask("learner-1", 3.0, 1.0)]
+
+
 def test_actors_that_fill_the_cluster_exactly_pass() -> None:
     groups = [alone("rollout", Ask("rollout-0", 2.0, 1.0)), alone("learner", Ask("learner", 1.0, 1.0))]
     check_placement(groups, nodes=[node("a", cpus=2, gpus=1), node("b", cpus=1, gpus=1)])

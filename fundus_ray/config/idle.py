@@ -40,6 +40,7 @@ _IDLE = (
         "policy.dtype=bfloat16, whose products are in bfloat16 already",
         lambda c: c.policy.dtype == "bfloat16",
     ),
+    _Idle(("learner.shard",), "learner.ranks=1, which has nobody to share with", lambda c: c.learner.ranks == 1),
     _Idle(("learner.kl_estimator",), "learner.kl=0", lambda c: not c.learner.kl),
     _Idle(
         ("learner.correction_low", "learner.correction_high"),

@@ -170,6 +170,23 @@ def _check_patience(c: Config) -> None:
         )
 
 
+def _check_ranks(c: Config) -> None:
+    learner = c.learner
+    if learner.ranks == 1:
+        return
+    if learner.ranks * learner.updates_per_batch > c.loop.groups_per_step:
+        raise ConfigError(
+            f"learner.ranks={learner.ranks} x learner.updates_per_batch={learner.updates_per_batch} must be <= "
+            f"loop.groups_per_step={c.loop.groups_per_step}: each rank needs a group of every mini-batch; lower them, "
+            "or set loop.groups_per_step higher"
+        )
+    if learner.gpus not in (0, 1):
+        raise ConfigError(
+            f"learner.gpus={learner.gpus:g} with learner.ranks={learner.ranks} must be 0 or 1: each rank computes on a "
+            "GPU of its own, or on none; set learner.gpus=1, or learner.ranks=1"
+        )
+
+
 def _check_adapters(c: Config) -> None:
     if c.live_adapters < c.needed_adapters:
         raise ConfigError(
@@ -216,6 +233,7 @@ def _check_rules(c: Config) -> None:
     parse_cores(c.rollout.cores, key="rollout.cores")
     parse_cores(c.learner.cores, key="learner.cores")
     _check_learner(c)
+    _check_ranks(c)
     _check_adapters(c)
     _check_patience(c)
     check_asks(c)

@@ -57,11 +57,16 @@ class RewardConfig:
 class LearnerConfig:
     """The LoRA policy update."""
 
-    ranks: int = option(1, "processes that share each update, whole groups by tokens", low=1, high=1)
+    ranks: int = option(1, "processes that share each update, whole groups by tokens", low=1)
+    shard: bool = option(
+        False, "each rank keeps a part of every frozen layer and gathers the layer where it is used (FSDP2)"
+    )
     cpus: float = option(1.0, "CPUs Ray sets aside for each rank", low=0.0)
     gpus: float = option(0.0, "GPUs Ray sets aside for each rank", low=0.0)
     threads: int = option(1, "PyTorch threads (CPU learner)", low=1)
-    cores: str = option("", "cores of its machine that the learner runs on, as 0 or 0,2-5; empty = all")
+    cores: str = option(
+        "", "cores of its machine that the learner runs on, as 0 or 0,2-5; ranks divide them in order. Empty = all"
+    )
     learning_rate: float = option(1e-3, "constant AdamW rate of the adapter", above=0.0)
     algorithm: str = option(
         "dapo",

@@ -89,20 +89,30 @@ def split_groups(batch: TrainBatch, parts: int) -> list[tuple[NDArray[np.int64],
 
 
 def micro_batches(batch: TrainBatch, *, tokens: int) -> list[tuple[NDArray[np.int64], TrainBatch]]:
-    """Whole groups in order, as many as have at most `tokens` packed tokens (a group's prompt counts once), each with
-    the numbers of its rows in `batch`. A group of more than that goes alone."""
+    """Whole groups in order, as many as have at most `tokens` packed tokens, each with the numbers of its rows in
+    `batch`. A group of more than that goes alone."""
+    part_of_row = pass_of_group(group_tokens(batch), tokens=tokens)[batch.image_index]
+    rows = [np.flatnonzero(part_of_row == part) for part in range(part_of_row[-1] + 1)]
+    return [(own, select_rows(batch, own)) for own in rows]
+
+
+def group_tokens(batch: TrainBatch) -> NDArray[np.int64]:
+    """[G] packed tokens of each group: its prompt counts once."""
     first = np.unique(batch.image_index, return_index=True)[1]
-    size = batch.prompt_lens[first] + np.bincount(
+    completions = np.bincount(
         batch.image_index, weights=batch.seq_lens - batch.prompt_lens, minlength=len(first)
     ).astype(np.int64)
+    return batch.prompt_lens[first] + completions
+
+
+def pass_of_group(size: NDArray[np.int64], *, tokens: int) -> NDArray[np.int64]:
+    """[G] number of the pass that each group goes in: 0, 0, ..., 1, 1, ..., at most `tokens` of `size` [G] together."""
     part_of_group, held = np.zeros(len(size), dtype=np.int64), 0
     for group, own in enumerate(size.tolist()):
         full = group > 0 and held + own > tokens
         part_of_group[group] = part_of_group[group - 1] + full if group else 0
         held = own if full else held + own
-    part_of_row = part_of_group[batch.image_index]
-    rows = [np.flatnonzero(part_of_row == part) for part in range(part_of_group[-1] + 1)]
-    return [(own, select_rows(batch, own)) for own in rows]
+    return part_of_group
 
 
 def _padded(

@@ -34,13 +34,19 @@ def publish(policy: PolicyModel, *, step: int, dtype: torch.dtype | None = None)
     weights = sorted(get_peft_model_state_dict(policy.model).items())
     state = {name: weight.detach().to("cpu", dtype).contiguous() for name, weight in weights}
     files = {WEIGHTS_FILE: save_tensors(state), CONFIG_FILE: _config_bytes(policy)}
-    probe_ids = tuple(policy.processor.tokenizer(PROBE_TEXT)["input_ids"])
+    probe_ids, logprobs = probe(policy)
     return PublishedAdapter(
         version=PolicyVersion(step=step, sha256=sha256_of(files)),
         files=files,
         probe_token_ids=probe_ids,
-        probe_logprobs=text_logprobs(policy, probe_ids),
+        probe_logprobs=logprobs,
     )
+
+
+def probe(policy: PolicyModel) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    """The fixed text's tokens, and the log-probabilities of all but the first."""
+    ids = tuple(policy.processor.tokenizer(PROBE_TEXT)["input_ids"])
+    return ids, text_logprobs(policy, ids)
 
 
 def load_published(folder: Path) -> PublishedAdapter:

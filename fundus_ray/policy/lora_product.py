@@ -52,10 +52,10 @@ class _LoraProduct(torch.autograd.Function):
         dtype: torch.dtype,
     ) -> Tensor:
         rows = x.reshape(-1, x.shape[-1]).to(dtype)
-        weight = weight.to(dtype)
         low = linear(rows, down.to(dtype)).mul_(scale)  # [rows, r]
-        y = linear(rows, weight, None if bias is None else bias.to(dtype))
+        y = linear(rows, weight.to(dtype), None if bias is None else bias.to(dtype))
         y.addmm_(low, up.to(dtype).T)
+        # The weight itself, which is there anyway or is gathered again, and not its copy in another dtype.
         ctx.save_for_backward(rows, low, weight, down, up)
         ctx.settings = x.shape, x.dtype, scale
         return y.view(*x.shape[:-1], -1)
@@ -69,5 +69,5 @@ class _LoraProduct(torch.autograd.Function):
         of_down, of_up = (of_low.T @ rows).to(down.dtype), (g.T @ low).to(up.dtype)
         of_x = None
         if ctx.needs_input_grad[0]:
-            of_x = (g @ weight).addmm_(of_low, down.to(g.dtype)).view(shape).to(x_dtype)
+            of_x = (g @ weight.to(g.dtype)).addmm_(of_low, down.to(g.dtype)).view(shape).to(x_dtype)
         return of_x, None, None, of_down, of_up, None, None
