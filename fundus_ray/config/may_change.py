@@ -39,6 +39,8 @@ MAY_CHANGE = (
     # how many processes do the work, on what, and how they are looked after
     "policy.probe_tolerance",
     "rollout.workers",
+    "rollout.min_workers",
+    "rollout.tensor_parallel",
     "rollout.cpus",
     "rollout.gpus",
     "rollout.threads",
@@ -50,6 +52,7 @@ MAY_CHANGE = (
     "rollout.restarts",
     "rollout.hang_s",
     "reward.workers",
+    "reward.min_workers",
     "reward.restarts",
     "reward.cpus",
     "reward.gpus",
@@ -58,6 +61,7 @@ MAY_CHANGE = (
     "reward.hold_s",
     "reward.outage",  # what becomes of groups while search or checker is down
     "learner.ranks",
+    "learner.shard",
     "learner.cpus",
     "learner.gpus",
     "learner.threads",
