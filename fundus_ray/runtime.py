@@ -215,6 +215,7 @@ def _adapt(config: Config, *, workers: _Workers, trace: Trace, tell: Tell) -> Ac
                 restarts=config.reward.restarts,
                 hang_s=config.hang_s,
                 place_s=config.ray.start_timeout_s,
+                at_least=config.reward.min_workers or 1,
                 tell=tell,
             ),
             trace=trace,
@@ -230,5 +231,6 @@ def _care_of_engines(config: Config, *, tell: Tell = lambda _: None) -> Care:
         restarts=config.rollout.restarts,
         hang_s=config.hang_s,
         place_s=config.ray.start_timeout_s,
+        at_least=config.rollout.min_workers or 1,
         tell=tell,
     )

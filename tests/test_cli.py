@@ -51,7 +51,7 @@ except SystemExit:
 
 def test_help_lists_the_commands_in_pipeline_order() -> None:
     shown = re.findall(r"^    (\w+) ", fundus_ray("--help").stdout, flags=re.MULTILINE)
-    run = ["train", "generate", "report", "config"]
+    run = ["train", "generate", "export", "report", "config"]
     assert shown == ["data", "knowledge", "traces", *run, "submit", "evaluate", "plan", "reward"]
 
 

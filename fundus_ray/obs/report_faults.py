@@ -28,8 +28,10 @@ def faults_section(record: RunRecord) -> str:
         parts.append(table(("worker", "fault", "times", "groups done again", "seconds to recover", "at most"), rows))
         parts.append(f"Each with its cause and the ids of its groups: `{record.path}/faults.jsonl`.")
     if record.quarantined:
-        reasons = {line["sample"]: line["reason"] for line in reversed(record.quarantined)}
-        named = [f"- `{sample}`: {reason}" for sample, reason in list(reversed(reasons.items()))[:SHOWN]]
+        reasons: dict[str, str] = {}
+        for line in record.quarantined:
+            reasons.setdefault(line["sample"], line["reason"])
+        named = [f"- `{sample}`: {reason}" for sample, reason in list(reasons.items())[:SHOWN]]
         if len(reasons) > SHOWN:
             named.append(f"- and {len(reasons) - SHOWN} more in `{record.path}/quarantine.jsonl`")
         said = f"{len(record.quarantined)} groups of {len(reasons)} samples were left out, as these cannot be used:"

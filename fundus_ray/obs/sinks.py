@@ -159,7 +159,10 @@ class RunFolder:
     @property
     def quarantined(self) -> dict[str, str]:
         """Ids of the samples that are left out -> reasons."""
-        return {line["sample"]: line["reason"] for line in read_lines(self.path / "quarantine.jsonl")}
+        reasons: dict[str, str] = {}
+        for line in read_lines(self.path / "quarantine.jsonl"):
+            reasons.setdefault(line["sample"], line["reason"])
+        return reasons
 
     def log_scored(self, step: int, groups: Sequence[ScoredGroup], *, image_paths: bool = False) -> None:
         """All groups that this step took, trained or dropped; one call a step, a second one replaces the first."""
