@@ -149,6 +149,7 @@ def _started(settings: dict[str, list[str]], *, folder: Path, kind: str, rollout
                 given = {"port": stores[-1].port, "folder": folder, "kind": kind, "rollouts": rollouts, "pipe": there}
                 processes.append(context.Process(target=be_rank, args=(config, rank), kwargs=given, daemon=True))
                 processes[-1].start()
+                there.close()  # so that a rank that dies ends the wait for it
                 pipes.append(here)
             ways[name] = Way(pipes, [], [])
         for way in ways.values():
