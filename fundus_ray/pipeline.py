@@ -1,7 +1,7 @@
 """The main job, stage by stage.
 
-    data -> knowledge -> policy v0 (reader, traces, warm start) -> actors -> held-out before -> RLVR -> held-out after
-         -> a real photograph -> report
+    doctor -> data -> knowledge -> policy v0 (reader, traces, warm start) -> actors -> held-out before -> RLVR
+           -> held-out after -> a real photograph -> report
 
 In: a checked configuration. Out: the run folder. Everything slow reports its progress; everything that can be wrong
 with the input is found before the first actor starts.
@@ -22,6 +22,7 @@ from fundus_ray.config import Config
 from fundus_ray.data.content import samples_content
 from fundus_ray.data.order import samples_in_order
 from fundus_ray.data.source import load_data
+from fundus_ray.doctor.examine import preflight
 from fundus_ray.ending import run_to_its_end, told_if_stopped
 from fundus_ray.first_policy import first_policy
 from fundus_ray.knowledge.store import BuiltStore, build_store, read_corpus, records_of
@@ -48,6 +49,7 @@ def run(config: Config, *, resume: Path | None = None) -> Path:
     check_machine(config)
     if config.run.checkpoints:
         run_place(config.run.checkpoints, Path("run"))  # an unknown kind of address must not wait for a checkpoint
+    preflight(config)
     if config.reward.plugin:
         load_plugin(config.reward.plugin)  # a mistake in it must not wait for the actors
     checkpoint = last_of(resume, config) if resume else None

@@ -63,6 +63,7 @@ MAY_IMPORT_RAY = {
     "reward/worker.py",
     "learner/actor.py",
     "data/store/ray_dataset.py",
+    "doctor/ask_nodes.py",
 }
 MAY_CATCH_EVERYTHING = {
     "cli/entry.py",

@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Sequence
 
 from fundus_ray import __version__
-from fundus_ray.cli import data, evaluate, knowledge, plan, reward, runs, submit, traces
+from fundus_ray.cli import data, doctor, evaluate, knowledge, plan, reward, runs, submit, traces
 from fundus_ray.errors import FundusRayError
 from fundus_ray.stopping import Termination
 
@@ -79,7 +79,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--debug", action="store_true", help="on an error also print the traceback")
     commands = parser.add_subparsers(title="commands, in pipeline order", metavar="COMMAND", required=True)
 
-    for module in (data, knowledge, traces, runs, submit, evaluate, plan, reward):
+    for module in (data, knowledge, traces, doctor, runs, submit, evaluate, plan, reward):
         module.register(commands)
     return parser
 

@@ -69,6 +69,18 @@ def undivided_samples(path: Path, *, finding_ids: FindingIds) -> tuple[Sample, .
     return tuple(_with_patients(samples))
 
 
+def image_paths(path: Path) -> list[Path]:
+    """Where the rows' images should lie, each once; rows that cannot be read are left out, as `jsonl_samples` names
+    them. Raises DataError where the file cannot be read."""
+    found: dict[Path, None] = {}
+    for _, line in _lines(path):
+        try:
+            found.setdefault(path.parent / _text(_parse(line), "image"))
+        except _RowError:
+            continue
+    return list(found)
+
+
 def _lines(path: Path) -> list[tuple[int, str]]:
     """(line number from 1, text) of the lines that are not blank."""
     try:

@@ -85,8 +85,14 @@ def pass_tokens(config: Config) -> int:
 
 
 def gib(count: float) -> str:
-    """As 12.3 GiB; small amounts in MiB."""
-    return f"{count / GIB:.1f} GiB" if count >= GIB / 10 else f"{count / (1 << 20):.0f} MiB"
+    """As 12.3 GiB, 87 MiB, 0.4 MiB."""
+    mib = count / (1 << 20)
+    return f"{count / GIB:.1f} GiB" if mib >= 100 else f"{mib:.{0 if mib >= 10 else 1}f} MiB"
+
+
+def numbers(count: int) -> str:
+    """As 3.75 G parameters, 59.9 M parameters."""
+    return f"{count / 1e9:.2f} G parameters" if count >= 1e9 else f"{count / 1e6:.1f} M parameters"
 
 
 # --- engine ---
@@ -100,7 +106,7 @@ def engine(shape: Shape, config: Config, *, max_pixels: int, ranks: int = 1) -> 
     return Estimate(
         "engine",
         (
-            Line("weights", engine_weights(shape, config, ranks=ranks), f"{shape.parameters / 1e9:.2f} G parameters"),
+            Line("weights", engine_weights(shape, config, ranks=ranks), numbers(shape.parameters)),
             Line(
                 "adapter slots", adapter_slots(shape, config, ranks=ranks), f"{slots} of rank {config.engine_lora_rank}"
             ),
@@ -183,8 +189,8 @@ def learner(shape: Shape, config: Config) -> Estimate:
         kept = Line("kept for gradients", shape.layers * layer, f"{shape.layers} layers of {tokens} tokens")
         peak = Line("scores, gradients", max(gradients, scores), "of tokens, or of one layer")
     lines = [
-        Line("weights", s * shape.parameters, f"{shape.parameters / 1e9:.2f} G parameters"),
-        Line("adapter, AdamW", 16 * adapter, f"{adapter / 1e6:.1f} M parameters of rank {config.policy.lora_rank}"),
+        Line("weights", s * shape.parameters, numbers(shape.parameters)),
+        Line("adapter, AdamW", 16 * adapter, f"{numbers(adapter)} of rank {config.policy.lora_rank}"),
         kept,
         peak,
         Line("image encoding", images_encoded(shape, config), f"prompts of {longest_prompt(config)} tokens"),

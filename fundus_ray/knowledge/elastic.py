@@ -13,12 +13,14 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 from elasticsearch import AsyncElasticsearch, BadRequestError, NotFoundError
 from numpy.typing import NDArray
 
+from fundus_ray.config import KnowledgeConfig
 from fundus_ray.knowledge.elastic_client import RETRIED, Busy, Cluster, one_line
 from fundus_ray.knowledge.elastic_query import (
     STORED,
@@ -146,6 +148,25 @@ class ElasticStore:
             return await self._cluster.ask(what, request)
         except (NotFoundError, BadRequestError) as err:
             raise SearchError(f"{self._cluster.url}: {what} in index {self._index}: {one_line(err)}") from None
+
+
+async def look(config: KnowledgeConfig, *, snapshot: str) -> dict[str, Any]:
+    """What the cluster at knowledge.url holds of this snapshot, without changing it: {"cluster": its id, "index": the
+    name, "passages": how many are in it, None where there is no such index}.
+
+    Raises SearchError where it does not answer, ConfigError for an address or key that cannot be used.
+    """
+    cluster, name = Cluster(config), index_name(config.index, snapshot)
+    try:
+        told = await cluster.ask("asking who it is", lambda es: es.info())
+        held: int | None = None
+        with suppress(NotFoundError):
+            held = int((await cluster.ask("counting passages", lambda es: es.count(index=name)))["count"])
+        return {"cluster": str(told.get("cluster_uuid", "")), "index": name, "passages": held}
+    except (NotFoundError, BadRequestError) as err:
+        raise SearchError(f"{cluster.url}: refused ({one_line(err)}); fundus_ray needs Elasticsearch 9") from None
+    finally:
+        await cluster.close()
 
 
 def index_name(alias: str, snapshot: str) -> str:

@@ -1,0 +1,147 @@
+"""All checks of a run, in order, and what is said of them.
+
+In: a checked configuration. Out: findings, and the memory estimate line by line. Nothing is loaded and no actor is
+started; of a cluster each machine is asked once, by a small task; every wait has a limit.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+from fundus_ray.cluster import cluster
+from fundus_ray.config import Config
+from fundus_ray.doctor import estimate, node_report
+from fundus_ray.doctor.access import token
+from fundus_ray.doctor.ask_nodes import HERE, Machine, alive, ask_cluster, ask_here
+from fundus_ray.doctor.case import Case
+from fundus_ray.doctor.findings import EVERYWHERE, Finding, Verdict, counted, fail, merged, raise_failures, table
+from fundus_ray.doctor.machine_checks import answers, images, models, run_folder, search, versions
+from fundus_ray.doctor.needs import PACKAGES, Marker, Needs, needs_of
+from fundus_ray.doctor.room_checks import (
+    adapters,
+    disk,
+    engine_memory,
+    learner_memory,
+    main_memory,
+    placement,
+    prompts,
+    tensor_parallel,
+)
+from fundus_ray.errors import ConfigError, DataError
+from fundus_ray.knowledge.store import read_corpus
+from fundus_ray.places import Group, Node, asks_of, groups_of
+from fundus_ray.progress import say
+
+CHECKS = (
+    answers,
+    placement,
+    versions,
+    models,
+    images,
+    prompts,
+    run_folder,
+    search,
+    tensor_parallel,
+    adapters,
+    disk,
+    engine_memory,
+    learner_memory,
+    main_memory,
+)
+
+
+def examine(config: Config) -> list[Finding]:
+    """One row a check; machines of which the same was found share one."""
+    try:
+        snapshot = read_corpus(config.knowledge).snapshot if config.knowledge.store == "elasticsearch" else ""
+        needs = needs_of(config, snapshot=snapshot)
+    except (ConfigError, DataError) as err:
+        return [_failed("input", err)]
+    groups = groups_of(config)
+    try:
+        with _marked(needs.marker):
+            machines, access = _machines(needs, groups)
+            case = Case(needs, groups, machines, own=node_report.versions(PACKAGES))
+            return merged([*access, *(finding for check in CHECKS for finding in check(case))])
+    except OSError as err:
+        found = f"{needs.run_dir} cannot be written to: {err.strerror or err}"
+        return [fail("run folder", HERE, found, "set run.dir to a folder that this machine may write to")]
+
+
+def preflight(config: Config) -> None:
+    """As the first stage of a run: one line where all is well, else the rows that say what is not. Raises ConfigError
+    where the run cannot work."""
+    findings = examine(config)
+    say(f"doctor: {counted(findings)}")
+    odd = [one for one in findings if one.verdict is not Verdict.OK]
+    if odd:
+        print(table(odd), flush=True)
+    raise_failures(findings)
+
+
+def arithmetic(config: Config) -> str:
+    """The memory estimate of an engine and of the learner, line by line."""
+    needs = needs_of(config, snapshot="")
+    ranks = config.rollout.tensor_parallel
+    parts = [
+        estimate.engine(needs.shape, config, max_pixels=needs.pixels[1], ranks=ranks),
+        estimate.learner(needs.shape, config),
+    ]
+    where = {"engine": config.rollout.gpus, "learner": config.learner.gpus}
+    lines = []
+    for part in parts:
+        lines.append(f"{part.name}, {'on one GPU' if where[part.name] else 'main memory'}: {estimate.gib(part.total)}")
+        lines += [f"  {line.what:<20}{estimate.gib(line.bytes):>10}  {line.why}" for line in part.lines]
+    token_bytes = estimate.kv_token_bytes(needs.shape, config, ranks=ranks)
+    lines.append(f"and for each token in the engine's KV cache {token_bytes / 1024:g} KiB")
+    return "\n".join(lines)
+
+
+def _machines(needs: Needs, groups: Sequence[Group]) -> tuple[list[Machine], list[Finding]]:
+    """Each machine's answer, and how it was reached."""
+    config = needs.config
+    if config.ray.address == "local":
+        cpus = max(len(os.sched_getaffinity(0)), math.ceil(sum(ask.cpus for ask in asks_of(groups))))
+        found = ask_here(Node(HERE, {"CPU": float(cpus)}, {"CPU": float(cpus)}), needs.question)
+        return [_with_gpus(machine) for machine in found], []
+    try:
+        with cluster(config, []):
+            nodes = alive()
+            return ask_cluster(nodes, needs.question), list(token([node.name for node in nodes.values()]))
+    except ConfigError as err:
+        return [], [_failed("cluster", err)]
+
+
+def _with_gpus(machine: Machine) -> Machine:
+    """A private Ray takes all GPUs that this process may see."""
+    found = machine.answer.get("gpus", [])
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    count = 0 if isinstance(found, str) else len(found)
+    if visible is not None:
+        count = min(count, len([one for one in visible.split(",") if one.strip()]))
+    total = {**machine.node.total, "GPU": float(count)}
+    return replace(machine, node=Node(machine.node.name, total, total))
+
+
+@contextmanager
+def _marked(marker: Marker) -> Iterator[None]:
+    """The marker is in the run folder; afterwards neither it nor what machines wrote beside it. Raises OSError."""
+    new = not marker.folder.exists()
+    marker.folder.mkdir(parents=True, exist_ok=True)
+    try:
+        (marker.folder / marker.name).write_text(marker.content)
+        yield
+    finally:
+        for file in marker.folder.glob(f"{marker.name}*"):
+            file.unlink(missing_ok=True)
+        if new and not any(marker.folder.iterdir()):
+            marker.folder.rmdir()
+
+
+def _failed(check: str, err: ConfigError | DataError) -> Finding:
+    found, _, remedy = str(err).partition("; ")
+    return fail(check, EVERYWHERE if check == "cluster" else HERE, found, remedy or "correct it")
