@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -43,11 +44,19 @@ class Machine:
 
 def ask_here(node: Node, question: Question, *, limit_s: float = LIMIT_S) -> list[Machine]:
     """This machine alone, in a thread of this process: a disk that hangs must not hang the doctor."""
-    answers: list[dict[str, Any]] = []
-    thread = threading.Thread(target=lambda: answers.append(node_report.report(question("here"))), daemon=True)
-    thread.start()
-    thread.join(limit_s)
-    return [Machine(node, answers[0]) if answers else Machine(node, {}, f"gave no answer within {limit_s:g} s")]
+    told: Future[dict[str, Any]] = Future()
+
+    def look() -> None:
+        try:
+            told.set_result(node_report.report(question("here")))
+        except BaseException as err:  # noqa: BLE001  # raised again by whoever waits
+            told.set_exception(err)
+
+    threading.Thread(target=look, daemon=True).start()
+    try:
+        return [Machine(node, told.result(limit_s))]
+    except TimeoutError:
+        return [Machine(node, {}, f"gave no answer within {limit_s:g} s")]
 
 
 def ask_cluster(nodes: Mapping[str, Node], question: Question, *, limit_s: float = LIMIT_S) -> list[Machine]:

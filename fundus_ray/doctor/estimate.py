@@ -178,7 +178,7 @@ def kv_token_bytes(shape: Shape, config: Config, *, ranks: int = 1) -> int:
 def learner(shape: Shape, config: Config) -> Estimate:
     """One rank, at the worst moment of an update on the longest groups."""
     c = config.learner
-    kind, s = device(c.gpus), BYTES[config.policy.dtype]
+    kind = device(c.gpus)
     adapter, tokens = shape.adapter_parameters(config.policy.lora_rank), pass_tokens(config)
     inputs, layer, gradients = _kept(shape, config)
     scores = scoring(shape, config)
@@ -189,7 +189,7 @@ def learner(shape: Shape, config: Config) -> Estimate:
         kept = Line("kept for gradients", shape.layers * layer, f"{shape.layers} layers of {tokens} tokens")
         peak = Line("scores, gradients", max(gradients, scores), "of tokens, or of one layer")
     lines = [
-        Line("weights", s * shape.parameters, numbers(shape.parameters)),
+        Line("weights", learner_weights(shape, config), numbers(shape.parameters)),
         Line("adapter, AdamW", 16 * adapter, f"{numbers(adapter)} of rank {config.policy.lora_rank}"),
         kept,
         peak,
@@ -199,6 +199,16 @@ def learner(shape: Shape, config: Config) -> Estimate:
     if kind == "cpu":
         lines.append(Line("image cache", c.image_cache_mb << 20, "learner.image_cache_mb"))
     return Estimate("learner", tuple(lines))
+
+
+def learner_weights(shape: Shape, config: Config) -> int:
+    """s times the parameters. Under learner.shard a rank holds its part of the decoder layers, two of them whole while
+    one is computed and the next arrives, and all else whole (policy/shard.py)."""
+    s = BYTES[config.policy.dtype]
+    if not config.learner.shard:
+        return s * shape.parameters
+    layers = shape.layers * shape.layer_parameters
+    return s * (shape.parameters - layers + math.ceil(layers / config.learner.ranks) + 2 * shape.layer_parameters)
 
 
 def layer_kept(shape: Shape, config: Config) -> int:

@@ -57,10 +57,15 @@ CHECKS = (
 def examine(config: Config) -> list[Finding]:
     """One row a check; machines of which the same was found share one."""
     try:
-        snapshot = read_corpus(config.knowledge).snapshot if config.knowledge.store == "elasticsearch" else ""
-        needs = needs_of(config, snapshot=snapshot)
+        return _examined(config)
     except (ConfigError, DataError) as err:
         return [_failed("input", err)]
+
+
+def _examined(config: Config) -> list[Finding]:
+    """Raises ConfigError, DataError where the model, the data or the knowledge cannot be read here."""
+    snapshot = read_corpus(config.knowledge).snapshot if config.knowledge.store == "elasticsearch" else ""
+    needs = needs_of(config, snapshot=snapshot)
     groups = groups_of(config)
     try:
         with _marked(needs.marker):
@@ -74,8 +79,8 @@ def examine(config: Config) -> list[Finding]:
 
 def preflight(config: Config) -> None:
     """As the first stage of a run: one line where all is well, else the rows that say what is not. Raises ConfigError
-    where the run cannot work."""
-    findings = examine(config)
+    where the run cannot work, DataError where data cannot be read."""
+    findings = _examined(config)
     say(f"doctor: {counted(findings)}")
     odd = [one for one in findings if one.verdict is not Verdict.OK]
     if odd:

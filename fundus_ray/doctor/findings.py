@@ -73,11 +73,12 @@ def counted(findings: Sequence[Finding]) -> str:
 
 
 def raise_failures(findings: Sequence[Finding]) -> None:
-    """Raises ConfigError that names what failed, if anything did."""
+    """Raises ConfigError with the first failure and the number of others, if there is any."""
     failed = [one for one in findings if one.verdict is Verdict.FAIL]
     if failed:
-        names = ", ".join(dict.fromkeys(one.check for one in failed))
-        raise ConfigError(f"this run cannot work: {names}; `fundus-ray doctor` with the same settings shows everything")
+        first, *others = failed
+        more = f" (and {len(others)} more)" if others else ""
+        raise ConfigError(f"this run cannot work: {first.check}, {first.where}: {first.found}; {first.remedy}{more}")
 
 
 def _named(places: Sequence[str]) -> str:

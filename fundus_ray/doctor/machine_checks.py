@@ -14,16 +14,19 @@ from fundus_ray.doctor.case import ROLES, Case
 from fundus_ray.doctor.estimate import gib
 from fundus_ray.doctor.findings import EVERYWHERE, Finding, fail, warn
 from fundus_ray.doctor.needs import OF_ROLE, PACKAGES
+from fundus_ray.errors import ConfigError
+from fundus_ray.places import check_placement
 
 SHARE = "give the path of a folder that all machines share (NFS and the like), or put the same files there on each"
 
 
 def answers(case: Case) -> Iterator[Finding]:
-    """Whether each machine answered at all."""
+    """Whether each machine answered at all. One that did not is a failure only where the run needs it."""
+    silent = fail if not _enough(case) else warn
     for machine in case.machines:
         if machine.problem:
             remedy = "look at that machine's Ray (`ray status`, its logs), or take it out of the cluster (`ray stop`)"
-            yield fail("machine", machine.name, machine.problem, remedy)
+            yield silent("machine", machine.name, machine.problem, remedy)
     count = len(case.answered)
     if count:
         total = {key: sum(m.node.total.get(key, 0.0) for m in case.answered) for key in ("CPU", "GPU")}
@@ -140,6 +143,15 @@ def search(case: Case) -> Iterator[Finding]:
         names = " and ".join(machine.name for machine in list(seen.values())[:2])
         found = f"{url} leads to {len(seen)} different servers, as seen from {names}"
         yield fail("knowledge", EVERYWHERE, found, "set knowledge.url to one address that is the same for all machines")
+
+
+def _enough(case: Case) -> bool:
+    """Whether what the run needs fits the machines that answered."""
+    try:
+        check_placement(case.groups, nodes=[machine.node for machine in case.answered])
+    except ConfigError:
+        return False
+    return True
 
 
 def _public(version: str) -> str:

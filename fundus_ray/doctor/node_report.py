@@ -183,7 +183,7 @@ def _missing(root: Path, weights: list[Path]) -> str:
 
 
 def _whole_bytes(path: Path) -> int | None:
-    """Of a safetensors file, by its header; None where that cannot be read. 8 bytes of length, JSON, tensors."""
+    """Of a safetensors file (8 bytes of length, JSON, tensors), by its header; None where that cannot be read."""
     with path.open("rb") as file:
         header = int.from_bytes(file.read(8), "little")
         try:

@@ -123,9 +123,10 @@ def disk(case: Case) -> Iterator[Finding]:
 
 
 def kept_checkpoints(case: Case) -> int:
-    """How many lie on the disk at the end."""
-    loop = case.config.loop
-    return 1 + (loop.steps // loop.checkpoint_every if loop.checkpoint_every else 0)
+    """How many lie on the disk at once: a new one is written before the oldest goes."""
+    loop, keep = case.config.loop, case.config.run.keep_checkpoints
+    written = 1 + (loop.steps // loop.checkpoint_every if loop.checkpoint_every else 0)
+    return min(written, keep + 1) if keep else written
 
 
 def engine_memory(case: Case) -> Iterator[Finding]:
@@ -188,7 +189,7 @@ def main_memory(case: Case) -> Iterator[Finding]:
         total, free = machine.answer["memory"]["total"], machine.answer["memory"]["free"]
         words = ", ".join(f"{count} {role} {gib(parts[role])}" for role, count in counts.items())
         found = f"{gib(needed)} of {gib(total)}, {gib(free)} free: {words}"
-        remedy = "fewer workers a machine (a larger rollout.cpus), or learner.image_cache_mb lower"
+        remedy = "lower rollout.workers or reward.workers, take more machines, or lower learner.image_cache_mb"
         verdict = _judged("memory", machine.name, found, needed / total, remedy)
         if verdict.verdict is Verdict.OK and needed > free:
             verdict = warn("memory", machine.name, found, "end what else runs there")

@@ -124,3 +124,13 @@ def test_a_pass_is_never_shorter_than_a_group_nor_longer_than_a_step() -> None:
 def test_an_unknown_line_is_an_error() -> None:
     with pytest.raises(KeyError):
         estimate.learner(shape_of(QWEN_3B), real()).of("wings")
+
+
+def test_sharding_divides_the_decoder_layers_and_nothing_else() -> None:
+    shape = shape_of(QWEN_7B)
+    config = real("learner.ranks=4", "learner.shard=true")
+    layers = 28 * shape.layer_parameters
+    # A quarter of the layers, two of them whole, and embeddings, last norm and vision tower whole; 2 bytes each.
+    expected = 2 * (shape.parameters - layers + layers // 4 + 2 * shape.layer_parameters)
+    assert estimate.learner_weights(shape, config) == expected
+    assert estimate.learner_weights(shape, real("learner.ranks=4")) == 2 * shape.parameters
