@@ -52,7 +52,7 @@ except SystemExit:
 def test_help_lists_the_commands_in_pipeline_order() -> None:
     shown = re.findall(r"^    (\w+) ", fundus_ray("--help").stdout, flags=re.MULTILINE)
     run = ["train", "generate", "export", "report", "config"]
-    assert shown == ["data", "knowledge", "traces", *run, "submit", "evaluate", "plan", "reward"]
+    assert shown == ["data", "knowledge", "traces", "doctor", *run, "submit", "evaluate", "plan", "reward"]
 
 
 def test_import_says_what_it_took_and_what_it_left_out(tmp_path: Path) -> None:
