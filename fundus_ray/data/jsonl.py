@@ -69,16 +69,16 @@ def undivided_samples(path: Path, *, finding_ids: FindingIds) -> tuple[Sample, .
     return tuple(_with_patients(samples))
 
 
-def image_paths(path: Path) -> list[Path]:
-    """Where the rows' images should lie, each once; rows that cannot be read are left out, as `jsonl_samples` names
-    them. Raises DataError where the file cannot be read."""
-    found: dict[Path, None] = {}
-    for _, line in _lines(path):
+def image_rows(path: Path) -> list[tuple[int, Path]]:
+    """Where the rows' images should lie, each once, with the first line that names it; rows that cannot be read are left
+    out, as `jsonl_samples` names them. Raises DataError where the file cannot be read."""
+    found: dict[Path, int] = {}
+    for number, line in _lines(path):
         try:
-            found.setdefault(path.parent / _text(_parse(line), "image"))
+            found.setdefault(path.parent / _text(_parse(line), "image"), number)
         except _RowError:
             continue
-    return list(found)
+    return [(number, image) for image, number in found.items()]
 
 
 def _lines(path: Path) -> list[tuple[int, str]]:

@@ -16,10 +16,10 @@ from typing import Any
 from fundus_ray.config import Config
 from fundus_ray.config.policy import NO_FOLDER
 from fundus_ray.data.images import image_ref
-from fundus_ray.data.jsonl import image_paths
+from fundus_ray.data.jsonl import image_rows
 from fundus_ray.data.store.read import Store
 from fundus_ray.doctor.shapes import Shape, VisionShape, read_shape
-from fundus_ray.errors import ConfigError
+from fundus_ray.errors import ConfigError, DataError
 from fundus_ray.types import ImageRef
 
 IMAGES = 6  # that every machine is asked for
@@ -152,11 +152,18 @@ def _some_images(config: Config) -> list[ImageRef]:
         halves = [store.samples(split) for split in ("train", "eval")]
         refs = [half[at].image for half in halves for at in _spread(len(half), IMAGES // 2)]
     elif data.source == "jsonl":
-        paths = image_paths(Path(data.path).resolve())
-        refs = [image_ref(paths[at]) for at in _spread(len(paths), IMAGES)]
+        rows = image_rows(Path(data.path).resolve())
+        refs = [_ref_of_row(Path(data.path), *rows[at]) for at in _spread(len(rows), IMAGES)]
     else:
         return []
     return list({ref.path: ref for ref in refs}.values())
+
+
+def _ref_of_row(path: Path, number: int, image: Path) -> ImageRef:
+    try:
+        return image_ref(image)
+    except DataError as err:
+        raise DataError(f"{path}:{number}: {err}") from None
 
 
 def _spread(length: int, count: int) -> Sequence[int]:
