@@ -70,8 +70,8 @@ def undivided_samples(path: Path, *, finding_ids: FindingIds) -> tuple[Sample, .
 
 
 def image_rows(path: Path) -> list[tuple[int, Path]]:
-    """Where the rows' images should lie, each once, with the first line that names it; rows that cannot be read are left
-    out, as `jsonl_samples` names them. Raises DataError where the file cannot be read."""
+    """Where the rows' images should lie, each once, with the first line that names it; rows that cannot be read are
+    left out, as `jsonl_samples` names them. Raises DataError where the file cannot be read."""
     found: dict[Path, int] = {}
     for number, line in _lines(path):
         try:
