@@ -123,7 +123,8 @@ async def test_of_two_jobs_that_wait_the_younger_gives_back_what_it_holds(
 
     def say(text: str) -> None:
         said.append(text)
-        holds_one.set()
+        if "learner-0 waits: " in text:  # on a slow machine its engine may be told of as waiting before
+            holds_one.set()
 
     monkeypatch.setattr(reservation, "REPORT_S", 0.2)
     monkeypatch.setattr(reservation, "GIVEN_WAY_S", 0.1)
@@ -146,7 +147,6 @@ async def test_of_two_jobs_that_wait_the_younger_gives_back_what_it_holds(
         for held in older:
             remove_placement_group(held)
     await younger
-    assert "learner-0 waits: " in said[0]
     assert any(text.endswith("Ray job 0 has waited longer and goes first") for text in said)
 
 
