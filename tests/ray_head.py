@@ -19,7 +19,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-START_S = 60.0
+START_S = 180.0
 PORTS = (
     "port",
     "dashboard-port",
