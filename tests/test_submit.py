@@ -27,7 +27,7 @@ from fundus_ray.job_log import JobEndedError
 from fundus_ray.submit import Order, check_order, connect, submit
 
 BIN = Path(sys.executable).parent
-JOB_S = 180.0  # longest that a test waits for a job
+JOB_S = 480.0  # longest that a test waits for a job
 
 
 @pytest.fixture(scope="module")
