@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 from fundus_ray.actors import Actor, ModelActor, RewardActor, RolloutActor
@@ -22,6 +23,7 @@ from fundus_ray.errors import DataError, DeliveryError, ProcessDiedError, Worker
 from fundus_ray.knowledge.retriever import SearchError
 from fundus_ray.learner_ranks import LearnerRanks
 from fundus_ray.model_pool import ModelPool
+from fundus_ray.obs.faults import Fault
 from fundus_ray.obs.log_file import redirect_output
 from fundus_ray.obs.trace import Trace
 from fundus_ray.reward_pool import RewardPool
@@ -128,6 +130,9 @@ class Writer:
 
     async def start(self) -> None:
         print(f"{self._name} is ready", flush=True)
+
+    async def pulse(self) -> Pulse:
+        return Pulse()
 
     async def pid(self) -> int:
         return os.getpid()
@@ -316,6 +321,38 @@ async def test_killed_engine_is_started_again_and_writes_under_the_newest_versio
     os.kill(await spawned[1].call("pid", doing="saying its pid", limit_s=30.0), signal.SIGKILL)
     with pytest.raises(ProcessDiedError, match="rollout-6 died while writing group 6"):
         await rollouts.generate(prompt(6))
+
+
+async def test_a_frozen_engine_is_found_without_a_prompt_or_with_one_and_its_process_ends(logs: Path) -> None:
+    spawned: list[Actor] = []
+
+    def spawn() -> Actor:
+        spawned.append(writer("rollout-5", logs))
+        return spawned[-1]
+
+    faults: list[Fault] = []
+    told = asyncio.Event()
+
+    def tell(fault: Fault) -> None:
+        faults.append(fault)
+        told.set()
+
+    watched = replace(care("engine", restarts=2, hang_s=1.5), tell=tell)
+    rollouts = RolloutPool([engine(spawn)], sampling=SAMPLING, probe_tolerance=1e-3, care=watched, trace=Trace())
+    frozen = [await spawned[0].call("pid", doing="saying its pid", limit_s=30.0)]
+    os.kill(frozen[0], signal.SIGSTOP)
+    await asyncio.wait_for(told.wait(), 60.0)
+    frozen.append(await spawned[1].call("pid", doing="saying its pid", limit_s=30.0))
+    os.kill(frozen[1], signal.SIGSTOP)
+    group = await asyncio.wait_for(rollouts.generate(prompt(3)), 60.0)
+    assert group.worker == "rollout-5"
+    assert len(spawned) == 3
+    assert [(fault.kind, fault.requeued) for fault in faults] == [("hung", ()), ("hung", (3,))]
+    assert all(fault.cause.startswith("rollout-5 hangs: it answered nothing for 1.5 s") for fault in faults)
+    async with asyncio.timeout(30):
+        while any(map(psutil.pid_exists, frozen)):
+            await asyncio.sleep(0.1)
+    assert await rollouts.close(limit_s=30.0) == []
 
 
 async def test_worker_that_does_not_answer_is_named_and_its_call_is_cancelled(engines: list[Actor]) -> None:

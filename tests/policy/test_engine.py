@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from fundus_ray.config import load
 from fundus_ray.data.images import read_pixels
-from fundus_ray.errors import DeliveryError
+from fundus_ray.errors import DeliveryError, SampleError
 from fundus_ray.policy import generate as generate_module
 from fundus_ray.policy.adapter import publish
 from fundus_ray.policy.generate import Engine
 from fundus_ray.policy.load import PolicyModel, load_policy, with_adapter
 from fundus_ray.policy.logprobs import completion_logprobs, encode_images
 from fundus_ray.reasoning.prompt import build_prompt
-from fundus_ray.types import PolicyVersion, Prompt, RolloutGroup, Sample, Sampling
+from fundus_ray.types import PolicyVersion, Prompt, Pulse, RolloutGroup, Sample, Sampling
 
 TEMPERATURE = 0.7  # not 1, so that an engine that ignores it would be found out
 
@@ -41,6 +44,14 @@ async def wait_until_only(engine: Engine, version: PolicyVersion) -> None:
             await asyncio.sleep(0.01)
 
     await asyncio.wait_for(poll(), timeout=20)
+
+
+async def watched(work: Coroutine[Any, Any, RolloutGroup], engine: Engine) -> tuple[RolloutGroup, list[Pulse]]:
+    """What the work gives, and the engine's signs of life meanwhile."""
+    task, pulses = asyncio.create_task(work), []
+    while not task.done():
+        pulses.append(await engine.pulse())
+    return await task, pulses
 
 
 def learner_logprobs(policy: PolicyModel, group: RolloutGroup) -> list[torch.Tensor]:
@@ -117,8 +128,14 @@ async def test_two_live_versions_agree_with_the_learner_and_are_told_apart(
         old_groups_gap = max(largest_gap(policy, g) for g in old_groups)
         assert old_groups_gap < 1e-4
 
-        again = await generate(prompts[0], second.version)
+        again, pulses = await watched(generate(prompts[0], second.version), engine)
+        assert any(pulse.working for pulse in pulses)
+        assert len({pulse.moved for pulse in pulses}) > 1  # tokens are drawn
+        assert not (await engine.pulse()).working
         assert [r.token_ids for r in again.rollouts] == [r.token_ids for r in new_groups[0].rollouts]  # seeded
+
+        with pytest.raises(SampleError, match=f"^sample {samples[0].id}: vLLM refuses its prompt: .*maximum"):
+            await generate(dataclasses.replace(prompts[0], user="drusen " * 2000), second.version)
 
         with pytest.raises(DeliveryError, match="asked for policy version 7 but holds 1"):
             await engine.generate(
