@@ -8,10 +8,12 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -37,8 +39,10 @@ class RayHead:
     """The running head. `address` is the dashboard's, `gcs` what ray.init takes, `env` what reaches both."""
 
     def __init__(self, folder: Path, *, cpus: int) -> None:
-        """folder: for logs and the token; Ray's own files go to a short path, as sockets need."""
+        """folder: for logs and the token. Ray's own files go to a folder of their own, right below the temporary one: a
+        socket's path holds 107 bytes, and Ray adds 75."""
         self._log = folder / "head.log"
+        self._files = Path(tempfile.mkdtemp(prefix="ray"))
         self.token = folder / "auth_token"
         self.token.write_text(secrets.token_hex(32))
         self.token.chmod(0o600)
@@ -57,7 +61,7 @@ class RayHead:
         command = [
             str(Path(sys.executable).parent / "ray"),
             *("start", "--head", "--block", "--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1"),
-            *("--include-dashboard=true", f"--num-cpus={cpus}", f"--temp-dir={folder / 'ray'}"),
+            *("--include-dashboard=true", f"--num-cpus={cpus}", f"--temp-dir={self._files}"),
             *("--object-store-memory=200000000", "--include-log-monitor=false"),
             *(f"--{name}={port}" for name, port in ports.items()),
         ]
@@ -99,6 +103,7 @@ class RayHead:
             if self._process.poll() is None:
                 os.killpg(self._process.pid, signal.SIGKILL)
                 self._process.wait(timeout=10)
+            shutil.rmtree(self._files, ignore_errors=True)
 
 
 def free_ports(count: int) -> list[int]:
