@@ -61,10 +61,11 @@ SETTINGS = (
     "reward.workers=2",
     "reward.restarts=1000",
     "reward.knowledge=0.2",
+    "reward.timeout_s=150",
     "reward.hold_s=60",
     "learner.restarts=1000",
     "knowledge.store=elasticsearch",
-    "knowledge.timeout_s=10",
+    "knowledge.timeout_s=120",  # noida-db scans every passage for every word
     "evaluate.samples=0",
     "evaluate.photo=false",
 )
@@ -157,6 +158,7 @@ def main() -> int:
     kinds = args.kinds.split(",")
     if unknown := set(kinds) - set(KINDS):
         parser.error(f"--kinds: {', '.join(sorted(unknown))} is none of {', '.join(KINDS)}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # what it has started ends with it
     print(f"seed {args.seed}, {args.kills} faults of {', '.join(kinds)}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         server = Server(Path(folder))
