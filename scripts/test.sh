@@ -25,8 +25,8 @@ check "mypy" "$VENV/bin/mypy"
 say "pytest"
 status=0
 # Files at once: what a file's tests share (an engine, a cluster) is made once. Each may start engines of its own: more
-# than two at a time would need much memory.
-"$VENV/bin/python" -m pytest -q -n "${TEST_PROCESSES:-2}" --dist loadfile --durations=10 --durations-min=1 "$@" || status=$?
+# than two at a time would need much memory. The order is that of tests/conftest.py: the longest files first.
+"$VENV/bin/python" -m pytest -q -n "${TEST_PROCESSES:-2}" --dist loadfile --no-loadscope-reorder --durations=20 --durations-min=1 "$@" || status=$?
 if ((${#failed[@]})); then
     printf 'FAILED before the tests: %s\n' "${failed[*]}" >&2
     exit 1

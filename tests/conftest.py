@@ -37,8 +37,36 @@ from fundus_ray.types import (
     ScoredRollout,
 )
 
+# Files whose tests start whole runs, engines or servers, longest first. They are begun first: with several processes
+# (scripts/test.sh) a long one that begins last would keep one of them busy alone.
+LONGEST = (
+    "test_pipeline_deaths.py",
+    "test_submit.py",
+    "test_pipeline.py",
+    "test_replay_pipeline.py",
+    "test_evaluate_engine.py",
+    "test_parity.py",
+    "test_engine.py",
+    "test_loop_schedules.py",
+    "test_reservation.py",
+    "test_ranks.py",
+    "test_draft_record.py",
+    "test_run_gauges.py",
+    "test_write_traces.py",
+    "test_export.py",
+    "test_actors.py",
+    "test_learner_ranks.py",
+    "test_judge.py",
+    "test_cli.py",
+)
 MakeGroup = Callable[..., ScoredGroup]
 PeakBytes = Callable[[Callable[[], object]], int]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, the others as they were."""
+    rank = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
 
 
 @pytest.fixture

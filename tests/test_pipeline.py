@@ -11,45 +11,17 @@ import os
 import signal
 import subprocess
 import sys
-import threading
-import time
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
+from small_run import SMALL, config_in, lines, wait_for_an_update
 
-from fundus_ray.config import Config, load
+from fundus_ray.config import load
 from fundus_ray.data.by_hash import samples_of_image
-from fundus_ray.errors import WorkerDiedError
 from fundus_ray.knowledge.vocabulary import load_vocabulary
 from fundus_ray.pipeline import run
 from fundus_ray.read_image import generate_once
-
-SMALL = [
-    "data.train_samples=24",
-    "data.eval_samples=6",
-    "data.option_order=sorted",
-    "sft.steps=2",
-    "sft.vision_warmup_steps=1",
-    "sft.batch_size=4",
-    "rollout.workers=2",
-    "rollout.cpus=0.5",
-    "rollout.group_size=4",
-    "rollout.max_tokens=12",
-    "reward.workers=2",
-    "loop.steps=2",
-    "loop.groups_per_step=3",
-]
-
-
-def config_in(folder: Path, *overrides: str) -> Config:
-    return load(None, [*SMALL, f"run.dir={folder}", *overrides])
-
-
-def lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 @pytest.fixture(scope="module")
@@ -148,109 +120,3 @@ def interrupt_a_run(runs: Path, *overrides: str) -> None:
     assert "go on with: fundus-ray train --resume" in (runs / "interrupted.log").read_text()
     _, alive = psutil.wait_procs(family, timeout=60)
     assert alive == []
-
-
-def wait_for_an_update(latest: Path, *, before: Path) -> None:
-    """Until the run that `latest` will point to, other than `before`, has logged a step."""
-    deadline = time.monotonic() + 480
-    while time.monotonic() < deadline:
-        metrics = latest.resolve() / "metrics.jsonl"
-        if latest.resolve() != before and metrics.is_file() and metrics.read_text():
-            return
-        time.sleep(0.2)
-    raise AssertionError(f"no update within 480 s: {latest.resolve()}")
-
-
-def test_the_death_of_vllms_own_process_ends_the_run_with_an_error_that_names_it_and_says_where_to_go_on(
-    runs: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    killer = threading.Thread(target=kill_an_engine_during_rl, args=(runs / "latest", []), daemon=True)
-    killer.start()
-    settings = ["loop.steps=200", "loop.checkpoint_every=1", "evaluate.samples=0", "rollout.restarts=0"]
-    with pytest.raises(WorkerDiedError, match=r"rollout-\d died while .*: vLLM's engine process died: .*\n.* ends: "):
-        run(config_in(runs, "run.name=killed", *settings))
-    killer.join(timeout=10)
-    assert not killer.is_alive()
-    assert f"go on with: fundus-ray train --resume {(runs / 'latest').resolve()}" in capsys.readouterr().out
-
-
-def test_a_killed_engine_comes_back_and_writes_on_and_no_process_of_the_dead_one_stays_behind(runs: Path) -> None:
-    family: list[psutil.Process] = []
-    kill = partial(kill_an_engine_during_rl, runs / "latest", family, title="ray::RolloutWorker")
-    killer = threading.Thread(target=kill, daemon=True)
-    killer.start()
-    only_one = ["rollout.workers=1", "loop.steps=40", "loop.checkpoint_every=0"]  # nobody else can finish the run
-    folder = run(config_in(runs, "run.name=returns", *only_one, "evaluate.samples=0", "evaluate.photo=false"))
-    killer.join(timeout=10)
-    assert not killer.is_alive()
-    assert json.loads((folder / "summary.json").read_text())["steps"] == 40
-    rollouts = [r for path in sorted((folder / "rollouts").iterdir()) for r in lines(path)]
-    groups = [r["group_id"] for r in rollouts]
-    assert {groups.count(group_id) for group_id in groups} == {4}  # each group once, with its four rollouts
-    spans = json.loads((folder / "trace.json").read_text())["traceEvents"]
-    (restart,) = [s for s in spans if s["name"] == "restart"]
-    back = restart["ts"] + restart["dur"]
-    starts = [s["ts"] for s in spans if s["name"] == "generate"]
-    assert min(starts) < restart["ts"]
-    assert not any(restart["ts"] < at < back for at in starts)
-    versions_before = [s["args"]["step"] for s in spans if s["name"] == "deliver" and s["ts"] < back]
-    assert {r["policy"]["step"] for r in rollouts} >= set(range(max(versions_before), 39))  # the newest, then all later
-    assert family
-    _, alive = psutil.wait_procs(family, timeout=60)
-    assert alive == []  # vLLM's own process too
-
-
-def test_a_killed_learner_comes_back_from_its_checkpoint_and_each_group_is_trained_once(
-    runs: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    kill = partial(kill_an_engine_during_rl, runs / "latest", [], title="ray::LearnerRank")
-    killer = threading.Thread(target=kill, daemon=True)
-    killer.start()
-    settings = ["rollout.workers=1", "loop.steps=12", "loop.checkpoint_every=5", "run.keep_checkpoints=2"]
-    folder = run(config_in(runs, "run.name=learner", *settings, "evaluate.samples=0", "evaluate.photo=false"))
-    killer.join(timeout=10)
-    assert not killer.is_alive()
-    assert "== the learner is back at update " in capsys.readouterr().out
-    metrics = lines(folder / "metrics.jsonl")
-    assert [m["step"] for m in metrics] == list(range(1, 13))
-    assert sum(m["faults/learner_restarts"] for m in metrics) == 1
-    (fault,) = lines(folder / "faults.jsonl")
-    assert (fault["role"], fault["kind"]) == ("learner", "died")
-    assert fault["cause"].startswith("learner died while ")
-    assert fault["requeued"]
-    rollouts = [r for path in sorted((folder / "rollouts").iterdir()) for r in lines(path)]
-    groups = [r["group_id"] for r in rollouts]
-    assert {groups.count(group_id) for group_id in groups} == {4}  # each group once, with its four rollouts
-    assert set(groups) == set(range(12 * 3))
-    spans = json.loads((folder / "trace.json").read_text())["traceEvents"]
-    delivered = [s["args"]["step"] for s in spans if s["name"] == "deliver"]
-    assert len(delivered) > 13  # versions 0 to 12, and those that were taken back
-    written_by = {(r["policy"]["step"], r["policy"]["sha256"]) for r in rollouts}
-    assert len(written_by) == len({step for step, _ in written_by})  # none of a version that was taken back
-    assert sorted(c.name for c in (folder / "checkpoints").iterdir()) == ["step-000010", "step-000012"]
-    state = json.loads((folder / "checkpoints" / "step-000010" / "state.json").read_text())
-    assert state["record"]["settings"]["loop.steps"] == 12
-    assert state["record"]["knowledge"] == rollouts[0]["snapshot"]
-    assert set(state["files"]) == {
-        "adapter/COMPLETE",
-        "adapter/adapter_config.json",
-        "adapter/adapter_model.safetensors",
-        "adapter/probe.json",
-        "optimizer.pt",
-    }
-
-
-def kill_an_engine_during_rl(latest: Path, family: list[psutil.Process], *, title: str = "VLLM::EngineCore") -> None:
-    """SIGKILL one process of this title after the first update, from outside, as an operating system would; its
-    children are added to `family`."""
-    wait_for_an_update(latest, before=latest.resolve())
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        for process in psutil.Process(os.getpid()).children(recursive=True):
-            try:
-                if " ".join(process.cmdline()).startswith(title):
-                    family += process.children(recursive=True)
-                    process.send_signal(signal.SIGKILL)
-                    return
-            except psutil.Error:
-                continue
