@@ -102,7 +102,7 @@ def step_times(
         publish_s=publish,
         deliver_s=deliver,
         learner_idle=wait / window,
-        generator_idle=1.0 - generate / window,
+        generator_idle=max(0.0, 1.0 - generate / window),
         rollout_here=engines.mean,
         reward_here=scorers.mean,
         ceiling=async_ceiling(generate_s=generate, score_s=score, update_s=update, sync_s=publish + deliver),
@@ -119,9 +119,10 @@ def async_ceiling(*, generate_s: float, score_s: float, update_s: float, sync_s:
     return (generate_s + score_s + update_s + sync_s) / slowest if slowest > 0 else float("nan")
 
 
-def mean_busy(spans: Iterable[Span], *, workers: float, most: int | None = None) -> float:
+def mean_busy(spans: Iterable[Span], *, workers: float, most: float | None = None) -> float:
     """Mean over workers of the union length [s] of a worker's spans; workers without any span count as zero. `workers`:
-    how many, on average; `most`: how many there were at all, None = as many."""
+    how many, on average; `most`: how many there can have been at all, None = as many. Raises ValueError where the spans
+    name more."""
     shared: list[Interval] = []
     own: dict[str, list[Interval]] = {}
     for span in spans:
@@ -129,7 +130,7 @@ def mean_busy(spans: Iterable[Span], *, workers: float, most: int | None = None)
         place.append((span.start_s, span.end_s))
     most = math.ceil(workers) if most is None else most
     if len(own) > most:
-        raise ValueError(f"spans name {len(own)} workers ({', '.join(sorted(own))}), more than the {most} there are")
+        raise ValueError(f"spans name {len(own)} workers ({', '.join(sorted(own))}), more than the {most:g} there are")
     if not workers:  # a span of no length, by one that left in the same moment
         return 0.0
     unseen = max(0.0, workers - len(own))
@@ -140,7 +141,7 @@ def mean_busy(spans: Iterable[Span], *, workers: float, most: int | None = None)
 @dataclass(frozen=True, slots=True)
 class _Here:
     mean: float  # workers, over the window's time
-    most: int  # different ones
+    most: float  # different ones
 
 
 def _here(spans: Iterable[Span], *, role: str, window_s: float, otherwise: int) -> _Here:
@@ -148,7 +149,8 @@ def _here(spans: Iterable[Span], *, role: str, window_s: float, otherwise: int) 
     if not found:
         return _Here(mean=otherwise, most=otherwise)
     seconds = sum(span.end_s - span.start_s for span in found)
-    return _Here(mean=seconds / window_s, most=len({span.ids["worker"] for span in found}))
+    # Any number, as a call ends just after its worker was found dead: the end of a window may lie between the two.
+    return _Here(mean=seconds / window_s, most=math.inf)
 
 
 def union_length(intervals: Iterable[Interval]) -> float:

@@ -89,6 +89,17 @@ def test_workers_that_join_and_leave_count_for_the_time_in_which_they_are_here()
     assert times.metrics()["workers/rollout"] == times.rollout_here
 
 
+def test_a_call_that_ends_in_the_window_after_that_in_which_its_worker_left_is_no_error() -> None:
+    here = [
+        Span("here", 0, 20, {"worker": "r0", "role": "engine"}),
+        Span("here", 0, 9.9, {"worker": "r1", "role": "engine"}),
+    ]
+    times = step_times([*here, generate(10, 20), generate(5, 10.01, "r1")], start_s=10, end_s=20, rollout_workers=2)
+    assert times.rollout_here == 1
+    assert times.generate_s == pytest.approx(10.01)
+    assert times.generator_idle == 0
+
+
 def test_the_ceiling_is_three_for_three_equal_stages_and_one_for_a_single_one() -> None:
     assert async_ceiling(generate_s=2, score_s=2, update_s=1.5, sync_s=0.5) == 3
     assert async_ceiling(generate_s=2, score_s=0, update_s=0, sync_s=0) == 1
