@@ -8,8 +8,11 @@ go on, and what it had under way is done by others. It waits for a place in the 
 enough others are here. One whose machine left the cluster waits for another one, which counts as no restart.
 
 A sample that kills its worker every time must not use up the restarts. Of each sample the deaths are counted at which
-it was under way. One with two goes on alone: no other such sample is under way with it. At the third it is given up
-(SampleError), and the restarts that it cost are given back.
+it was under way, until its work is done once. One with two goes on alone: no other such sample is under way with it. At
+the third it is given up (SampleError), and the restarts that it cost are given back.
+
+A worker that dies at its first start of all is not started again, as the crew is made of workers that have started: the
+run ends, while nothing is lost yet. What kills there, as a rule too little memory, would kill at each start.
 """
 
 from __future__ import annotations
@@ -23,9 +26,9 @@ from contextlib import AbstractAsyncContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, Generic, Protocol, TypeVar
 
-from fundus_ray.errors import HungError, NodeLeftError, ProcessDiedError, SampleError, WorkerDiedError
+from fundus_ray.errors import NodeLeftError, ProcessDiedError, SampleError, WorkerDiedError
 from fundus_ray.gather import all_or_first_error, errors_of
-from fundus_ray.obs.faults import Fault, Tell
+from fundus_ray.obs.faults import Fault, Tell, kind_of
 from fundus_ray.obs.trace import IdValue, Span, Trace
 from fundus_ray.rollout.balance import Balance
 from fundus_ray.types import Prompt, Pulse
@@ -35,7 +38,6 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 SUSPECT, GUILTY = 2, 3  # deaths at which a sample was under way
-KINDS = {HungError: "hung", NodeLeftError: "left"}  # of faults; any other is "died"
 
 
 class Worker(Protocol):
@@ -157,7 +159,7 @@ class Crew(Generic[W]):
 
     async def call(self, work: Callable[[W], Awaitable[T]], *, of: Prompt | None = None) -> T:
         """The work of one worker; of another one where it dies. Raises SampleError where the sample that the work is
-        about is given up."""
+        about is given up, WorkerDiedError where a worker dies after the last restart."""
         while True:
             suspect = of is not None and self._deaths_of[of.sample.id] >= SUSPECT
             async with self._one_suspect if suspect else nullcontext():
@@ -165,9 +167,13 @@ class Crew(Generic[W]):
                 with self._balance.lease() as index:
                     life = self._lives[index]
                     try:
-                        return await life.run(work, of=of)
+                        result = await life.run(work, of=of)
                     except ProcessDiedError as err:
                         self._lose(index, life, err, of=of)
+                    else:
+                        if of is not None:  # it kills no worker; a long run's deaths are not to add up against it
+                            self._deaths_of.pop(of.sample.id, None)
+                        return result
             if of is not None and (deaths := self._deaths_of[of.sample.id]) >= GUILTY:
                 raise SampleError(
                     f"sample {of.sample.id} (image {of.sample.image.path}) was under way at {deaths} deaths of "
@@ -235,8 +241,7 @@ class Crew(Generic[W]):
     def _note(self, worker: W, death: ProcessDiedError, *, requeued: tuple[int, ...] = ()) -> Fault:
         now, role = self._trace.clock(), self._care.role
         self._died[worker.name] += 1
-        kind = next((kind for error, kind in KINDS.items() if isinstance(death, error)), "died")
-        cause = str(death).partition("\n")[0]
+        kind, cause = kind_of(death), str(death).partition("\n")[0]
         ids: dict[str, IdValue] = {"worker": worker.name, "role": role, "kind": kind, "requeued": len(requeued)}
         self._trace.add(Span("fault", now, now, ids))
         return Fault(now, role=role, worker=worker.name, kind=kind, cause=cause, requeued=requeued)
@@ -248,7 +253,7 @@ class Crew(Generic[W]):
         setting, allowed = self._care.setting, self._care.restarts
         if not self._restarts_left:
             names = ", ".join(f"{name} {count}" for name, count in sorted(self._died.items()))
-            self._error = type(death)(
+            self._error = WorkerDiedError(  # of no subclass: no new process takes this one's place
                 f"{death}\nThe restarts are spent ({setting}={allowed}). Deaths: {names}; the last: "
                 f"{str(death).partition(chr(10))[0]}"
             )
@@ -268,6 +273,8 @@ class Crew(Generic[W]):
 
         async def join(worker: W) -> None:
             async with self._admit(worker):
+                if life.death is not None:  # found in this very moment: nobody would find it again
+                    raise life.death
                 self._balance.join(index)
                 self._note_stay(index)
 
@@ -276,7 +283,8 @@ class Crew(Generic[W]):
             worker = life.worker
             try:
                 await self._place(worker)
-                with self._trace.span("restart", worker=worker.name, role=self._care.role):
+                doing = "start" if fault is None else "restart"
+                with self._trace.span(doing, worker=worker.name, role=self._care.role):
                     await worker.start()
                     self._watch(index)
                     await life.run(join)

@@ -1,7 +1,13 @@
 """A learner that dies in the middle of training, and a run that goes on from its last checkpoint.
 
-In: the learner, and the training as a function of the position that it starts from. Out: the training's end; or, after
-more deaths than are allowed, the last one's error. Pure asyncio: no Ray, no torch.
+In: the training as a function of the position that it starts from. Out: its end; or, after more deaths than are
+allowed, the last one's error. Pure asyncio: no Ray, no torch.
+
+A ProcessDiedError of the training is the learner's: deaths of engines and reward workers are mended where they happen,
+and one more than allowed is a plain WorkerDiedError (crew.py).
+
+A learner that hangs is found by its time limit alone, loop.stall_s for each call, and that ends the run: an update
+gives no sign of life, so one that takes too long for the limit looks the same, and would take as long after a restart.
 
 What the learner knew since its last checkpoint is lost, so all that followed from it is taken back: the loop ends with
 every group that is under way or scored, whatever version wrote it, and starts anew at the checkpoint's position. No
@@ -12,82 +18,18 @@ it holds the restored version, and serves it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
-from typing import Protocol
+from collections.abc import Awaitable, Callable
 
 from fundus_ray.errors import ProcessDiedError
-from fundus_ray.loop import Position, Published, Totals
-from fundus_ray.types import StepResult, TrainBatch
+from fundus_ray.loop import Position, Totals
 
 log = logging.getLogger(__name__)
-
-
-class RestartableLearner(Protocol):
-    """All ranks of it as one. Every call raises ProcessDiedError where a process of it is gone."""
-
-    async def update(self, batch: TrainBatch) -> StepResult:
-        """One step on the batch."""
-
-    async def publish(self) -> Published:
-        """The version as it is now."""
-
-    async def save(self, folder: str) -> None:
-        """Its state into the folder."""
-
-    async def load(self, folder: str) -> None:
-        """What `save` wrote."""
-
-    async def restart(self, *, limit_s: float) -> None:
-        """New processes in the place of what is left of the old ones, with the policy as before any update."""
-
-
-class WatchedLearner:
-    """The learner, and which error told of its death: an engine's is an error of the same class."""
-
-    def __init__(self, learner: RestartableLearner) -> None:
-        self._learner = learner
-        self.death: ProcessDiedError | None = None
-
-    async def update(self, batch: TrainBatch) -> StepResult:
-        """One step on the batch."""
-        with self._watched():
-            return await self._learner.update(batch)
-
-    async def publish(self) -> Published:
-        """The version as it is now."""
-        with self._watched():
-            return await self._learner.publish()
-
-    async def save(self, folder: str) -> None:
-        """Its state into the folder."""
-        with self._watched():
-            await self._learner.save(folder)
-
-    async def load(self, folder: str) -> None:
-        """What `save` wrote."""
-        with self._watched():
-            await self._learner.load(folder)
-
-    async def restart(self, *, limit_s: float) -> None:
-        """New processes in the place of what is left of the old ones."""
-        with self._watched():
-            await self._learner.restart(limit_s=limit_s)
-
-    @contextmanager
-    def _watched(self) -> Iterator[None]:
-        try:
-            yield
-        except ProcessDiedError as err:
-            self.death = err
-            raise
 
 
 async def train_through_deaths(
     train: Callable[[Position], Awaitable[Totals]],
     *,
     start: Position,
-    learner: WatchedLearner,
     restarts: int,
     restore: Callable[[ProcessDiedError], Awaitable[Position]],
 ) -> Totals:
@@ -104,7 +46,7 @@ async def train_through_deaths(
                 start = await restore(death)
             return await train(start)
         except ProcessDiedError as err:
-            if err is not learner.death or not left:
+            if not left:
                 raise
             left, death = left - 1, err
             log.warning(

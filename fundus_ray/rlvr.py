@@ -15,10 +15,10 @@ from fundus_ray import loop
 from fundus_ray.checkpoints import latest_checkpoint, prune, write_checkpoint
 from fundus_ray.errors import DataError, ProcessDiedError
 from fundus_ray.mirror import Mirror, run_place
-from fundus_ray.obs.faults import Fault
+from fundus_ray.obs.faults import Fault, kind_of
 from fundus_ray.progress import Progress, say
 from fundus_ray.quarantine import Quarantine
-from fundus_ray.recovery import WatchedLearner, train_through_deaths
+from fundus_ray.recovery import train_through_deaths
 from fundus_ray.run_job import Job
 from fundus_ray.runtime import Actors
 
@@ -70,26 +70,22 @@ class _Updates:
     actors: Actors
     stop: asyncio.Event
     mirror: Mirror | None
-    learner: WatchedLearner = field(init=False)
     quarantine: Quarantine = field(init=False)
     restarts: int = 0  # of the learner, since the last step that was logged
 
     def __post_init__(self) -> None:
         folder, limit = self.job.folder, self.job.config.data.max_quarantined
-        self.learner = WatchedLearner(self.actors.learner)
         self.quarantine = Quarantine(limit=limit, note=folder.log_quarantined, held=folder.quarantined)
 
     @property
     def parts(self) -> loop.Parts:
-        return loop.Parts(rollouts=self.actors.rollouts, reward=self.actors.reward, learner=self.learner)
+        return loop.Parts(rollouts=self.actors.rollouts, reward=self.actors.reward, learner=self.actors.learner)
 
     async def run(self) -> loop.Totals:
         restarts = self.job.config.learner.restarts
         if restarts and self.job.config.loop.steps and not self.job.checkpoint:
             await self.save(loop.Position())  # so that there is always one to go back to
-        return await train_through_deaths(
-            self.train, start=self.job.start, learner=self.learner, restarts=restarts, restore=self.restore
-        )
+        return await train_through_deaths(self.train, start=self.job.start, restarts=restarts, restore=self.restore)
 
     async def train(self, start: loop.Position) -> loop.Totals:
         job = self.job
@@ -107,18 +103,18 @@ class _Updates:
             )
 
     async def save(self, at: loop.Position) -> None:
-        await save_checkpoint(self.job, at, save=self.learner.save, mirror=self.mirror)
+        await save_checkpoint(self.job, at, save=self.actors.learner.save, mirror=self.mirror)
 
     async def restore(self, death: ProcessDiedError) -> loop.Position:
         job, folder, began = self.job, self.job.folder, time.time()
         with job.trace.span("restart", worker="learner", role="learner"):
-            await self.learner.restart(limit_s=job.config.ray.start_timeout_s)
+            await self.actors.learner.restart(limit_s=job.config.ray.start_timeout_s)
             checkpoint = await asyncio.to_thread(latest_checkpoint, folder.path)
             if checkpoint is None:
                 raise DataError(
                     f"{folder.path}: no checkpoint is whole, so the learner cannot be brought back: {death}"
                 )
-            await self.learner.load(str(checkpoint.folder))
+            await self.actors.learner.load(str(checkpoint.folder))
             proofs = await loop.deliver(self.parts, trace=job.trace)
         position, seconds = checkpoint.position, time.time() - began
         folder.cut_back(position.step)
@@ -127,7 +123,7 @@ class _Updates:
                 began,
                 role="learner",
                 worker="learner",
-                kind="died",
+                kind=kind_of(death),
                 cause=str(death).partition("\n")[0],
                 requeued=tuple(job.under_way(position)),
                 recover_s=seconds,

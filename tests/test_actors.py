@@ -319,7 +319,7 @@ async def test_killed_engine_is_started_again_and_writes_under_the_newest_versio
     assert await spawned[1].call("pid", doing="saying its pid", limit_s=30.0) != pid
     assert (logs / "rollout-6.log").read_text().splitlines()[-1] == "rollout-6 is ready"
     os.kill(await spawned[1].call("pid", doing="saying its pid", limit_s=30.0), signal.SIGKILL)
-    with pytest.raises(ProcessDiedError, match="rollout-6 died while writing group 6"):
+    with pytest.raises(WorkerDiedError, match="rollout-6 died while writing group 6"):
         await rollouts.generate(prompt(6))
 
 
@@ -393,7 +393,7 @@ async def test_our_own_error_of_a_worker_arrives_as_it_was_raised(engines: list[
 async def test_death_of_a_process_that_only_the_worker_knows_is_told_as_its_own_is(
     engines: list[Actor], logs: Path
 ) -> None:
-    with pytest.raises(ProcessDiedError) as caught:
+    with pytest.raises(WorkerDiedError) as caught:
         await pool(engines[:1]).generate(prompt(-4))
     first, second, _ = str(caught.value).splitlines()
     assert first == "rollout-0 died while writing group -4: vLLM's engine process died: of thirst"

@@ -249,6 +249,55 @@ def test_samples_that_were_under_way_beside_a_fatal_one_go_on_one_at_a_time_and_
     assert len(set(third.values())) == len(third) == 3  # then one after the other
 
 
+def test_deaths_that_a_sample_came_through_do_not_add_up_against_it() -> None:
+    """In a long run many of a sample's groups are under way at deaths of another cause, epochs apart."""
+    world = World()
+
+    async def main() -> None:
+        pool = crew(world)
+        for _ in range(5):
+            under_way = asyncio.create_task(write(pool, 0))
+            await asyncio.sleep(1.0)
+            [busy] = [worker for worker in pool.here.values() if worker.under_way]
+            busy.dead.set()
+            assert (await under_way)[0].startswith("0 by")
+            await asyncio.sleep(100.0)
+        assert pool._restarts_left == 9 - 5
+        await pool.close(limit_s=1.0)
+
+    run_virtual(main)
+
+
+def test_a_death_in_the_very_moment_in_which_the_worker_joins_is_not_overlooked() -> None:
+    """It would be given calls for ever, each of which ends at once with a death that was told already."""
+    world, last_breath, joined = World(), asyncio.Event(), asyncio.Event()
+
+    class Doomed(Scripted):
+        async def join(self) -> None:
+            await joined.wait()
+
+        async def pulse(self) -> Pulse:
+            await last_breath.wait()
+            raise ProcessDiedError(f"{self.name} died in the doorway")
+
+        def again(self) -> Scripted:
+            return Scripted(self.name, self.world)
+
+    async def main() -> None:
+        pool = crew(world, workers=0, hang_s=1e6)
+        pool.add(Doomed("w0", world))
+        await asyncio.sleep(START_S + 1.0)
+        last_breath.set()
+        joined.set()
+        await asyncio.sleep(1.0)
+        assert pool.here == {}
+        assert await write(pool, 0) == ["0 by w0"]
+        assert [fault.cause for fault in world.faults] == ["w0 died in the doorway"]
+        await pool.close(limit_s=1.0)
+
+    run_virtual(main)
+
+
 def test_a_worker_without_a_place_waits_for_one_while_others_are_here() -> None:
     world = World(fatal=lambda group_id: group_id == 0 and not world.faults and len(world.of("write 0")) == 1)
     world.placed_at["w0"] = 2_000.0
@@ -311,8 +360,9 @@ def test_a_worker_that_dies_at_each_start_ends_the_crew_by_the_same_count() -> N
     async def main() -> None:
         pool = crew(world, workers=0, restarts=2)
         pool.add(Broken("w0", world))
-        with pytest.raises(HungError) as caught:
+        with pytest.raises(WorkerDiedError) as caught:
             await pool.some_worker()
+        assert not isinstance(caught.value, ProcessDiedError), "no new process takes its place"
         assert str(caught.value).splitlines()[-1] == (
             "The restarts are spent (rollout.restarts=2). Deaths: w0 3; the last: w0 did not answer within 30 s while "
             "starting its engine"
@@ -345,6 +395,7 @@ def test_workers_that_leave_with_their_machines_cost_no_restart_and_no_sample_an
 
 def test_a_worker_is_here_from_when_it_joins_until_it_leaves() -> None:
     world, found = World(placed_at={"w1": 50.0}), list[tuple[str, float, float]]()
+    began: list[tuple[str, str]] = []
 
     async def main() -> None:
         trace = Trace(clock=now)
@@ -357,8 +408,11 @@ def test_a_worker_is_here_from_when_it_joins_until_it_leaves() -> None:
         for span in trace.window(start_s=0.0, end_s=1e9):
             if span.name == "here":
                 found.append((str(span.ids["worker"]), span.start_s, span.end_s))
+            elif span.name in {"start", "restart"}:
+                began.append((span.name, str(span.ids["worker"])))
 
     run_virtual(main)
+    assert began == [("start", "w1"), ("restart", "w0")]
     # w0's death is found within a second, as it is asked every second; it starts and joins in 31 s.
     assert [worker for worker, _, _ in sorted(found, key=lambda stay: stay[1])] == ["w0", "w1", "w0"]
     [(_, *first), (_, *second), (_, *again)] = sorted(found, key=lambda stay: stay[1])

@@ -11,7 +11,7 @@ from plain_sample import prompt
 
 from fundus_ray.crew import Care
 from fundus_ray.engine_pool import RolloutPool
-from fundus_ray.errors import DataError, DeliveryError, ProcessDiedError
+from fundus_ray.errors import DataError, DeliveryError, ProcessDiedError, WorkerDiedError
 from fundus_ray.loop import Published
 from fundus_ray.obs.trace import Trace
 from fundus_ray.obs.virtual_time import run_virtual
@@ -295,11 +295,11 @@ def test_a_death_after_the_last_restart_is_raised_to_every_caller() -> None:
         rollouts = pool(diary, engines=1, restarts=1)
         await rollouts.set_policy(version(0))
         said = r"^rollout-0 died \(life 2\)\nThe restarts are spent .*restarts=1.\. Deaths: rollout-0 2; the last: roll"
-        with pytest.raises(ProcessDiedError, match=said):
+        with pytest.raises(WorkerDiedError, match=said):
             await rollouts.generate(prompt(0))
-        with pytest.raises(ProcessDiedError):
+        with pytest.raises(WorkerDiedError):
             await rollouts.generate(prompt(1))
-        with pytest.raises(ProcessDiedError):
+        with pytest.raises(WorkerDiedError):
             await rollouts.set_policy(version(1))
 
     run_virtual(main)

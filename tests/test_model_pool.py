@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from fundus_ray.crew import Care
-from fundus_ray.errors import DataError, ProcessDiedError
+from fundus_ray.errors import DataError, ProcessDiedError, WorkerDiedError
 from fundus_ray.model_pool import ModelPool, Picture
 from fundus_ray.obs.virtual_time import run_virtual
 from fundus_ray.types import ModelReply, ModelRequest, Pulse
@@ -106,9 +106,9 @@ def test_a_death_beyond_the_restarts_ends_all_waiting() -> None:
     async def main() -> None:
         model = pool(diary, engines=1, restarts=1)
         assert await asked(model, "q0") == ["q0 by reader-0"]
-        with pytest.raises(ProcessDiedError, match="reader-0 died"):
+        with pytest.raises(WorkerDiedError, match="reader-0 died"):
             await asked(model, "q1", "q3")
-        with pytest.raises(ProcessDiedError, match="reader-0 died"):
+        with pytest.raises(WorkerDiedError, match="reader-0 died"):
             await asked(model, "q2")
 
     run(main)

@@ -13,12 +13,12 @@ import pytest
 from plain_sample import prompt
 from test_loop_schedules import STEPS, Pool, World, reward_pool, settings
 
-from fundus_ray.errors import DeliveryError, ProcessDiedError
+from fundus_ray.errors import ProcessDiedError, WorkerDiedError
 from fundus_ray.loop import Parts, Position, Published, Totals, deliver, train
 from fundus_ray.obs.trace import Trace
 from fundus_ray.obs.virtual_time import run_virtual
 from fundus_ray.quarantine import Quarantine
-from fundus_ray.recovery import WatchedLearner, train_through_deaths
+from fundus_ray.recovery import train_through_deaths
 from fundus_ray.types import PolicyVersion, Prompt, ScoredGroup, StepResult, TrainBatch
 
 
@@ -93,14 +93,14 @@ class History:
 async def simulate(world: World, learner: Learner, *, restarts: int) -> tuple[History, Totals]:
     """One run of the real loop, engines dying too."""
     trace = Trace(clock=asyncio.get_running_loop().time)
-    watched, history = WatchedLearner(learner), History(learner)
-    parts = Parts(rollouts=Pool(world, trace), reward=reward_pool(world, trace), learner=watched)
+    history = History(learner)
+    parts = Parts(rollouts=Pool(world, trace), reward=reward_pool(world, trace), learner=learner)
 
     def prompt_at(group_id: int) -> Prompt:
         return prompt(group_id)
 
     async def save(position: Position) -> None:
-        await watched.save("")
+        await learner.save("")
         history.saved.append((position, list(learner.made)))
 
     class Deliveries:
@@ -113,7 +113,7 @@ async def simulate(world: World, learner: Learner, *, restarts: int) -> tuple[Hi
             history.versions[published.version.step] = published.version
             return await parts.rollouts.set_policy(published)
 
-    noted = Parts(rollouts=Deliveries(), reward=parts.reward, learner=watched)
+    noted = Parts(rollouts=Deliveries(), reward=parts.reward, learner=learner)
 
     async def attempt(start: Position) -> Totals:
         return await train(
@@ -129,9 +129,9 @@ async def simulate(world: World, learner: Learner, *, restarts: int) -> tuple[Hi
         )
 
     async def restore(death: ProcessDiedError) -> Position:
-        await watched.restart(limit_s=60.0)
+        await learner.restart(limit_s=60.0)
         position, made = history.saved[-1]
-        await watched.load("")
+        await learner.load("")
         learner.made = list(made)
         history.cut_back(position.step)
         await deliver(noted, trace=trace)
@@ -140,7 +140,7 @@ async def simulate(world: World, learner: Learner, *, restarts: int) -> tuple[Hi
     history.saved.append((Position(), []))
     history.versions[0] = learner.version
     await parts.rollouts.set_policy(Published(version=learner.version, payload=None))
-    totals = await train_through_deaths(attempt, start=Position(), learner=watched, restarts=restarts, restore=restore)
+    totals = await train_through_deaths(attempt, start=Position(), restarts=restarts, restore=restore)
     for pool in (parts.rollouts, parts.reward):
         await pool.close(limit_s=1.0)  # type: ignore[union-attr]
     return history, totals
@@ -197,25 +197,19 @@ def test_one_death_more_than_allowed_ends_the_run_with_its_cause() -> None:
         run_virtual(functools.partial(simulate, world, learner, restarts=2))
 
 
-async def nothing_to_restore(death: ProcessDiedError) -> Position:
-    raise AssertionError("nobody is to be restored")
-
-
-@pytest.mark.parametrize("error", [ProcessDiedError("rollout-0 died"), DeliveryError("not proven")])
-async def test_what_is_not_the_learners_death_is_raised_as_it_is(error: Exception) -> None:
+def test_an_engine_that_dies_after_its_last_restart_ends_the_run_and_restarts_no_learner() -> None:
     world = World(settings(1, 3, 0, 2), seed=1)
-    learner = WatchedLearner(Learner(world, death=0.0))
-
-    async def attempt(start: Position) -> Totals:
-        raise error
-
-    with pytest.raises(type(error), match=str(error)):
-        await train_through_deaths(attempt, start=Position(), learner=learner, restarts=3, restore=nothing_to_restore)
+    world.death, world.freeze, world.restarts = 0.5, 0.0, 2
+    learner = Learner(world, death=0.0)
+    with pytest.raises(WorkerDiedError, match="The restarts are spent") as caught:
+        run_virtual(functools.partial(simulate, world, learner, restarts=10))
+    assert not isinstance(caught.value, ProcessDiedError)
+    assert learner.life == 0
 
 
 async def test_a_death_while_it_is_restored_counts_too() -> None:
     world = World(settings(1, 3, 0, 2), seed=1)
-    learner = WatchedLearner(Learner(world, death=1.0))
+    learner = Learner(world, death=1.0)
     restored: list[str] = []
 
     async def attempt(start: Position) -> Totals:
@@ -230,6 +224,6 @@ async def test_a_death_while_it_is_restored_counts_too() -> None:
             await learner.load("")
         return Position(step=5)
 
-    totals = await train_through_deaths(attempt, start=Position(), learner=learner, restarts=3, restore=restore)
+    totals = await train_through_deaths(attempt, start=Position(), restarts=3, restore=restore)
     assert totals.position.step == 5
     assert len(restored) == 3

@@ -1,6 +1,6 @@
 """What became of workers that died or hung: the record of one, as faults.jsonl holds it.
 
-In: what the crew of workers saw (crew.py). Out: `Fault`, and its line.
+In: what the crew of workers saw (crew.py), and what ended the learner (rlvr.py). Out: `Fault`, and its line.
 """
 
 from __future__ import annotations
@@ -8,6 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
+
+from fundus_ray.errors import HungError, NodeLeftError, ProcessDiedError
+
+KINDS = {HungError: "hung", NodeLeftError: "left"}  # any other is "died"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,3 +32,8 @@ class Fault:
 
 
 Tell = Callable[[Fault], None]
+
+
+def kind_of(death: ProcessDiedError) -> str:
+    """As `Fault.kind`."""
+    return next((kind for error, kind in KINDS.items() if isinstance(death, error)), "died")

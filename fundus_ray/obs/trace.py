@@ -5,9 +5,10 @@ https://ui.perfetto.dev. Times are seconds since the epoch (`time.time()`), so t
 one axis; they are as exact as the machines' clocks agree. Under simulated time the clock is the event loop's own.
 
 Names in use: "wait_slot" (feeder waits for a free slot), "generate", "score", "wait_group" (learner side waits for a
-group), "update", "publish", "deliver", "restart" (a worker that died is started again), "fault" (of no length: a worker
-is found dead), "here" (a worker takes work, from when it joins the others until it leaves), "sleep" and "wake" (engine
-and learner take turns on one GPU). Spans of "generate", "score" and "here" should carry the id `worker`.
+group), "update", "publish", "deliver", "start" (a worker joins a run that goes on), "restart" (a worker that died is
+started again), "fault" (of no length: a worker is found dead), "here" (a worker takes work, from when it joins the
+others until it leaves), "sleep" and "wake" (engine and learner take turns on one GPU). Spans of "generate", "score" and
+"here" should carry the id `worker`.
 """
 
 from __future__ import annotations
