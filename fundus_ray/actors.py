@@ -8,11 +8,12 @@ Policies go from the learner to the engines through Ray's object store; this pro
 from __future__ import annotations
 
 import asyncio
+import copy
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 # Ray reads this once, when it is imported: a worker's death must reach the user as our error, not as raylet's page of
 # advice in the middle of a progress bar.
@@ -112,25 +113,53 @@ class Actor:
         return kind(f"{self.name} {what}\n{self.log_path} ends: {tail}")
 
 
-class RolloutActor:
-    """One engine, as engine_pool.py takes it."""
+class RestartableActor:
+    """What the workers of all pools share, as crew.py takes it: an actor in whose place a new one can be put."""
 
-    def __init__(
-        self, spawn: Callable[[], Actor], *, start_limit_s: float, limit_s: float, group_limit_s: float
-    ) -> None:
-        """`spawn` makes the actor, and a new one in its place; start_limit_s: longest loading of the model [s];
-        limit_s: longest delivery [s]; group_limit_s: longest writing of one group [s], its wait in the engine
-        included."""
+    def __init__(self, spawn: Callable[[], Actor], *, start_limit_s: float, limit_s: float) -> None:
+        """`spawn` makes the actor, and a new one in its place; start_limit_s: longest start [s]; limit_s: longest of
+        any other call [s]."""
         self._spawn = spawn
         self._start_limit_s = start_limit_s
         self._limit_s = limit_s
-        self._group_limit_s = group_limit_s
         self._actor = spawn()
 
     @property
     def name(self) -> str:
         """As in errors, spans and proofs."""
         return self._actor.name
+
+    async def placed(self) -> None:
+        """Wait for a place in the cluster."""
+        await self._actor.placed()
+
+    async def pulse(self) -> Pulse:
+        """A sign of life."""
+        pulse: Pulse = await self._actor.call("pulse", doing="giving a sign of life", limit_s=self._limit_s)
+        return pulse
+
+    async def close(self, *, limit_s: float) -> None:
+        """Stop the worker's own processes, and free its connections."""
+        await self._actor.call("close", doing="closing", limit_s=limit_s)
+
+    def again(self) -> Self:
+        """A new worker of the same kind, not yet started, in the place of this one, whose remains are ended."""
+        ray.kill(self._actor.handle)  # where vLLM's process alone is gone, the actor still holds its CPUs and GPUs
+        new = copy.copy(self)
+        new._actor = self._spawn()
+        return new
+
+
+class RolloutActor(RestartableActor):
+    """One engine, as engine_pool.py takes it."""
+
+    def __init__(
+        self, spawn: Callable[[], Actor], *, start_limit_s: float, limit_s: float, group_limit_s: float
+    ) -> None:
+        """limit_s: longest delivery [s]; group_limit_s: longest writing of one group [s], its wait in the engine
+        included."""
+        super().__init__(spawn, start_limit_s=start_limit_s, limit_s=limit_s)
+        self._group_limit_s = group_limit_s
 
     async def start(self) -> None:
         """Load the model."""
@@ -162,58 +191,19 @@ class RolloutActor:
         """Take the GPU again."""
         await self._actor.call("wake", doing="waking up", limit_s=self._limit_s)
 
-    async def close(self, *, limit_s: float) -> None:
-        """Stop the engine's own processes."""
-        await self._actor.call("close", doing="closing", limit_s=limit_s)
 
-    def again(self) -> RolloutActor:
-        """A new engine, not yet started, in the place of this one, whose remains are ended."""
-        ray.kill(self._actor.handle)  # where vLLM's process alone is gone, the actor still holds its CPUs and GPUs
-        return RolloutActor(
-            self._spawn,
-            start_limit_s=self._start_limit_s,
-            limit_s=self._limit_s,
-            group_limit_s=self._group_limit_s,
-        )
-
-    async def placed(self) -> None:
-        """Wait for a place in the cluster."""
-        await self._actor.placed()
-
-    async def pulse(self) -> Pulse:
-        """A sign of life."""
-        return await _pulse(self._actor, limit_s=self._limit_s)
-
-
-class ModelActor:
+class ModelActor(RestartableActor):
     """One engine of a served model, as model_pool.py takes it."""
 
     def __init__(self, spawn: Callable[[], Actor], *, loading: str, start_limit_s: float, limit_s: float) -> None:
-        """`spawn` makes the actor, and a new one in its place; loading: the model, as in errors; start_limit_s: longest
-        loading of it [s]; limit_s: longest reply [s]."""
-        self._spawn = spawn
+        """loading: the model, as in errors; limit_s: longest reply [s]."""
+        super().__init__(spawn, start_limit_s=start_limit_s, limit_s=limit_s)
         self._loading = loading
-        self._start_limit_s = start_limit_s
-        self._limit_s = limit_s
-        self._actor = spawn()
-
-    @property
-    def name(self) -> str:
-        """As in errors."""
-        return self._actor.name
-
-    async def placed(self) -> None:
-        """Wait for a place in the cluster."""
-        await self._actor.placed()
 
     async def start(self) -> None:
         """Load the model."""
         doing = f"loading {self._loading} (limit: ray.start_timeout_s)"
         await self._actor.call("start", doing=doing, limit_s=self._start_limit_s, late=HungError)
-
-    async def pulse(self) -> Pulse:
-        """A sign of life."""
-        return await _pulse(self._actor, limit_s=self._limit_s)
 
     async def ask(self, image: Picture | None, request: ModelRequest) -> ModelReply:
         """What the model says, of the image where there is one."""
@@ -221,39 +211,18 @@ class ModelActor:
         reply: ModelReply = await self._actor.call("ask", image, request, doing=doing, limit_s=self._limit_s)
         return reply
 
-    async def close(self, *, limit_s: float) -> None:
-        """Stop the engine."""
-        await self._actor.call("close", doing="closing", limit_s=limit_s)
 
-    def again(self) -> ModelActor:
-        """A new engine, not yet started, in the place of this one, whose remains are ended."""
-        ray.kill(self._actor.handle)
-        return ModelActor(self._spawn, loading=self._loading, start_limit_s=self._start_limit_s, limit_s=self._limit_s)
-
-
-class RewardActor:
+class RewardActor(RestartableActor):
     """One reward worker, as reward_pool.py takes it."""
 
     def __init__(
         self, spawn: Callable[[], Actor], *, start_limit_s: float, limit_s: float, waits_for_search: bool = False
     ) -> None:
-        """`spawn` makes the actor, and a new one in its place; start_limit_s: longest start [s]; limit_s: longest
-        scoring of one group [s], the worker's own limit included. waits_for_search: a search that is down does not end
-        the start, as it may be down for as long as groups can be held."""
-        self._spawn = spawn
-        self._start_limit_s = start_limit_s
-        self._limit_s = limit_s
+        """limit_s: longest scoring of one group [s], the worker's own limit included. waits_for_search: as of a worker
+        that is started while the run goes on; a search that is down, which the run may outlive, then ends the start
+        only where it is down for start_limit_s."""
+        super().__init__(spawn, start_limit_s=start_limit_s, limit_s=limit_s)
         self._waits_for_search = waits_for_search
-        self._actor = spawn()
-
-    @property
-    def name(self) -> str:
-        """As in errors and spans."""
-        return self._actor.name
-
-    async def placed(self) -> None:
-        """Wait for a place in the cluster."""
-        await self._actor.placed()
 
     async def start(self) -> None:
         """Open the knowledge store. Raises SearchError where the search is down."""
@@ -270,29 +239,17 @@ class RewardActor:
             else:
                 return
 
-    async def pulse(self) -> Pulse:
-        """A sign of life."""
-        return await _pulse(self._actor, limit_s=self._limit_s)
-
     async def score(self, group: RolloutGroup) -> ScoredGroup:
         """The group with its scores."""
         doing = f"scoring group {group.prompt.group_id}"
         scored: ScoredGroup = await self._actor.call("score", group, doing=doing, limit_s=self._limit_s)
         return scored
 
-    async def close(self, *, limit_s: float) -> None:
-        """Free its connections, and stop what its checker runs."""
-        await self._actor.call("close", doing="closing", limit_s=limit_s)
-
-    def again(self) -> RewardActor:
-        """A new worker, not yet started, in the place of this one, whose remains are ended."""
-        ray.kill(self._actor.handle)
-        return RewardActor(self._spawn, start_limit_s=self._start_limit_s, limit_s=self._limit_s, waits_for_search=True)
-
-
-async def _pulse(actor: Actor, *, limit_s: float) -> Pulse:
-    pulse: Pulse = await actor.call("pulse", doing="giving a sign of life", limit_s=limit_s)
-    return pulse
+    def again(self) -> Self:
+        """Likewise; the new one waits for the search."""
+        new = super().again()
+        new._waits_for_search = True
+        return new
 
 
 def _one_line(err: BaseException) -> str:
