@@ -193,7 +193,7 @@ def _add(actors: Actors, spawner: Spawner, knowledge: BuiltStore, came: Group) -
     for ask in asks_of([came], "rollout"):
         actors.rollouts.add(spawner.engine(ask))
     for ask in asks_of([came], "reward"):
-        actors.reward.add(spawner.scorer(ask, knowledge))
+        actors.reward.add(spawner.scorer(ask, knowledge, joins=True))
 
 
 def _adapt(config: Config, *, workers: _Workers, trace: Trace, tell: Tell) -> Actors:

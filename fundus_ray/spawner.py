@@ -51,8 +51,8 @@ class Spawner:
 
         return LearnerRanks(spawn_all, limit_s=self.config.loop.stall_s)
 
-    def scorer(self, ask: Ask, knowledge: BuiltStore) -> RewardActor:
-        """A reward actor."""
+    def scorer(self, ask: Ask, knowledge: BuiltStore, *, joins: bool = False) -> RewardActor:
+        """A reward actor. `joins`: a run that goes on, where the search may be down for a while."""
         config, place = self.config, self.places.of(ask.name)
         args, calls = (config, knowledge), config.calls_under_way
         # A worker gives a group back within reward.hold_s + reward.timeout_s, which is less (config/rules.py).
@@ -60,6 +60,7 @@ class Spawner:
             partial(spawn, ask, RewardWorker, *args, threads=1, calls=calls, place=place),
             start_limit_s=config.ray.start_timeout_s,
             limit_s=config.loop.stall_s,
+            waits_for_search=joins,
         )
 
     def _rank(self, rank: int, ask: Ask) -> Actor:
