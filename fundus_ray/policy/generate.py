@@ -158,15 +158,17 @@ class Engine:
         """All completions of one prompt and its image's RGB `pixels` under `version`.
 
         Raises DeliveryError where this engine does not hold the version, SampleError where vLLM refuses the prompt, as
-        one that is too long.
+        one that is too long, or its processor the image, as one of 300 x 1 pixels.
         """
         started = time.time()
-        with self.lease(version):
+        with self.lease(version), self._naming_death():
             params = _sampling_params(sampling, seed=prompt.seed)
             try:
                 output = await self._run(self._inputs(prompt, pixels), params, self._requests[version])
-            except VLLMClientError as err:
-                raise SampleError(f"sample {prompt.sample.id}: vLLM refuses its prompt: {_one_line(err)}") from err
+            except (VLLMClientError, EngineGenerateError) as err:
+                if (refusal := _refusal(err)) is None:
+                    raise
+                raise SampleError(f"sample {prompt.sample.id}: vLLM refuses its prompt: {_one_line(refusal)}") from err
         return RolloutGroup(
             prompt=prompt,
             prompt_token_ids=tuple(output.prompt_token_ids or ()),
@@ -253,7 +255,8 @@ class Engine:
 
     async def _probe(self, adapter: PublishedAdapter, request: LoRARequest) -> list[float]:
         inputs = {"prompt_token_ids": list(adapter.probe_token_ids)}
-        output = await self._run(inputs, probe_params(), request, priority=PROBE_FIRST)
+        with self._naming_death():
+            output = await self._run(inputs, probe_params(), request, priority=PROBE_FIRST)
         return probed(output, adapter.probe_token_ids)
 
     def _inputs(self, prompt: Prompt, pixels: Image.Image) -> dict[str, Any]:
@@ -266,9 +269,8 @@ class Engine:
         self._counter += 1
         name = f"{self._worker}-{self._counter}"
         last: RequestOutput | None = None
-        with self._naming_death():
-            async for output in self._llm.generate(inputs, params, name, lora_request=request, priority=priority):
-                last = output
+        async for output in self._llm.generate(inputs, params, name, lora_request=request, priority=priority):
+            last = output
         assert last is not None
         assert last.finished
         return last
@@ -345,6 +347,16 @@ def _rollout(completion: Any, *, tokenizer: Any, prompt: Prompt, version: Policy
         seed=prompt.seed + completion.index,
         policy=version,
     )
+
+
+def _refusal(err: VLLMClientError | EngineGenerateError) -> BaseException | None:
+    """What is wrong with a prompt; None where vLLM itself is at fault."""
+    if isinstance(err, VLLMClientError):
+        return err
+    said = (
+        err.__cause__
+    )  # a ValueError where an image cannot be processed: it names all of the prompt, its cause says why
+    return (said.__cause__ or said) if isinstance(said, ValueError) else None
 
 
 def _one_line(err: BaseException) -> str:
