@@ -137,6 +137,8 @@ class Crew(Generic[W]):
         self._admit = admit
         self._trace = trace
         self._entries: set[asyncio.Task[None]] = set()  # workers that are being started
+        self._may_start = asyncio.Event()
+        self._may_start.set()
         self._changed = asyncio.Event()  # a worker came, or cannot
         self._error: BaseException | None = None
         self._died: Counter[str] = Counter()  # by worker
@@ -151,6 +153,14 @@ class Crew(Generic[W]):
     def here(self) -> dict[int, W]:
         """Those that calls may go to."""
         return {index: self._lives[index].worker for index in sorted(self._balance.here)}
+
+    def hold_starts(self) -> None:
+        """From now on a worker that has died is not started again before `allow_starts`."""
+        self._may_start.clear()
+
+    def allow_starts(self) -> None:
+        """Those that wait start, and others at once."""
+        self._may_start.set()
 
     def add(self, worker: W) -> None:
         """One more, which has not started: it joins the others once it has a place and has started."""
@@ -197,7 +207,7 @@ class Crew(Generic[W]):
         return {index: result[0] for index, result in zip(workers, results, strict=True) if result}
 
     async def some_worker(self) -> None:
-        """Wait until a worker is here. Place and start have time limits, hence so has this."""
+        """Wait until a worker is here. Place and start have time limits, hence so has this while starts are allowed."""
         while not self._balance.here and self._error is None:
             self._changed.clear()
             await self._changed.wait()
@@ -283,6 +293,7 @@ class Crew(Generic[W]):
             worker = life.worker
             try:
                 await self._place(worker)
+                await self._may_start.wait()
                 doing = "start" if fault is None else "restart"
                 with self._trace.span(doing, worker=worker.name, role=self._care.role):
                     await worker.start()

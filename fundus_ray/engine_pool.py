@@ -99,16 +99,20 @@ class RolloutPool:
         return proofs
 
     async def sleep(self) -> None:
-        """Have the engines give their GPU up. Where all of them die of it, the first that is back sleeps."""
+        """Have the engines give their GPU up. Where all of them die of it, the first that is back sleeps. One that dies
+        from then on comes back after `wake`: it would load its model onto a GPU that is not its own."""
         asleep = False
         while not asleep:
             await self._crew.some_worker()
             async with self._delivering:
                 engines = self._crew.here
                 asleep = len(await self._crew.of_each(engines, lambda engine: engine.sleep())) == len(engines) > 0
+                if asleep:
+                    self._crew.hold_starts()
 
     async def wake(self) -> None:
         """Have every engine take its GPU again."""
+        self._crew.allow_starts()
         async with self._delivering:
             await self._crew.of_each(self._crew.here, lambda engine: engine.wake())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -72,6 +73,8 @@ class Engine:
         pass
 
     async def pulse(self) -> Pulse:
+        if self.death.is_set():
+            raise ProcessDiedError(f"{self.name} died (life {self.life})")
         return Pulse()
 
     async def start(self) -> None:
@@ -126,12 +129,14 @@ class Engine:
         return Engine(self.name, self.diary, self.life + 1)
 
 
-def pool(diary: Diary, *, engines: int = 2, restarts: int = 5, trace: Trace | None = None) -> RolloutPool:
+def pool(
+    diary: Diary, *, engines: int = 2, restarts: int = 5, hang_s: float = math.inf, trace: Trace | None = None
+) -> RolloutPool:
     return RolloutPool(
         [Engine(f"rollout-{i}", diary) for i in range(engines)],
         sampling=SAMPLING,
         probe_tolerance=1e-3,
-        care=Care(role="engine", setting="rollout.restarts", restarts=restarts),
+        care=Care(role="engine", setting="rollout.restarts", restarts=restarts, hang_s=hang_s),
         trace=trace or Trace(),
     )
 
@@ -358,6 +363,27 @@ def test_an_engine_that_dies_of_going_to_sleep_sleeps_once_it_is_back_under_the_
     run_virtual(main)
     lived = ["take 0", "serve 0", "sleep"]
     assert [event for _, _, event in diary.events] == [*lived, "start", *lived, "wake", "take 1", "serve 1"]
+
+
+def test_an_engine_that_dies_asleep_is_started_again_once_the_gpu_is_the_engines_again() -> None:
+    diary = Diary()
+
+    async def main() -> None:
+        rollouts = pool(diary, engines=1, hang_s=10.0)
+        await rollouts.set_policy(version(0))
+        [engine] = rollouts._crew.here.values()
+        await rollouts.sleep()
+        engine.death.set()  # type: ignore[attr-defined]
+        await asyncio.sleep(100.0)  # the learner's turn
+        assert diary.of("start") == []
+        await rollouts.wake()
+        await rollouts.set_policy(version(1))
+        assert (await rollouts.generate(prompt(0))).policy.step == 1
+        await rollouts.close(limit_s=1.0)
+
+    run_virtual(main)
+    events = [event for _, _, event in diary.events]
+    assert events == ["take 0", "serve 0", "sleep", "start", "take 1", "serve 1", "generate 0", "close"]
 
 
 def test_closing_ends_a_restart_and_reports_what_went_wrong() -> None:
