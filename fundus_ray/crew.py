@@ -28,7 +28,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from fundus_ray.errors import NodeLeftError, ProcessDiedError, SampleError, WorkerDiedError
 from fundus_ray.gather import all_or_first_error, errors_of
-from fundus_ray.obs.faults import Fault, Tell, kind_of
+from fundus_ray.obs.faults import Fault, Tell, first_line, kind_of, restarts_spent
 from fundus_ray.obs.trace import IdValue, Span, Trace
 from fundus_ray.rollout.balance import Balance
 from fundus_ray.types import Prompt, Pulse
@@ -251,7 +251,7 @@ class Crew(Generic[W]):
     def _note(self, worker: W, death: ProcessDiedError, *, requeued: tuple[int, ...] = ()) -> Fault:
         now, role = self._trace.clock(), self._care.role
         self._died[worker.name] += 1
-        kind, cause = kind_of(death), str(death).partition("\n")[0]
+        kind, cause = kind_of(death), first_line(death)
         ids: dict[str, IdValue] = {"worker": worker.name, "role": role, "kind": kind, "requeued": len(requeued)}
         self._trace.add(Span("fault", now, now, ids))
         return Fault(now, role=role, worker=worker.name, kind=kind, cause=cause, requeued=requeued)
@@ -263,10 +263,7 @@ class Crew(Generic[W]):
         setting, allowed = self._care.setting, self._care.restarts
         if not self._restarts_left:
             names = ", ".join(f"{name} {count}" for name, count in sorted(self._died.items()))
-            self._error = WorkerDiedError(  # of no subclass: no new process takes this one's place
-                f"{death}\nThe restarts are spent ({setting}={allowed}). Deaths: {names}; the last: "
-                f"{str(death).partition(chr(10))[0]}"
-            )
+            self._error = restarts_spent(death, setting=setting, allowed=allowed, deaths=names)
             self._changed.set()
             raise self._error
         self._restarts_left -= 1

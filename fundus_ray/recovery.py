@@ -22,6 +22,7 @@ from collections.abc import Awaitable, Callable
 
 from fundus_ray.errors import ProcessDiedError
 from fundus_ray.loop import Position, Totals
+from fundus_ray.obs.faults import restarts_spent
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +38,8 @@ async def train_through_deaths(
     call.
 
     `restore` is told of the death; it brings the learner and all engines back to a checkpoint, and the run folder too.
-    One more death than `restarts`, in it or in `train`, is raised; so is any other error of either.
+    Raises WorkerDiedError, with the cause on its last line, at one death more than `restarts`, in it or in `train`; any
+    other error of either as it is.
     """
     left, death = restarts, None
     while True:
@@ -47,7 +49,9 @@ async def train_through_deaths(
             return await train(start)
         except ProcessDiedError as err:
             if not left:
-                raise
+                raise restarts_spent(
+                    err, setting="learner.restarts", allowed=restarts, deaths=str(restarts + 1)
+                ) from err
             left, death = left - 1, err
             log.warning(
                 "%s\nThe learner is started again from the last checkpoint; %d more restarts are allowed "

@@ -15,7 +15,7 @@ from fundus_ray import loop
 from fundus_ray.checkpoints import latest_checkpoint, prune, write_checkpoint
 from fundus_ray.errors import DataError, ProcessDiedError
 from fundus_ray.mirror import Mirror, run_place
-from fundus_ray.obs.faults import Fault, kind_of
+from fundus_ray.obs.faults import Fault, first_line, kind_of
 from fundus_ray.progress import Progress, say
 from fundus_ray.quarantine import Quarantine
 from fundus_ray.recovery import train_through_deaths
@@ -124,7 +124,7 @@ class _Updates:
                 role="learner",
                 worker="learner",
                 kind=kind_of(death),
-                cause=str(death).partition("\n")[0],
+                cause=first_line(death),
                 requeued=tuple(job.under_way(position)),
                 recover_s=seconds,
             )

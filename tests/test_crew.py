@@ -388,6 +388,7 @@ def test_workers_that_leave_with_their_machines_cost_no_restart_and_no_sample_an
             assert list(pool.here.values()) == [stays]
             await asyncio.sleep(400.0)
             assert sorted(pool.here) == [0, 1]
+        await pool.close(limit_s=1.0)
 
     run_virtual(main)
     assert [(fault.kind, fault.requeued) for fault in world.faults] == [("left", (7,))] * 4

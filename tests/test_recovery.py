@@ -140,9 +140,11 @@ async def simulate(world: World, learner: Learner, *, restarts: int) -> tuple[Hi
     history.saved.append((Position(), []))
     history.versions[0] = learner.version
     await parts.rollouts.set_policy(Published(version=learner.version, payload=None))
-    totals = await train_through_deaths(attempt, start=Position(), restarts=restarts, restore=restore)
-    for pool in (parts.rollouts, parts.reward):
-        await pool.close(limit_s=1.0)  # type: ignore[union-attr]
+    try:
+        totals = await train_through_deaths(attempt, start=Position(), restarts=restarts, restore=restore)
+    finally:
+        for pool in (parts.rollouts, parts.reward):
+            await pool.close(limit_s=1.0)  # type: ignore[union-attr]
     return history, totals
 
 
@@ -181,7 +183,7 @@ def learner_that_dies_in(updates: set[int]) -> tuple[World, Learner]:
     async def update(batch: TrainBatch) -> StepResult:
         count[0] += 1
         if count[0] in updates:
-            raise ProcessDiedError(f"learner died in call {count[0]}")
+            raise ProcessDiedError(f"learner died in call {count[0]}\nlearner.log ends: of thirst")
         return await real(batch)
 
     learner.update = update  # type: ignore[method-assign]
@@ -193,8 +195,13 @@ def test_one_death_more_than_allowed_ends_the_run_with_its_cause() -> None:
     history, _ = run_virtual(functools.partial(simulate, world, learner, restarts=3))
     assert len(history.groups) == STEPS
     world, learner = learner_that_dies_in({2, 4, 6})
-    with pytest.raises(ProcessDiedError, match="learner died in call 6"):
+    with pytest.raises(WorkerDiedError) as caught:
         run_virtual(functools.partial(simulate, world, learner, restarts=2))
+    assert str(caught.value).splitlines() == [
+        "learner died in call 6",
+        "learner.log ends: of thirst",
+        "The restarts are spent (learner.restarts=2). Deaths: 3; the last: learner died in call 6",
+    ]
 
 
 def test_an_engine_that_dies_after_its_last_restart_ends_the_run_and_restarts_no_learner() -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from fundus_ray.errors import HungError, NodeLeftError, ProcessDiedError
+from fundus_ray.errors import HungError, NodeLeftError, ProcessDiedError, WorkerDiedError
 
 KINDS = {HungError: "hung", NodeLeftError: "left"}  # any other is "died"
 
@@ -37,3 +37,15 @@ Tell = Callable[[Fault], None]
 def kind_of(death: ProcessDiedError) -> str:
     """As `Fault.kind`."""
     return next((kind for error, kind in KINDS.items() if isinstance(death, error)), "died")
+
+
+def restarts_spent(death: ProcessDiedError, *, setting: str, allowed: int, deaths: str) -> WorkerDiedError:
+    """The error that ends the run; its last line names the cause. Of no subclass, as no new process takes the place."""
+    return WorkerDiedError(
+        f"{death}\nThe restarts are spent ({setting}={allowed}). Deaths: {deaths}; the last: {first_line(death)}"
+    )
+
+
+def first_line(death: ProcessDiedError) -> str:
+    """Who died and of what; the lines after it are about the log."""
+    return str(death).partition("\n")[0]
