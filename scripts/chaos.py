@@ -100,10 +100,15 @@ class Run:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
 
     @property
+    def made_none(self) -> bool:
+        """Whether it has no folder yet."""
+        return _latest(self._out) in (None, self._before)
+
+    @property
     def folder(self) -> Path:
         """Of this run, once it has one."""
         folder = _latest(self._out)
-        if folder is None or folder == self._before:
+        if folder is None or self.made_none:
             raise FileNotFoundError("the run has made no folder yet")
         return folder
 
@@ -175,6 +180,9 @@ def main() -> int:
         finally:
             server.stop()
     problems = [f"the run ended with status {status}; see {run.log}"] * (status != 0)
+    if run.made_none:
+        print(f"PROBLEM: the run ended with status {status} before it had a folder; see {run.log}")
+        return 1
     problems += [f"not mended in {MEND_S:g} s: {fault.kind}, {fault.victim}" for fault in done if not fault.recover_s]
     problems += [f"{args.kills - len(done)} of {args.kills} faults were not made"] * (len(done) < args.kills)
     ledger = read_ledger(run.folder, group_size=config.rollout.group_size)
