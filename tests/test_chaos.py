@@ -8,9 +8,9 @@ from pathlib import Path
 import chaos
 import pytest
 
-from fundus_ray.obs.trace import Span, Trace
+from fundus_ray.obs.trace import IdValue, Span, Trace
 
-ENGINE = {"worker": "rollout-0"}
+ENGINE: dict[str, IdValue] = {"worker": "rollout-0"}
 
 
 def run_of(folder: Path, *, groups: list[tuple[int, str]], spans: list[Span]) -> Path:
