@@ -13,8 +13,8 @@ an operating system's do:
     search   SIGKILL of the search server, which is started again after some seconds
 
 The next fault comes some seconds after the last one is mended; after the last the run is told to stop (SIGTERM). Which
-fault hits whom when is drawn from the seed, which is printed. Ends with exit code 1 where a group was lost, trained
-twice, or written by a version that was taken back, where an engine wrote before it had proven its version, where a
+fault comes when, and to whom first, is drawn from the seed, which is printed; an engine is hit while it writes, if one
+does within 30 s. Ends with exit code 1 where a group was lost, trained twice, or written by a version that was taken back, where an engine wrote before it had proven its version, where a
 fault was not mended, or where the run did not end well.
 """
 
@@ -74,6 +74,7 @@ VICTIMS |= {"learner": "ray::LearnerRank"}
 ROLES = {"engine": "engine", "freeze": "engine", "reward": "reward", "learner": "learner"}  # as in faults.jsonl
 CORE = "VLLM::EngineCore"  # vLLM's own process, a child of the engine's actor
 START_S, MEND_S, STOP_S = 900.0, 300.0, 300.0  # longest wait for the first update, a recovery, the end
+WRITE_S, BUSY = 30.0, 40.0  # longest wait until an engine writes [s]; percent of a core that one needs for it
 PAUSE_S, DOWN_S = (1.0, 8.0), (2.0, 10.0)  # between two faults; of the search server
 
 
@@ -230,9 +231,10 @@ def one_fault(run: Run, server: Server, kind: str, *, chance: random.Random) -> 
     if victims is None:
         return None
     victim = chance.choice(victims)
-    if VICTIMS[kind] == "ray::RolloutWorker" and chance.random() < 0.5:
-        cores = [child for child in victim.children(recursive=True) if " ".join(child.cmdline()).startswith(CORE)]
-        victim = cores[0] if cores else victim
+    if VICTIMS[kind] == "ray::RolloutWorker":
+        victim = caught_writing([victim, *(one for one in victims if one != victim)]) or victim
+        if chance.random() < 0.5:
+            victim = core_of(victim) or victim
     title = " ".join(victim.cmdline()).split(" ")[0]
     known = len(_mended(run, kind))
     made = time.time()
@@ -242,6 +244,29 @@ def one_fault(run: Run, server: Server, kind: str, *, chance: random.Random) -> 
         return _done(run, kind, title, made, ended=None)
     (fault, *_) = found
     return Done(kind, f"{fault['worker']} {title}", len(fault["requeued"]), fault["time"] + fault["recover_s"] - made)
+
+
+def core_of(actor: psutil.Process) -> psutil.Process | None:
+    """vLLM's own process of an engine's actor."""
+    children = actor.children(recursive=True)
+    return next((child for child in children if " ".join(child.cmdline()).startswith(CORE)), None)
+
+
+def caught_writing(actors: Sequence[psutil.Process]) -> psutil.Process | None:
+    """The first engine whose own process computes, which it does while it writes; None where none does in WRITE_S.
+
+    Engines wait most of the time for the search server's scores, and one that waits has no group to lose.
+    """
+    cores = [(actor, core) for actor in actors if (core := core_of(actor)) is not None]
+    end = time.monotonic() + WRITE_S
+    while time.monotonic() < end:
+        for actor, core in cores:
+            try:
+                if core.cpu_percent(interval=0.1) > BUSY:
+                    return actor
+            except psutil.Error:
+                continue
+    return None
 
 
 def _done(run: Run, kind: str, victim: str, made: float, *, ended: float | None) -> Done | None:
