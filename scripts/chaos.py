@@ -14,8 +14,9 @@ an operating system's do:
 
 The next fault comes some seconds after the last one is mended; after the last the run is told to stop (SIGTERM). Which
 fault comes when, and to whom first, is drawn from the seed, which is printed; an engine is hit while it writes, if one
-does within 30 s. Ends with exit code 1 where a group was lost, trained twice, or written by a version that was taken back, where an engine wrote before it had proven its version, where a
-fault was not mended, or where the run did not end well.
+does within 30 s. Ends with exit code 1 where a group was lost, trained twice, or written by a version that was taken
+back, where an engine wrote before it had proven its version, where a fault was not mended, or where the run did not end
+well.
 """
 
 from __future__ import annotations
