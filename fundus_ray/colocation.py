@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from fundus_ray.errors import ImagesError
 from fundus_ray.loop import Learner, Published, Rollouts
 from fundus_ray.obs.trace import Trace
 from fundus_ray.types import StepResult, TrainBatch
@@ -61,18 +62,21 @@ class TakingTurns:
         self._trace = trace
 
     async def update(self, batch: TrainBatch) -> StepResult:
-        """One step on the batch; afterwards it is still the learner's turn."""
+        """One step on the batch; afterwards it is still the learner's turn. Raises ImagesError at the engines' turn, as
+        they are to write other groups in the place of those that it names."""
         with self._trace.span("sleep"):
             await self._engines.sleep()
             await self._learner.onload()
-        return await self._learner.update(batch)
+        try:
+            return await self._learner.update(batch)
+        except ImagesError:
+            await self._give_back()
+            raise
 
     async def publish(self) -> Published:
         """The version as it is now; the engines, awake, can take it."""
         published = await self._learner.publish()
-        with self._trace.span("wake"):
-            await self._learner.offload()
-            await self._engines.wake()
+        await self._give_back()
         return published
 
     async def save(self, folder: str) -> None:
@@ -86,3 +90,8 @@ class TakingTurns:
     async def restart(self, *, limit_s: float) -> None:
         """New processes, off the GPU: the engines wake, if they sleep, once a version is published."""
         await self._learner.restart(limit_s=limit_s)
+
+    async def _give_back(self) -> None:
+        with self._trace.span("wake"):
+            await self._learner.offload()
+            await self._engines.wake()

@@ -114,6 +114,16 @@ async def test_engine_sleeps_through_each_update_and_is_awake_before_the_version
     assert {span.name for span in system.run.trace.window(start_s=0, end_s=2e10)} >= {"sleep", "wake", "update"}
 
 
+async def test_the_engine_is_awake_while_a_group_is_written_in_the_place_of_one_that_the_learner_cannot_read() -> None:
+    system = System("loop.steps=1")
+    system.learner.gone = {"1.png"}
+    await deliver(system.run.parts, trace=system.run.trace)
+    totals = await system.run.train()
+    assert totals.dropped == {"quarantined": 1}
+    turn = ["sleep", "onload", "update", "offload", "wake"]
+    assert system.gpu.events == ["take 0", *turn, *turn, "take 1"]
+
+
 async def test_a_run_ahead_would_be_cut_off_by_the_sleep_and_says_so() -> None:
     system = System("loop.steps=3", "learner.correction=tis")
     system.run.config.loop.async_ratio = 2.0  # which the configuration refuses beside ray.colocate
