@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from fundus_ray.actors import Actor
-from fundus_ray.errors import ImagesError, ProcessDiedError
+from fundus_ray.errors import ImagesError, ProcessDiedError, WorkerDiedError
 from fundus_ray.loop import Published
 from fundus_ray.types import PolicyVersion, StepResult, TrainBatch
 
@@ -69,9 +69,16 @@ class LearnerRanks:
         return result
 
     async def publish(self) -> Published:
-        """The version as it is now; its bytes stay in the object store."""
+        """The version as it is now; its bytes stay in the object store, on this machine too: an engine that comes back
+        after the learner's machine was lost still needs them."""
         version: PolicyVersion
         version, payload = (await self._all("publish", doing="publishing", limit_s=self._limit_s, returns=2))[0]
+        here, _ = await asyncio.to_thread(ray.wait, [payload], timeout=self._limit_s, fetch_local=True)
+        if not here:
+            raise WorkerDiedError(
+                f"{self._actors[0].name} published policy version {version.step}, but it did not come to the driver's "
+                f"machine within {self._limit_s:g} s (loop.stall_s): the object store of one of the two may be full"
+            )
         return Published(version=version, payload=payload)
 
     async def onload(self) -> None:
