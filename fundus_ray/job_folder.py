@@ -97,7 +97,10 @@ def pack(config: Config, *, recipe: Path | None, root: Path, into: Path) -> list
 
 
 def pack_whole(folder: Path, *, recipe: Path | None, into: Path) -> list[str]:
-    """The same of all that lies in a folder, hidden files and compiled Python left out."""
+    """The same of all that lies in a folder, hidden files and compiled Python left out. Raises ConfigError where it is
+    no folder or holds too much."""
+    if not folder.is_dir():
+        raise ConfigError(f"--working-dir {folder} is not a folder here, so the job would run without its files")
     found = _files(folder, Path())
     refuse_large([folder / path for path in found], root=folder)
     _copy(found, root=folder, into=into)

@@ -155,6 +155,12 @@ def _send(
             client.submit_job(entrypoint=entrypoint, submission_id=job_id, runtime_env=runtime_env)
             return
         except FAILED_REQUEST as err:
+            if isinstance(err, requests.Timeout):
+                raise ConfigError(
+                    f"the cluster's dashboard has not said within {REQUEST_S:g} s whether it takes the job, so it may "
+                    f"run all the same; before it is sent again: ray job status --address {client.get_address()} "
+                    f"{job_id}"
+                ) from None
             if NO_AGENT not in str(err) or time.monotonic() > deadline:
                 raise ConfigError(f"the cluster does not take the job: {explain_connection(err)}") from None
         if not said:

@@ -47,6 +47,12 @@ def test_a_whole_folder_goes_along_without_hidden_files(here: Path, into: Path) 
     assert files(into) == ["documents/a.md", RECIPE, "my_rewards.py", "recipe of mine.yaml", "unrelated.bin"]
 
 
+def test_a_whole_folder_that_is_not_there_is_no_empty_one(here: Path, into: Path) -> None:
+    for name in ("documentz", "my_rewards.py"):
+        with pytest.raises(ConfigError, match=f"--working-dir .*{name} is not a folder here"):
+            pack_whole(here / name, recipe=None, into=into)
+
+
 @pytest.mark.parametrize(
     ("setting", "said"),
     [

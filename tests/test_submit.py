@@ -207,8 +207,10 @@ def wait_for_an_update(latest: Path) -> None:
 
 
 class Dashboard(http.server.BaseHTTPRequestHandler):
-    """Ray's answers to a client, of which the first to a job is that of a head without an agent."""
+    """Ray's answers to a client; `jobs`: to the jobs that are sent, one after the other, the last one again and again,
+    each after `late_s`."""
 
+    late_s: ClassVar[float] = 0.0
     jobs: ClassVar[Sequence[tuple[int, str]]] = ()
     asked: ClassVar[list[dict[str, Any]]] = []
 
@@ -217,6 +219,7 @@ class Dashboard(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         type(self).asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        time.sleep(self.late_s)
         self._answer(*self.jobs[min(len(self.asked), len(self.jobs)) - 1])
 
     def _answer(self, status: int, body: str) -> None:
@@ -264,6 +267,18 @@ def test_a_head_that_stays_without_an_agent_is_refused_with_the_likely_cause(
     Dashboard.jobs = [(500, submitting.NO_AGENT)]
     with pytest.raises(ConfigError, match=r"does not take the job: its head has no agent for jobs: .*\(52365\)"):
         submit(order(address=dashboard), say=print)
+
+
+def test_an_answer_that_does_not_come_leaves_the_job_in_doubt_and_says_how_to_look(
+    dashboard: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(submitting, "REQUEST_S", 0.2)
+    monkeypatch.setattr(Dashboard, "late_s", 0.4)
+    Dashboard.jobs = [(200, '{"job_id": "x", "submission_id": "x"}')]
+    with pytest.raises(ConfigError, match="it may run all the same") as unclear:
+        submit(order(address=dashboard), say=print)
+    assert f"ray job status --address {dashboard} {Dashboard.asked[0]['submission_id']}" in str(unclear.value)
+    assert len(Dashboard.asked) == 1
 
 
 def test_the_given_address_counts_and_not_a_variable(dashboard: str, monkeypatch: pytest.MonkeyPatch) -> None:
