@@ -80,7 +80,7 @@ def find_model(model: Path, adapter: Path | None) -> StoredModel:
 
 def _files(given: Path, model: Path) -> Path:
     """The adapter's own folder."""
-    checkpoint = given
+    checkpoint = given.resolve()  # a name alone has no folder above it
     if (given / FACTS).is_file():
         newest = latest_checkpoint(given)
         if newest is None:

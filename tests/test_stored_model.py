@@ -44,6 +44,15 @@ def test_an_adapter_is_the_newest_of_a_run_or_that_of_a_checkpoint_or_a_folder(
     assert find_model(tiny_policy, None).adapter is None
 
 
+def test_an_adapter_may_be_named_from_within_the_folder_of_checkpoints(
+    run_dir: Path, tiny_policy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(run_dir / "checkpoints")
+    model = find_model(tiny_policy.resolve(), Path("step-000010"))
+    assert model.adapter is not None
+    assert Path(model.adapter.folder) == (run_dir / "checkpoints" / "step-000010" / "adapter").resolve()
+
+
 def test_a_model_that_is_none_is_told_what_to_give(run_dir: Path, tiny_policy: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no config\.json there; give the folder of a checkpoint"):
         find_model(tmp_path, None)
