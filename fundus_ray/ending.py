@@ -32,12 +32,11 @@ def run_to_its_end(job: Job, stages: Coroutine[Any, Any, bool], *, command: str 
     except (asyncio.CancelledError, KeyboardInterrupt):  # the second signal, or one while actors start
         after_a_stop(folder, again=again)
         raise KeyboardInterrupt from None
-    except FundusRayError:
+    except Exception:  # a full disk too, which is no error of ours
         after_a_failure(folder, again=again)
         raise
     finally:
-        since = f"-after-{job.start.step}" if job.start.step else ""
-        job.trace.write(folder.path / f"trace{since}.json")
+        _write_trace(job)
     with told_if_stopped(folder, again=again):
         with folder.time_stage("report"):
             write_report(folder.path)
@@ -54,6 +53,15 @@ def told_if_stopped(folder: RunFolder, *, again: str) -> Iterator[None]:
     except KeyboardInterrupt:
         after_a_stop(folder, again=again)
         raise
+
+
+def _write_trace(job: Job) -> None:
+    """A trace that cannot be written must not hide how the stages ended."""
+    since = f"-after-{job.start.step}" if job.start.step else ""
+    try:
+        job.trace.write(job.folder.path / f"trace{since}.json")
+    except OSError as err:
+        say(f"no trace could be written: {err}")
 
 
 def after_a_stop(folder: RunFolder, *, again: str) -> None:
@@ -74,5 +82,5 @@ def after_a_failure(folder: RunFolder, *, again: str) -> None:
         else:
             say(f"the last checkpoint is that of update {last.position.step}; once mended, go on with: {again}")
         write_report(folder.path)
-    except FundusRayError as err:
+    except (FundusRayError, OSError) as err:
         say(f"no report could be made: {err}")
