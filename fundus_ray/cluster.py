@@ -101,6 +101,11 @@ def _connect(config: Config, *, cpus: float) -> None:
         keep_token_private()
     except (ConnectionError, ray.exceptions.AuthenticationError) as err:
         raise ConfigError(f"ray.address={config.ray.address}: {explain_connection(err)}") from None
+    except RuntimeError as err:  # of general class, where Ray or Python differ
+        if "version mismatch" not in str(err).lower():
+            raise
+        ray.shutdown()  # it is noticed after the connection was made
+        raise ConfigError(f"ray.address={config.ray.address}: {explain_connection(err)}") from None
     finally:
         signal.signal(signal.SIGTERM, before)  # Ray puts its own there, which ends the process in the middle of things
 

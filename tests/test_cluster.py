@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from fundus_ray.cluster import check_machine, spawn
+from fundus_ray.cluster import check_machine, cluster, spawn
 from fundus_ray.config import load
 from fundus_ray.errors import ConfigError, DataError
 from fundus_ray.knowledge.store import BuiltStore, build_store
@@ -29,6 +29,21 @@ def test_a_gpu_that_is_not_there_is_refused_before_anything_slow(key: str) -> No
     with pytest.raises(ConfigError, match=rf"{key}=1 but PyTorch sees no GPU on this machine; set it to 0"):
         check_machine(load(None, [f"{key}=1"]))
     check_machine(load())
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"), [("Version mismatch: Ray: 2.59.0", ConfigError), ("something else", RuntimeError)]
+)
+def test_a_cluster_of_another_ray_is_refused_with_a_remedy(
+    said: str, expected: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(**_: object) -> None:
+        raise RuntimeError(said)  # as Ray's check_version_info does
+
+    monkeypatch.setattr(ray, "init", refuse)
+    wanted = "install the same Python and Ray here" if expected is ConfigError else said
+    with pytest.raises(expected, match=wanted), cluster(load(None, ["ray.address=auto"]), []):
+        pass
 
 
 @pytest.fixture(scope="module")
