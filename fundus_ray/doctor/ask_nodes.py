@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +16,7 @@ from typing import Any
 os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".*")  # as in actors.py
 
 import ray
+from ray._private.state import available_resources_per_node
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -93,7 +94,7 @@ def alive() -> dict[str, Node]:
     """Ray's id of a machine -> the machine, of the cluster that this process is connected to. Machines that share an
     address, as those of a test, are told apart by their ids."""
     rows = [row for row in ray.nodes() if row["Alive"]]
-    free = _free(rows)
+    free = available_resources_per_node()
     names = [row["NodeManagerAddress"] for row in rows]
     return {
         row["NodeID"]: Node(
@@ -105,9 +106,3 @@ def alive() -> dict[str, Node]:
         )
         for row in rows
     }
-
-
-def _free(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Mapping[str, float]]:
-    from ray._private.state import available_resources_per_node
-
-    return available_resources_per_node()

@@ -11,12 +11,13 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import takewhile
 
 from fundus_ray.cluster import cluster
 from fundus_ray.config import Config
 from fundus_ray.doctor import estimate, node_report
 from fundus_ray.doctor.access import token
-from fundus_ray.doctor.ask_nodes import HERE, Machine, alive, ask_cluster, ask_here
+from fundus_ray.doctor.ask_nodes import HERE, LIMIT_S, Machine, alive, ask_cluster, ask_here
 from fundus_ray.doctor.case import Case
 from fundus_ray.doctor.findings import EVERYWHERE, Finding, Verdict, counted, fail, merged, raise_failures, table
 from fundus_ray.doctor.machine_checks import answers, images, models, run_folder, search, versions
@@ -72,9 +73,8 @@ def _examined(config: Config) -> list[Finding]:
             machines, access = _machines(needs, groups)
             case = Case(needs, groups, machines, own=node_report.versions(PACKAGES))
             return merged([*access, *(finding for check in CHECKS for finding in check(case))])
-    except OSError as err:
-        found = f"{needs.run_dir} cannot be written to: {err.strerror or err}"
-        return [fail("run folder", HERE, found, "set run.dir to a folder that this machine may write to")]
+    except _UnwritableError as err:
+        return [fail("run folder", HERE, str(err), "set run.dir to a folder that this machine may write to")]
 
 
 def preflight(config: Config) -> None:
@@ -86,6 +86,10 @@ def preflight(config: Config) -> None:
     if odd:
         print(table(odd), flush=True)
     raise_failures(findings)
+
+
+class _UnwritableError(Exception):
+    """The run folder takes no file. Its own class: a lost connection, say, is an OSError too."""
 
 
 def arithmetic(config: Config) -> str:
@@ -111,12 +115,14 @@ def _machines(needs: Needs, groups: Sequence[Group]) -> tuple[list[Machine], lis
     config = needs.config
     if config.ray.address == "local":
         cpus = max(len(os.sched_getaffinity(0)), math.ceil(sum(ask.cpus for ask in asks_of(groups))))
-        found = ask_here(Node(HERE, {"CPU": float(cpus)}, {"CPU": float(cpus)}), needs.question)
+        here = Node(HERE, {"CPU": float(cpus)}, {"CPU": float(cpus)})
+        found = ask_here(here, needs.question, limit_s=LIMIT_S + needs.search_s)
         return [_with_gpus(machine) for machine in found], []
     try:
         with cluster(config, []):
             nodes = alive()
-            return ask_cluster(nodes, needs.question), list(token([node.name for node in nodes.values()]))
+            found = ask_cluster(nodes, needs.question, limit_s=LIMIT_S + needs.search_s)
+            return found, list(token([node.name for node in nodes.values()]))
     except ConfigError as err:
         return [], [_failed("cluster", err)]
 
@@ -127,18 +133,23 @@ def _with_gpus(machine: Machine) -> Machine:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     count = 0 if isinstance(found, str) else len(found)
     if visible is not None:
-        count = min(count, len([one for one in visible.split(",") if one.strip()]))
+        named = takewhile(lambda one: one not in ("", "-1"), map(str.strip, visible.split(",")))  # as CUDA reads it
+        count = min(count, len(list(named)))
     total = {**machine.node.total, "GPU": float(count)}
     return replace(machine, node=Node(machine.node.name, total, total))
 
 
 @contextmanager
 def _marked(marker: Marker) -> Iterator[None]:
-    """The marker is in the run folder; afterwards neither it nor what machines wrote beside it. Raises OSError."""
-    new = not marker.folder.exists()
-    marker.folder.mkdir(parents=True, exist_ok=True)
+    """The marker is in the run folder; afterwards neither it nor what machines wrote beside it. Raises
+    _UnwritableError."""
     try:
+        new = not marker.folder.exists()
+        marker.folder.mkdir(parents=True, exist_ok=True)
         (marker.folder / marker.name).write_text(marker.content)
+    except OSError as err:
+        raise _UnwritableError(f"{marker.folder} cannot be written to: {err.strerror or err}") from None
+    try:
         yield
     finally:
         for file in marker.folder.glob(f"{marker.name}*"):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from fundus_ray.doctor import node_report
 from fundus_ray.doctor.ask_nodes import Machine
 from fundus_ray.doctor.case import ROLES, Case
 from fundus_ray.doctor.estimate import gib
@@ -66,8 +67,6 @@ def versions(case: Case) -> Iterator[Finding]:
 
 def models(case: Case) -> Iterator[Finding]:
     """Each model whole, and the same, on every machine that may load it."""
-    from fundus_ray.doctor import node_report
-
     for folder in sorted({folder for folders in case.needs.models.values() for folder in folders}):
         roles = [role for role in ROLES if folder in case.needs.models[role]]
         own = node_report.model(folder)

@@ -32,6 +32,7 @@ PACKAGES = {
 }
 OF_ROLE = {"rollout": ("torch", "transformers", "vllm"), "learner": ("torch", "transformers", "peft"), "reward": ()}
 MIN_PIXELS, MAX_PIXELS = 56 * 56, 1280 * 28 * 28  # where the processor's own file says nothing
+SEARCH_PAUSE_S = 5.0  # longest between two tries, as in knowledge/elastic_client.py
 # policy/tiny.py; its vocabulary depends on the texts.
 TINY = Shape(
     hidden=192,
@@ -71,6 +72,12 @@ class Needs:
     def run_dir(self) -> Path:
         """run.dir, absolute."""
         return self.marker.folder
+
+    @property
+    def search_s(self) -> float:
+        """Longest time [s] until a search server that does not answer is given up: its tries and the pauses between."""
+        knowledge = self.config.knowledge
+        return (knowledge.retries + 1) * (knowledge.timeout_s + SEARCH_PAUSE_S) if self.snapshot else 0.0
 
     def question(self, machine: str) -> dict[str, Any]:
         """For node_report.py, of a machine's own id."""

@@ -115,7 +115,9 @@ def disk(case: Case) -> Iterator[Finding]:
         found = (
             f"{kept} checkpoints of {gib(each)}{' and base weights' if weights else ''}: {gib(needed)} of {gib(free)}"
         )
-        if free < needed:
+        if free < 0:
+            yield warn("disk", machine.name, f"{place}: free room cannot be told", f"the run needs {gib(needed)} there")
+        elif free < needed:
             remedy = "free some, set run.dir elsewhere, or loop.checkpoint_every higher"
             yield fail("disk", machine.name, f"{place}: {found} free", remedy)
         else:

@@ -17,7 +17,9 @@ from fundus_ray.config import load
 from fundus_ray.doctor.ask_nodes import ask_here
 from fundus_ray.doctor.examine import examine, preflight
 from fundus_ray.doctor.findings import Finding, Verdict
+from fundus_ray.doctor.needs import SEARCH_PAUSE_S, needs_of
 from fundus_ray.errors import ConfigError
+from fundus_ray.knowledge.elastic_client import LONGEST_PAUSE_S
 from fundus_ray.pipeline import run
 from fundus_ray.places import Node
 
@@ -88,6 +90,36 @@ def test_a_run_folder_that_cannot_be_written_is_a_failure(tmp_path: Path) -> Non
     (tmp_path / "file").write_text("")
     (row,) = examine(load(None, [f"run.dir={tmp_path}/file/runs"]))
     assert (row.check, row.verdict) == ("run folder", Verdict.FAIL)
+
+
+def test_another_failure_of_the_system_is_not_blamed_on_the_run_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(*_: object, **__: object) -> None:
+        raise ConnectionResetError("the head is gone")  # an OSError, as a folder's are
+
+    monkeypatch.setattr("fundus_ray.doctor.examine.ask_here", lost)
+    with pytest.raises(ConnectionResetError, match="the head is gone"):
+        examine(load(None, [f"run.dir={tmp_path}/runs"]))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("visible", "count"), [("", 0), ("-1", 0), ("0", 1), ("1,-1,0", 1), ("0, 1,2", 2)])
+def test_gpus_that_are_hidden_from_this_process_are_not_counted(
+    visible: str, count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpu = {"name": "a GPU", "total": 1 << 34, "used": 0}
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    monkeypatch.setattr("fundus_ray.doctor.node_report.gpus", lambda: [gpu, gpu])
+    row = by_check(examine(load(None, ["rollout.gpus=1", f"run.dir={tmp_path}"])))["machine"]
+    assert row.found.endswith(f"and {count} GPUs")
+
+
+def test_a_search_server_that_is_slow_has_its_own_tries_before_the_machine_counts_as_silent(tmp_path: Path) -> None:
+    slow = ["knowledge.store=elasticsearch", "knowledge.timeout_s=60", "knowledge.retries=2", f"run.dir={tmp_path}"]
+    assert needs_of(load(None, slow), snapshot="x").search_s == 3 * (60 + 5)
+    assert needs_of(load(None, [f"run.dir={tmp_path}"]), snapshot="").search_s == 0
+    assert SEARCH_PAUSE_S == LONGEST_PAUSE_S
 
 
 def test_a_search_server_that_answers_passes_and_one_that_is_gone_fails(own_server: Server, tmp_path: Path) -> None:
