@@ -15,7 +15,12 @@ def register(commands: Any) -> None:
     """Add the command."""
     command = add(commands, "submit", _submit, "train as a job of a Ray cluster: send it, follow it, end as it ends")
     command.add_argument("--address", required=True, metavar="URL", help="the cluster's dashboard: http://HOST:8265")
-    command.add_argument("--config", type=Path, metavar="YAML", help="a recipe; goes along with the job")
+    command.add_argument(
+        "--config",
+        type=Path,
+        metavar="YAML",
+        help="a recipe; goes along with the job; with --resume again where it names relative files, which went along",
+    )
     command.add_argument("--resume", metavar="RUN_DIR", help="go on with a run, by its absolute path on the cluster")
     command.add_argument(
         "--env", action="append", default=[], metavar="NAME=VALUE", help="a variable for the job; no secrets"
