@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fundus_ray.checkpoints import STATE_FILE, read_marker
 from fundus_ray.config import Config, load
-from fundus_ray.errors import ConfigError
+from fundus_ray.errors import ConfigError, DataError
 from fundus_ray.obs.report_table import table
 from fundus_ray.obs.strict_json import read_json
 from fundus_ray.policy.adapter import CONFIG_FILE, WEIGHTS_FILE
@@ -35,6 +36,7 @@ class _Source:
     """What is exported."""
 
     trained: TrainedPolicy
+    base_sha256: str
     adapter: StoredAdapter
     config: Config
 
@@ -43,13 +45,14 @@ def export(policy: Path, *, to: Path, merged: bool) -> Path:
     """Write the policy into `to`, which must be empty or not there yet. Returns it.
 
     Raises ConfigError where `to` is taken, has no room, or `policy` is nothing trained; DataError and DeliveryError
-    where a file of the checkpoint is missing or damaged.
+    where a file of the checkpoint is missing or damaged, or the base weights are not those that it was trained on.
     """
     trained = trained_policy(policy)
     adapter = read_adapter(trained.adapter, base=trained.base)
-    source = _Source(trained, adapter, load(trained.run_dir / "config.yaml"))
     to = to.resolve()
+    source = _Source(trained, weights_sha256(trained.base), adapter, load(trained.run_dir / "config.yaml"))
     _check_free(to, needed=_bytes(source, merged=merged))
+    _check_base(source)
     part = Path(tempfile.mkdtemp(prefix=f".{to.name}-", dir=to.parent))
     try:
         if merged:
@@ -62,6 +65,17 @@ def export(policy: Path, *, to: Path, merged: bool) -> Path:
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return to
+
+
+def _check_base(source: _Source) -> None:
+    """A warm start that was made again lies where the old one did, and the adapter fits it by its shapes."""
+    marker = source.trained.adapter.parent / STATE_FILE
+    then, now = read_marker(marker).record.get("base", source.base_sha256), source.base_sha256
+    if then != now:
+        raise DataError(
+            f"{marker.parent} was trained on base weights of sha256 {then[:12]}, but {source.trained.base} holds "
+            f"{now[:12]} now; put the old ones back"
+        )
 
 
 def _check_free(to: Path, *, needed: int) -> None:
@@ -103,7 +117,7 @@ def _card(source: _Source, *, merged: bool) -> str:
         if merged
         else "A LoRA adapter (PEFT). It belongs to the base weights named below and to no others."
     )
-    rows = [(name, str(value)) for name, value in _provenance(trained, source.adapter, config).items()]
+    rows = [(name, str(value)) for name, value in _provenance(source).items()]
     return "\n".join(
         [
             *head,
@@ -121,7 +135,8 @@ def _card(source: _Source, *, merged: bool) -> str:
     )
 
 
-def _provenance(trained: TrainedPolicy, adapter: StoredAdapter, config: Config) -> Mapping[str, str]:
+def _provenance(source: _Source) -> Mapping[str, str]:
+    trained, config = source.trained, source.config
     versions: dict[str, Any] = {}
     if (trained.run_dir / "versions.json").is_file():
         versions = read_json(trained.run_dir / "versions.json")
@@ -129,8 +144,8 @@ def _provenance(trained: TrainedPolicy, adapter: StoredAdapter, config: Config) 
     packages = {name: version for name, version in (versions.get("packages") or {}).items() if version}
     return {
         "base weights": f"{config.policy.path}, after {config.sft.steps} steps of warm start",
-        "sha256 of the base weights": weights_sha256(trained.base),
-        "sha256 of the adapter": adapter.sha256,
+        "sha256 of the base weights": source.base_sha256,
+        "sha256 of the adapter": source.adapter.sha256,
         "run": trained.run_dir.name,
         "policy updates": f"{trained.step} of {config.loop.steps}",
         "LoRA rank, alpha": f"{config.policy.lora_rank}, {config.policy.lora_alpha}",

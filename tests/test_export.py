@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from peft import PeftModel
+from peft.tuners.lora import LoraLayer
 from transformers import AutoModelForImageTextToText
 
 from fundus_ray import export as export_module
@@ -19,7 +20,9 @@ from fundus_ray.export import export
 from fundus_ray.policy.adapter import publish, write_files
 from fundus_ray.policy.load import PolicyModel, load_policy, with_adapter
 from fundus_ray.policy.logprobs import text_logprobs
+from fundus_ray.policy.merged import write_merged
 from fundus_ray.policy.serve import ServedModel
+from fundus_ray.policy.weights_hash import weights_sha256
 from fundus_ray.types import ModelRequest
 
 CLOSE = 1e-4  # nats, in float32
@@ -107,6 +110,36 @@ def test_an_adapter_is_the_policy_in_peft(
     sha256 = (checkpoint / "adapter" / "COMPLETE").read_text()
     for told in ("library_name: peft", "run-1, policy version 10", sha256, "after Fundus-R1", "Not a medical device"):
         assert told in card
+
+
+def test_sums_of_merged_weights_are_rounded_once(
+    run_dir: Path, policy: PolicyModel, tiny_policy: Path, tmp_path: Path
+) -> None:
+    adapter = run_dir / "checkpoints" / "step-000010" / "adapter"
+    write_merged(tiny_policy, adapter, to=tmp_path / "merged", dtype="bfloat16")
+    found = load_policy(tmp_path / "merged", dtype="bfloat16").network.state_dict()
+    base = load_policy(tiny_policy, dtype="bfloat16").network.state_dict()
+    layers = [(name, m) for name, m in policy.network.named_modules() if isinstance(m, LoraLayer)]
+    assert layers
+    for name, layer in layers:
+        weight = base[f"{name}.weight"].float() + layer.get_delta_weight("default").detach()
+        assert torch.equal(found[f"{name}.weight"], weight.bfloat16()), name
+
+
+def test_other_base_weights_than_those_that_were_trained_on_are_refused(
+    run_dir: Path, tiny_policy: Path, tmp_path: Path
+) -> None:
+    marker = run_dir / "checkpoints" / "step-000010" / "state.json"
+    whole = marker.read_text()
+    try:
+        marker.write_text(json.dumps({**json.loads(whole), "record": {"base": weights_sha256(tiny_policy)}}))
+        export(run_dir, to=tmp_path / "same", merged=False)
+        marker.write_text(json.dumps({**json.loads(whole), "record": {"base": "0" * 64}}))
+        with pytest.raises(DataError, match=r"step-000010 was trained on base weights of sha256 000000000000, but"):
+            export(run_dir, to=tmp_path / "other", merged=True)
+    finally:
+        marker.write_text(whole)
+    assert [path.name for path in tmp_path.iterdir()] == ["same"]
 
 
 def test_a_folder_that_is_taken_or_too_small_is_refused_and_nothing_is_left(

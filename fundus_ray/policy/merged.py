@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 from peft import PeftModel
+from peft.tuners.lora import LoraLayer
 
 from fundus_ray.errors import DataError
 from fundus_ray.policy.load import load_policy
@@ -23,10 +24,15 @@ def write_merged(base: Path, adapter: Path, *, to: Path, dtype: str) -> None:
     """
     policy = load_policy(base, dtype=dtype)
     wrapped = PeftModel.from_pretrained(policy.network, str(adapter), local_files_only=True)
-    try:
-        network = wrapped.merge_and_unload(safe_merge=True)
-    except ValueError as err:  # PEFT's word for NaN and infinity
-        raise DataError(f"{adapter} cannot be merged into {base}: {' '.join(str(err).split())}") from None
+    for name, layer in wrapped.named_modules():
+        if isinstance(layer, LoraLayer):
+            # PEFT's own merging rounds the product to the weights' precision before it adds it.
+            weight = layer.get_base_layer().weight
+            found = weight.data.float() + layer.get_delta_weight(wrapped.active_adapter).float()
+            if not torch.isfinite(found).all():
+                raise DataError(f"{adapter} cannot be merged into {base}: {name} would hold NaN or infinity")
+            weight.data = found.to(weight.dtype)
+    network = wrapped.unload()
     network.save_pretrained(to)
     policy.processor.save_pretrained(to)
 
