@@ -47,8 +47,8 @@ async def write_checkpoint(
     record: Mapping[str, Any] | None = None,
 ) -> Path:
     """`save(folder)` fills the folder (the learner's half), then the marker makes it a checkpoint. `record` is kept
-    beside the position: what the run is made from. Raises DataError where the disk does not take it, and what `save`
-    raises."""
+    beside the position: what the run is made from. Raises DataError where the disk does not take it, or nothing that
+    was saved is seen here, and what `save` raises."""
     folder = folder_of(run_dir, position.step)
     with _writing(folder):
         # What lies here is half-written, or comes from updates that were taken back.
@@ -81,9 +81,10 @@ def checkpoints(run_dir: Path) -> list[Checkpoint]:
     """The complete ones, oldest first, without those whose marker is damaged, which are named in the log. Whether the
     other files are whole, `check_whole` tells."""
     found = []
-    for marker in (run_dir / "checkpoints").glob(f"step-*/{STATE_FILE}"):
+    for folder in _folders(run_dir):
         try:
-            found.append(read_marker(marker))
+            if (folder / STATE_FILE).is_file():
+                found.append(read_marker(folder / STATE_FILE))
         except DataError as err:
             log.warning("%s\nIt does not count", err)
     return sorted(found, key=lambda c: c.position.step)
@@ -106,7 +107,7 @@ def check_whole(checkpoint: Checkpoint) -> None:
 def prune(run_dir: Path, *, written: Path, keep: int, held: Collection[Path] = ()) -> None:
     """Remove all but the newest `keep` up to the one that was just `written` (0 = keep all), and those of later
     updates, which were taken back; `held` ones stay for now."""
-    folders = sorted((run_dir / "checkpoints").glob("step-*"), key=lambda path: int(path.name.removeprefix("step-")))
+    folders = sorted(_folders(run_dir), key=_step_of)
     at = folders.index(written)
     old = folders[: max(0, at + 1 - keep)] if keep else []
     for folder in [*old, *folders[at + 1 :]]:
@@ -131,6 +132,16 @@ def read_marker(marker: Path) -> Checkpoint:
     return Checkpoint(folder=marker.parent, position=position, record=record, files=files)
 
 
+def _folders(run_dir: Path) -> list[Path]:
+    """Of checkpoints, whole or not. What a user put beside them, such as a copy under another name, is none."""
+    found = (run_dir / "checkpoints").glob("step-*")
+    return [path for path in found if path.name.removeprefix("step-").isdecimal()]
+
+
+def _step_of(folder: Path) -> int:
+    return int(folder.name.removeprefix("step-"))
+
+
 @contextmanager
 def _writing(folder: Path) -> Iterator[None]:
     try:
@@ -142,6 +153,11 @@ def _writing(folder: Path) -> Iterator[None]:
 def _seal(folder: Path, position: Position, record: Mapping[str, Any]) -> None:
     """The files reach the disk, then the marker, in one step."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    if not paths:
+        raise DataError(
+            f"{folder}: the learner's machine saved the checkpoint into a folder of its own of that name; set run.dir "
+            "to a folder that all machines share"
+        )
     for path in paths:
         _sync(path)
     state: dict[str, Any] = {

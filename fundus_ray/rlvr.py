@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from fundus_ray import loop
 from fundus_ray.checkpoints import latest_checkpoint, prune, write_checkpoint
-from fundus_ray.errors import DataError, ProcessDiedError
+from fundus_ray.errors import DataError, FundusRayError, ProcessDiedError
 from fundus_ray.mirror import Mirror, run_place
 from fundus_ray.obs.faults import Fault, first_line, kind_of
 from fundus_ray.progress import Progress, say
@@ -31,15 +31,19 @@ async def train_policy(job: Job, actors: Actors, *, stop: asyncio.Event) -> loop
 
 @asynccontextmanager
 async def mirrored(job: Job) -> AsyncIterator[Mirror | None]:
-    """Where checkpoints are copied to, if run.checkpoints says so; at the end of the body those that are under way are
-    waited for."""
+    """Where checkpoints are copied to, if run.checkpoints says so; at the end of the body, also where it failed, those
+    that are under way are waited for: the last one of a run that stalled may be all that is left of its machine."""
     run = job.config.run
     if not run.checkpoints:
         yield None
         return
     there = run_place(run.checkpoints, job.folder.path)
     mirror = Mirror(there, keep=run.keep_checkpoints, limit_s=job.config.loop.stall_s)
-    yield mirror
+    try:
+        yield mirror
+    except FundusRayError:
+        await mirror.close()
+        raise
     await mirror.close()
     job.folder.write_facts("mirror", {"address": run.checkpoints, **mirror.metrics})
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -154,3 +155,22 @@ async def test_checkpoints_of_updates_that_were_taken_back_go_with_the_next_one(
     written = await write_checkpoint(tmp_path, Position(step=15, group_id=15), save=save)
     prune(tmp_path, written=written, keep=keep)
     assert [c.position.step for c in checkpoints(tmp_path)] == ([15] if keep else [10, 15])
+
+
+async def test_what_a_user_put_beside_them_is_no_checkpoint_and_stays(tmp_path: Path) -> None:
+    first = await write_checkpoint(tmp_path, Position(step=10, group_id=1), save=save)
+    kept = first.with_name("step-000010-good")
+    shutil.copytree(first, kept)
+    written = await write_checkpoint(tmp_path, Position(step=20, group_id=2), save=save)
+    prune(tmp_path, written=written, keep=1)
+    assert [c.folder for c in checkpoints(tmp_path)] == [written]
+    assert (kept / "state.json").is_file()
+
+
+async def test_a_checkpoint_that_was_saved_on_another_machine_does_not_count(tmp_path: Path) -> None:
+    async def elsewhere(folder: str) -> None:
+        pass
+
+    with pytest.raises(DataError, match=r"step-000010: the learner's machine .*; set run\.dir to a folder that all"):
+        await write_checkpoint(tmp_path, Position(step=10, group_id=1), save=elsewhere)
+    assert latest_checkpoint(tmp_path) is None

@@ -16,6 +16,7 @@ from typing import Any
 from fundus_ray.errors import DataError
 
 NON_FINITE = "non_finite"  # key that lists what was written as null
+TAIL_BYTES = 1 << 16  # read at once from the end of a file
 
 
 def line_of(record: Mapping[str, Any]) -> str:
@@ -78,9 +79,11 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
 
 
 class JsonLines:
-    """A JSONL file being appended to."""
+    """A JSONL file being appended to. A last line that a crash or a full disk cut short is removed first: the next one
+    would continue it, and the file could not be read any more."""
 
     def __init__(self, path: Path) -> None:
+        _cut_torn_line(path)
         self._file = path.open("a", encoding="utf-8")
 
     def append(self, record: Mapping[str, Any]) -> None:
@@ -91,3 +94,19 @@ class JsonLines:
     def close(self) -> None:
         """Close the file; a second call does nothing."""
         self._file.close()
+
+
+def _cut_torn_line(path: Path) -> None:
+    if not path.exists():
+        return
+    with path.open("rb+") as file:
+        at = file.seek(0, os.SEEK_END)
+        while at:
+            start = max(0, at - TAIL_BYTES)
+            file.seek(start)
+            newline = file.read(at - start).rfind(b"\n")
+            if newline >= 0:
+                at = start + newline + 1
+                break
+            at = start
+        file.truncate(at)

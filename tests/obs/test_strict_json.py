@@ -58,3 +58,14 @@ def test_a_value_that_cannot_be_written_leaves_the_old_file(tmp_path: Path) -> N
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"gone\.json"):
         read_json(tmp_path / "gone.json")
+
+
+@pytest.mark.parametrize("torn", ['{"step": 2, "lo', "x" * 200_000])
+@pytest.mark.parametrize("whole", ["", '{"step": 1}\n'])
+def test_a_line_that_was_cut_short_is_not_continued(tmp_path: Path, torn: str, whole: str) -> None:
+    path = tmp_path / "m.jsonl"
+    path.write_text(whole + torn)
+    lines = JsonLines(path)
+    lines.append({"step": 3})
+    lines.close()
+    assert path.read_text() == whole + '{"step": 3}\n'
