@@ -13,14 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from fundus_ray.errors import DataError
-from fundus_ray.obs.recorded import (
-    SCHEMA,
-    cut_recorded,
-    read_recorded,
-    recorded_file,
-    recorded_steps,
-    write_recorded,
-)
+from fundus_ray.obs.recorded import cut_recorded, read_recorded, recorded_file, recorded_steps, write_recorded
+from fundus_ray.obs.recorded_rows import SCHEMA
 from fundus_ray.quarantine import quarantined
 from fundus_ray.types import CheckedClaim, ScoredGroup, ScoringCost, Verdict
 
