@@ -36,6 +36,12 @@ def run_place(address: str, run_dir: Path) -> Place:
         raise ConfigError(f"run.checkpoints={address}: {err}; install the package of this kind of address") from None
 
 
+def check_place(address: str) -> None:
+    """Before anything slow: an unknown kind of address must not wait for a checkpoint. Raises ConfigError."""
+    if address:
+        run_place(address, Path("run"))
+
+
 class Mirror:
     """Of one run. For use inside one event loop."""
 

@@ -26,7 +26,7 @@ from fundus_ray.doctor.examine import preflight
 from fundus_ray.ending import run_to_its_end, told_if_stopped
 from fundus_ray.first_policy import first_policy
 from fundus_ray.knowledge.store import BuiltStore, build_store, read_corpus, records_of
-from fundus_ray.mirror import run_place
+from fundus_ray.mirror import check_place
 from fundus_ray.obs.trace import Trace
 from fundus_ray.policy.weights_hash import weights_sha256
 from fundus_ray.progress import say, stage
@@ -47,8 +47,7 @@ def run(config: Config, *, resume: Path | None = None) -> Path:
     cache_dir = Path(config.run.dir).resolve() / "cache"  # workers may run in another folder
     config = _with_absolute_paths(config)
     check_machine(config)
-    if config.run.checkpoints:
-        run_place(config.run.checkpoints, Path("run"))  # an unknown kind of address must not wait for a checkpoint
+    check_place(config.run.checkpoints)
     preflight(config)
     if config.reward.plugin:
         load_plugin(config.reward.plugin)  # a mistake in it must not wait for the actors

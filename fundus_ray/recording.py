@@ -25,7 +25,7 @@ _FIXED = (
 )
 _FIXED_SECTIONS = ("sft", "traces")  # they made the base weights
 _READ_OF_ROLLOUT = ("rollout.group_size", "rollout.temperature", "rollout.max_tokens")  # by the learner
-_IDLE = ("loop.window", "run.record", "learner.restarts")
+_IDLE = ("loop.window", "run.record", "learner.restarts", "data.max_quarantined")
 _IDLE_SECTIONS = ("evaluate", "reward", "rollout")
 
 

@@ -19,7 +19,22 @@ from pathlib import Path
 from fundus_ray.errors import DataError
 from fundus_ray.loop import Published
 from fundus_ray.obs.recorded import read_recorded, recorded_file
+from fundus_ray.quarantine import Quarantine
 from fundus_ray.types import DeliveryProof, Prompt, RolloutGroup, ScoredGroup
+
+
+class NothingLeftOut(Quarantine):
+    """In a replay: without a sample that was trained on then, all later updates would be made from other groups."""
+
+    def __init__(self) -> None:
+        super().__init__(limit=0, note=lambda prompt, reason: None)
+
+    def add(self, prompt: Prompt, reason: str) -> None:
+        """Raises DataError."""
+        raise DataError(
+            f"sample {prompt.sample.id}, which was recorded, cannot be used: {reason}; a replay leaves none out: put "
+            "it back as it was"
+        )
 
 
 class Replay:

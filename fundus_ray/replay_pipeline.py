@@ -1,6 +1,6 @@
 """Training from recorded rollouts, stage by stage: no engine, no reward worker, no knowledge store.
 
-    data -> learner -> the updates of the recorded run, made again -> report
+    doctor -> data -> learner -> the updates of the recorded run, made again -> report
 
 In: a checked configuration and a run that recorded (`run.record`). Out: a run folder of its own, with checkpoints to go
 on from. It is for trying other settings of the learner on the same rollouts, and for finding where a run went wrong:
@@ -21,15 +21,16 @@ from fundus_ray.config import Config
 from fundus_ray.data.content import samples_content
 from fundus_ray.data.order import samples_in_order
 from fundus_ray.data.source import load_data
+from fundus_ray.doctor.examine import preflight_learner
 from fundus_ray.ending import run_to_its_end
 from fundus_ray.errors import ConfigError
 from fundus_ray.knowledge.store import records_of
+from fundus_ray.mirror import check_place
 from fundus_ray.obs.sinks import RunFolder
 from fundus_ray.obs.trace import Trace
 from fundus_ray.progress import Progress, say
-from fundus_ray.quarantine import Quarantine
 from fundus_ray.recording import Recording, as_replayed
-from fundus_ray.replay import Replay
+from fundus_ray.replay import NothingLeftOut, Replay
 from fundus_ray.resume import Origin, last_of, open_folder, write_what_runs
 from fundus_ray.rlvr import mirrored, save_checkpoint
 from fundus_ray.run_job import Job
@@ -55,6 +56,8 @@ def replay(config: Config, *, recorded: Path, resume: Path | None = None) -> Pat
         config = replace(config, run=replace(config.run, name=f"{config.run.name}-replay"))
     cache_dir = Path(config.run.dir).resolve() / "cache"
     check_machine(config)
+    check_place(config.run.checkpoints)
+    preflight_learner(config, base=recording.base)
     checkpoint = last_of(resume, config) if resume else None
     origin = Origin(config, resume=resume, checkpoint=checkpoint)
     began = time.perf_counter()
@@ -123,7 +126,7 @@ async def _train_again(job: Job, recording: Recording) -> bool:
                     prompt_at=replayed.prompt_at,
                     trace=job.trace,
                     observer=progress,
-                    quarantine=Quarantine(limit=config.data.max_quarantined, note=folder.log_quarantined),
+                    quarantine=NothingLeftOut(),
                     checkpoint=lambda at: save_checkpoint(job, at, save=learner.save, mirror=mirror),
                     stop=stop,
                     start=start,

@@ -77,7 +77,10 @@ def test_what_contradicts_the_recording_is_refused_with_the_difference(run_dir: 
         as_replayed(load(run_dir / "config.yaml", [override]), Recording.open(run_dir))
 
 
-@pytest.mark.parametrize("key", ["reward.workers", "rollout.workers", "evaluate.samples", "loop.window", "run.record"])
+@pytest.mark.parametrize(
+    "key",
+    ["reward.workers", "rollout.workers", "evaluate.samples", "loop.window", "run.record", "data.max_quarantined"],
+)
 def test_settings_of_what_a_replay_does_not_do_are_refused(key: str) -> None:
     with pytest.raises(ConfigError, match=rf"{key} has no effect with --replay"):
         check_replay_effect(["learner.learning_rate", key])

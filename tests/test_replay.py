@@ -13,12 +13,12 @@ import pytest
 from plain_sample import SAMPLE
 
 from fundus_ray.config import Config, load
-from fundus_ray.errors import DataError
+from fundus_ray.errors import DataError, ImagesError
 from fundus_ray.loop import Parts, Position, Published, deliver, train
 from fundus_ray.obs.recorded import recorded_file, write_recorded
 from fundus_ray.obs.trace import Trace
 from fundus_ray.quarantine import Quarantine
-from fundus_ray.replay import Replay
+from fundus_ray.replay import NothingLeftOut, Replay
 from fundus_ray.types import (
     DeliveryProof,
     PolicyVersion,
@@ -125,7 +125,13 @@ class Book:
 
 
 async def run(
-    config: Config, parts: Parts, book: Book, *, prompt_at: object, start: Position | None = None
+    config: Config,
+    parts: Parts,
+    book: Book,
+    *,
+    prompt_at: object,
+    start: Position | None = None,
+    quarantine: Quarantine | None = None,
 ) -> list[Position]:
     """The positions at which a checkpoint was asked for."""
     trace, saved = Trace(), []
@@ -140,7 +146,7 @@ async def run(
         prompt_at=prompt_at,  # type: ignore[arg-type]
         trace=trace,
         observer=book,
-        quarantine=Quarantine(limit=0, note=lambda prompt, reason: None),
+        quarantine=quarantine or Quarantine(limit=0, note=lambda prompt, reason: None),
         checkpoint=save,
         stop=asyncio.Event(),
         start=start or Position(),
@@ -160,7 +166,7 @@ async def replayed(
     )
     student, book = Student(step=start.step if start else 0, flavour=flavour), Book()
     parts = Parts(rollouts=replay, reward=replay, learner=student)
-    saved = await run(config, parts, book, prompt_at=replay.prompt_at, start=start)
+    saved = await run(config, parts, book, prompt_at=replay.prompt_at, start=start, quarantine=NothingLeftOut())
     return student, book, replay, saved
 
 
@@ -232,4 +238,19 @@ async def test_a_recording_that_ends_early_ends_the_replay_with_an_error(tmp_pat
     config = await record(tmp_path)
     recorded_file(tmp_path, STEPS).unlink()
     with pytest.raises(DataError, match=r"step-000006\.parquet cannot be read"):
+        await replayed(config, tmp_path)
+
+
+async def test_an_image_that_is_gone_ends_the_replay_at_once_and_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = await record(tmp_path)
+
+    async def blind(student: Student, batch: TrainBatch) -> StepResult:
+        raise ImagesError({1: "image s.png does not exist"})
+
+    monkeypatch.setattr(Student, "update", blind)
+    with pytest.raises(
+        DataError, match=r"sample sample-\d, which was recorded, .*image s\.png does not exist; a replay"
+    ):
         await replayed(config, tmp_path)

@@ -101,6 +101,15 @@ def end_of(folder: Path) -> dict[str, object]:
     return adapter
 
 
+def test_a_place_for_checkpoints_that_is_of_no_known_kind_is_refused_before_anything_starts(
+    recorded: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = set(recorded.parent.iterdir())
+    assert main(["train", "--replay", str(recorded), "run.checkpoints=nosuch://bucket"]) == 2
+    assert "run.checkpoints=nosuch://bucket: " in capsys.readouterr().err
+    assert set(recorded.parent.iterdir()) == before
+
+
 def test_a_replay_that_was_killed_and_resumed_ends_with_the_adapter_of_one_that_was_not(
     recorded: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

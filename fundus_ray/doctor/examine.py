@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import takewhile
+from pathlib import Path
 
 from fundus_ray.cluster import cluster
 from fundus_ray.config import Config
@@ -34,7 +35,7 @@ from fundus_ray.doctor.room_checks import (
 )
 from fundus_ray.errors import ConfigError, DataError
 from fundus_ray.knowledge.store import read_corpus
-from fundus_ray.places import Group, Node, asks_of, groups_of
+from fundus_ray.places import Group, Node, asks_of, groups_of, learner_group
 from fundus_ray.progress import say
 
 CHECKS = (
@@ -66,8 +67,11 @@ def examine(config: Config) -> list[Finding]:
 def _examined(config: Config) -> list[Finding]:
     """Raises ConfigError, DataError where the model, the data or the knowledge cannot be read here."""
     snapshot = read_corpus(config.knowledge).snapshot if config.knowledge.store == "elasticsearch" else ""
-    needs = needs_of(config, snapshot=snapshot)
-    groups = groups_of(config)
+    return _findings(needs_of(config, snapshot=snapshot), groups_of(config))
+
+
+def _findings(needs: Needs, groups: Sequence[Group]) -> list[Finding]:
+    """Of these actors alone."""
     try:
         with _marked(needs.marker):
             machines, access = _machines(needs, groups)
@@ -80,7 +84,22 @@ def _examined(config: Config) -> list[Finding]:
 def preflight(config: Config) -> None:
     """As the first stage of a run: one line where all is well, else the rows that say what is not. Raises ConfigError
     where the run cannot work, DataError where data cannot be read."""
-    findings = _examined(config)
+    _judge(_examined(config))
+
+
+def preflight_learner(config: Config, *, base: Path) -> None:
+    """The same for a learner alone on these base weights, as a replay has it: no engine, no search. Raises as
+    `preflight` does."""
+    alone = replace(
+        config,
+        policy=replace(config.policy, path=str(base)),
+        sft=replace(config.sft, steps=0),  # they are there already
+        ray=replace(config.ray, colocate=False),
+    )
+    _judge(_findings(needs_of(alone, snapshot=""), [learner_group(alone)]))
+
+
+def _judge(findings: Sequence[Finding]) -> None:
     say(f"doctor: {counted(findings)}")
     odd = [one for one in findings if one.verdict is not Verdict.OK]
     if odd:

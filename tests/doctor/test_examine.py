@@ -15,7 +15,7 @@ from search_server import Server
 from fundus_ray.cli import main
 from fundus_ray.config import load
 from fundus_ray.doctor.ask_nodes import ask_here
-from fundus_ray.doctor.examine import examine, preflight
+from fundus_ray.doctor.examine import examine, preflight, preflight_learner
 from fundus_ray.doctor.findings import Finding, Verdict
 from fundus_ray.doctor.needs import SEARCH_PAUSE_S, needs_of
 from fundus_ray.errors import ConfigError
@@ -63,6 +63,17 @@ def test_a_run_that_cannot_work_ends_before_data_models_or_actors(
     assert "== doctor: " in told.out
     assert "this run cannot work: model, this machine: " in told.err
     assert not runs.exists()  # no data rendered, no run folder, no log of an actor
+
+
+def test_a_learner_alone_is_examined_for_itself_and_its_base_weights(
+    tiny_policy: Path, cut_off: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    crowd = ["rollout.workers=1000", "knowledge.store=elasticsearch", "knowledge.url=http://127.0.0.1:9"]
+    config = load(None, [*crowd, f"run.dir={tmp_path / 'runs'}"])
+    preflight_learner(config, base=tiny_policy)
+    assert "== doctor: " in capsys.readouterr().out
+    with pytest.raises(ConfigError, match="this run cannot work: model"):
+        preflight_learner(config, base=cut_off)
 
 
 def test_input_that_cannot_be_read_is_a_row_like_any_other(tmp_path: Path) -> None:
