@@ -6,6 +6,9 @@ or `async def` with the same arguments. `reading` is what the chain says (reason
 found for it; the value is a number in [0, 1], no bool. Types may be left out; those that are written are checked at the
 start. The module is one that Python finds on every machine: installed, in PYTHONPATH, or in the folder where the run
 was started.
+
+Where past rollouts are scored again, `sample.image.path` is "", as they name images by hash, unless their run had
+run.image_paths=true.
 """
 
 from __future__ import annotations
@@ -26,6 +29,10 @@ from fundus_ray.errors import ConfigError, FundusRayError
 from fundus_ray.reasoning.steps import Reading
 from fundus_ray.types import Evidence, Rollout, Sample
 
+NO_PATH = (
+    "sample.image.path is empty here, as these rollouts name images by their hash; a function that reads it can score "
+    "past rollouts of runs with run.image_paths=true only"
+)
 Args = tuple[Rollout, Sample, Reading, Sequence[Evidence]]
 RewardFunction = Callable[[Rollout, Sample, Reading, Sequence[Evidence]], float | Awaitable[float]]
 
@@ -86,7 +93,8 @@ class Plugin:
     def _failed(self, err: Exception, args: Args) -> PluginFailedError:
         where = f"sample {args[1].id}, rollout with seed {args[0].seed}"
         text = " ".join(str(err).split())[:200]
-        return PluginFailedError(f"reward.plugin={self.setting} raised {type(err).__name__} on {where}: {text}")
+        lost = "" if args[1].image.path else f"; {NO_PATH}"
+        return PluginFailedError(f"reward.plugin={self.setting} raised {type(err).__name__} on {where}: {text}{lost}")
 
     def _checked(self, value: object, args: Args) -> float:
         number = math.nan if isinstance(value, bool) or not isinstance(value, Real) else float(value)

@@ -64,6 +64,9 @@ MODULE = """
     def for_type_checkers(rollout: "Rollout", sample: "OnlyForTypeCheckers", reading, evidence) -> "float":
         return Fraction(1, 8)
 
+    def of_the_image(rollout, sample, reading, evidence):
+        return len(open(sample.image.path, "rb").read()) > 0
+
     class Callable:
         def __init__(self, value: float = 0.5) -> None:
             self.value = value
@@ -201,6 +204,17 @@ async def test_what_is_no_reward_is_named_with_the_function_sample_and_rollout(n
         f"reward.plugin=my_rewards:{name} gave {gave} on sample s1, rollout with seed 7; a reward is a finite number "
         "in [0, 1]"
     )
+
+
+async def test_a_function_that_reads_an_image_of_which_only_the_hash_is_known_is_told_so() -> None:
+    sample = dataclasses.replace(SAMPLE, image=ImageRef("", "0", 112, 112))
+    plugin = load_plugin("my_rewards:of_the_image")
+    with pytest.raises(
+        PluginFailedError, match=r"FileNotFoundError .*; sample\.image\.path is empty here, .*image_paths"
+    ):
+        await plugin.values([(call()[0], sample, *call()[2:])])
+    with pytest.raises(PluginFailedError, match=r"No such file or directory: 'x\.png'$"):
+        await plugin.values([call()])
 
 
 @pytest.mark.parametrize("name", ["broken", "broken_later"])
