@@ -109,7 +109,7 @@ def _write_adapter(source: _Source, *, to: Path) -> None:
 
 def _card(source: _Source, *, merged: bool) -> str:
     """README.md in the form of a model card."""
-    trained, config = source.trained, source.config
+    trained = source.trained
     head = ["---", f"library_name: {'transformers' if merged else 'peft'}", "pipeline_tag: image-text-to-text"]
     head += ["tags: [fundus, ophthalmology, reinforcement-learning, qwen2_5_vl]", "---"]
     kind = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fundus_ray.config import Config, load
 from fundus_ray.config.may_change import MAY_CHANGE, changed, settings_of
+from fundus_ray.job_folder import PATHS, STAY_PATHS
 
 EXAMPLES = ("run.seed", "data.order", "rollout.temperature", "learner.kl", "loop.groups_per_step", "reward.accuracy")
 
@@ -31,3 +32,9 @@ def test_a_setting_that_was_not_known_then_had_its_default() -> None:
 def test_a_setting_that_is_not_known_any_more_is_shown() -> None:
     now = settings_of(Config())
     assert changed({**now, "learner.old": 3}, now) == {"learner.old": (3, None)}
+
+
+def test_of_all_paths_only_those_whose_content_is_not_hashed_must_stay() -> None:
+    before = settings_of(Config())
+    paths = dict.fromkeys((*PATHS, *STAY_PATHS), "/moved")
+    assert set(changed(before, {**before, **paths})) == {"reward.checker_model"}

@@ -25,10 +25,14 @@ async def test_the_checkpoint_of_a_run_that_fails_is_copied_to_its_end(tmp_path:
     config = load(None, [f"run.checkpoints=file://{tmp_path}/mirror"])
     folder = RunFolder.create(tmp_path / "runs", name="run")
     job = Job(config, cast(Any, None), folder, Trace(), tmp_path, None, lambda _: SAMPLE, {})
-    with pytest.raises(StalledError):
+
+    async def stall() -> None:
         async with mirrored(job) as mirror:
             await save_checkpoint(job, Position(step=3, group_id=24), save=save, mirror=mirror)
             raise StalledError("no trainable group")
+
+    with pytest.raises(StalledError):
+        await stall()
     folder.close()
     moved = tmp_path / "mirror" / folder.path.name / "step-000003"
     assert {path.name for path in moved.iterdir()} == {"adapter.bin", "state.json"}

@@ -1,7 +1,8 @@
 """Settings that a run may go on with changed: all others decide what is learned, and must be as they were.
 
 In: settings of a run then and now. Out: those that differ and must not. What a path names is not compared here but by
-its content (resume.py), so that files may be moved.
+its content (resume.py), so that files may be moved; of the paths only reward.checker_model, whose files are not hashed,
+must be as it was.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ MAY_CHANGE = (
     "knowledge.records_dir",
     "knowledge.embeddings",
     "policy.path",
+    "traces.reader",
+    "sft.traces",
     # how a server is reached
     "knowledge.url",
     "knowledge.index",

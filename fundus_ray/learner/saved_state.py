@@ -3,8 +3,9 @@
 In: an optimizer. Out: a dict that `torch.load(weights_only=True)` reads back; put back, the next update is the one that
 would have come, bit for bit.
 
-The generators are PyTorch's, of the CPU and of every GPU: the learner draws from no other one. The rate is constant,
-so that its state is the rate itself, and the optimizer counts the steps.
+The generators are PyTorch's, of the CPU and of every GPU. Updates draw from none of them, as dropout is off and an
+adapter draws only when it is made: so rank 0's serve for all ranks. The rate is constant, so that its state is the rate
+itself, and the optimizer counts the steps.
 """
 
 from __future__ import annotations
