@@ -83,15 +83,24 @@ class Mirror:
             self._now, self._next = self._next, None
             try:
                 await self._within(partial(put, self._now, self._there))
-                self._copied += 1
-                # Apart, since a copy that was given up may go on at any time, and knows nothing of newer ones.
-                await self._within(partial(prune_there, self._there, written=self._now.name, keep=self._keep))
             except TimeoutError:
                 self._fail(f"{self._now.name} did not get there within {self._limit_s:g} s (loop.stall_s)")
             except FundusRayError as err:
                 self._fail(str(err))
+            else:
+                self._copied += 1
+                await self._prune(self._now.name)
             finally:
                 self._now = None
+
+    async def _prune(self, written: str) -> None:
+        """Apart from the copy, since one that was given up may go on at any time, and knows nothing of newer ones."""
+        try:
+            await self._within(partial(prune_there, self._there, written=written, keep=self._keep))
+        except TimeoutError:
+            log.warning("run.checkpoints: %s: old ones were not removed within %g s", self._there.name, self._limit_s)
+        except FundusRayError as err:
+            log.warning("run.checkpoints: %s: old ones were not removed: %s", self._there.name, err)
 
     async def _within(self, work: Callable[[], None]) -> None:
         await asyncio.wait_for(asyncio.wrap_future(in_thread(work)), self._limit_s)

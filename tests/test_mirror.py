@@ -42,6 +42,20 @@ class StuckFileSystem(MemoryFileSystem):  # type: ignore[misc]
 fsspec.register_implementation("stuck", StuckFileSystem, clobber=True)
 
 
+class KeepingFileSystem(MemoryFileSystem):  # type: ignore[misc]
+    """Lets nothing be removed, as a bucket without that right."""
+
+    protocol = "keeping"
+
+    def rm(self, path: str, *args: object, **kwargs: object) -> None:
+        if path.rpartition("/")[2].startswith("step-"):
+            raise PermissionError("no right to delete")
+        super().rm(path, *args, **kwargs)
+
+
+fsspec.register_implementation("keeping", KeepingFileSystem, clobber=True)
+
+
 async def checkpoint(run_dir: Path, step: int) -> Path:
     async def save(folder: str) -> None:
         (Path(folder) / "adapter").mkdir()
@@ -129,6 +143,18 @@ async def test_what_goes_wrong_there_is_counted_and_the_run_goes_on(
     await mirror.close()
     assert mirror.metrics == {"mirror/copied": 0, "mirror/failed": 1}
     assert "adapter/weights.bin cannot be" in caplog.text
+
+
+async def test_a_checkpoint_that_got_there_counts_also_where_old_ones_cannot_be_removed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    mirror = Mirror(run_place("keeping://mirror", tmp_path / "run"), keep=1, limit_s=60)
+    for step in (1, 2):
+        mirror.offer(await checkpoint(tmp_path / "run", step))
+        await mirror.close()
+    assert mirror.metrics == {"mirror/copied": 2, "mirror/failed": 0}
+    assert "old ones were not removed: " in caplog.text
+    assert "no right to delete" in caplog.text
 
 
 def test_an_address_that_cannot_be_used_is_refused_before_anything_starts() -> None:
