@@ -87,3 +87,12 @@ def test_cloud_has_gpu_machines_on_spot_within_the_whole_and_ssh_from_one_addres
 def test_project_asks_for_the_ray_that_these_files_were_checked_with() -> None:
     project = (FOLDER.parents[1] / "pyproject.toml").read_text()
     assert f"ray[data,default]=={'.'.join(ray.__version__.split('.')[:2])}.*" in project
+
+
+def test_a_job_finds_the_command_beside_the_ray_of_its_head() -> None:
+    """A job has the PATH of the head's `ray start`; on AWS the command is in the image's own Python."""
+    config = as_written("onprem.yaml")
+    (installed,) = [command for command in config["setup_commands"] if "pip install" in command]
+    folder = installed.partition("/bin/pip")[0].replace("~", "$HOME")
+    for key in START:
+        assert f"export PATH={folder}/bin:$PATH;" in config[key][-1]
