@@ -196,6 +196,13 @@ def test_slurm_job_that_is_told_to_end_stops_in_order_and_stays_away(project: Pa
     assert [words for words in calls(project, "scontrol") if words.startswith("requeue")] == []
 
 
+def test_slurm_job_that_could_not_stop_in_order_says_so_by_its_exit_code(project: Path, jobs: list[Job]) -> None:
+    jobs.append(job := Job(project, ON_STOP="5"))
+    job.signal_in_training(signal.SIGTERM)
+    code, said = job.end()
+    assert code == 5, said
+
+
 def options(words: Sequence[str]) -> set[str]:
     return {word.partition("=")[0] for word in words if word.startswith("--")}
 
