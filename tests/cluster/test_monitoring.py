@@ -69,6 +69,12 @@ def test_every_panel_variable_and_alert_reads_a_metric_that_is_exported(exported
     assert wrong == []
 
 
+def test_no_alert_of_a_stalled_run_before_the_run_is_as_old_as_the_window() -> None:
+    (rule,) = [rule for group in RULES["groups"] for rule in group["rules"] if rule["alert"] == "FundusRayNoUpdate"]
+    (window,) = re.findall(r"\[(\w+)\]", rule["expr"])
+    assert rule["expr"].endswith(f"and ray_{STEP} offset {window}")
+
+
 def test_expressions_close_what_they_open() -> None:
     for where, expression in EXPRESSIONS:
         for pair in ("()", "{}", "[]"):
