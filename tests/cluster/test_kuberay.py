@@ -126,7 +126,8 @@ def test_job_goes_on_where_it_is_tried_again_and_its_cluster_goes_with_it() -> N
     assert (ROOT / "cluster" / command).is_file()
     assert run_dir.startswith("/shared/")
     assert recipe.startswith("/shared/")
-    assert settings == ["ray.address=auto"]
+    assert settings == ["ray.address=auto", "ray.autoscale=true"]
+    assert cluster_of(MANIFESTS["rayjob"])["enableInTreeAutoscaling"] is True
     assert spec["shutdownAfterJobFinishes"] is True
 
 
