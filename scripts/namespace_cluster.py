@@ -42,6 +42,7 @@ HEALTH = {
 UP_S = 300.0  # longest start of one node, and longest sending of a job
 ASK_S, PATIENCE_S = 20.0, 120.0  # longest answer of the head; longest time without one
 EVERY_S = 0.25
+NODE_LOGS = ("raylet.*", "gcs_server.*", "dashboard_agent.*", "runtime_env_agent.*")
 ENDED = ("SUCCEEDED", "FAILED", "STOPPED")  # Ray's words for a job
 
 
@@ -210,6 +211,10 @@ def until(condition: Callable[[], bool], *, limit_s: float, what: str, check: Ca
 
 
 def _keep_logs(folder: Path, into: Path) -> None:
+    """What `ray start` printed, and what each node's own processes wrote, as why a node does not come up stands there."""
     into.mkdir(parents=True, exist_ok=True)
     for log in folder.glob("*.log"):
         (into / log.name).write_bytes(log.read_bytes())
+    for log in (log for kind in NODE_LOGS for log in folder.glob(f"*/session_2*/logs/{kind}")):
+        node = log.relative_to(folder).parts[0]
+        (into / f"node-{node}-{log.name}").write_bytes(log.read_bytes())
