@@ -211,7 +211,7 @@ def until(condition: Callable[[], bool], *, limit_s: float, what: str, check: Ca
 
 
 def _keep_logs(folder: Path, into: Path) -> None:
-    """What `ray start` printed, and what each node's own processes wrote, as why a node does not come up stands there."""
+    """What `ray start` printed, and what each node's own processes wrote, which says why one does not come up."""
     into.mkdir(parents=True, exist_ok=True)
     for log in folder.glob("*.log"):
         (into / log.name).write_bytes(log.read_bytes())
