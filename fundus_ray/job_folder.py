@@ -7,12 +7,12 @@ cluster sees. What Ray's dashboard would show to everybody is refused: secrets i
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from fundus_ray.config import Config
+from fundus_ray.config.rules import PASSWORD_IN_ADDRESS
 from fundus_ray.errors import ConfigError
 
 RECIPE = "fundus-ray-recipe.yaml"
@@ -39,12 +39,11 @@ STAY_PATHS = {  # key: why what it names is not sent
 _SECRET = {"KEY", "KEYS", "APIKEY", "TOKEN", "PASSWORD", "PASSWD", "PASS", "PASSPHRASE", "SECRET", "SECRETS"}
 _SECRET |= {"CREDENTIAL", "CREDENTIALS", "AUTH"}  # parts of a name between underscores
 _NAMES_A_PLACE = ("_PATH", "_FILE", "_DIR", "_ENV", "_MODE")
-_USER_IN_URL = re.compile(r"[a-zA-Z][\w+.-]*://[^/\s@:]*:[^/\s@]*@")
 
 
-def refuse_secrets(env: Mapping[str, str], *, settings: Mapping[str, str]) -> None:
-    """Raises ConfigError where a variable is a secret by its name, or an address holds a password. The value is not
-    said."""
+def refuse_secrets(env: Mapping[str, str]) -> None:
+    """Raises ConfigError where a variable is a secret by its name, or holds an address with a password. The value is
+    not said. Settings with such an address are refused where they are read (config/rules.py)."""
     for name, value in env.items():
         if _SECRET & set(name.upper().split("_")) and not name.upper().endswith(_NAMES_A_PLACE):
             raise ConfigError(
@@ -52,15 +51,8 @@ def refuse_secrets(env: Mapping[str, str], *, settings: Mapping[str, str]) -> No
                 "set it in the environment of every machine before `ray start`, or put it into a file there (an "
                 "Elasticsearch key: knowledge.api_key_env or knowledge.api_key_file)"
             )
-        if _USER_IN_URL.search(value):
+        if PASSWORD_IN_ADDRESS.search(value):
             raise ConfigError(f"--env {name}: its address holds a password, which Ray's dashboard would show")
-    for key, value in settings.items():
-        if _USER_IN_URL.search(value):
-            raise ConfigError(
-                f"{key}: its address holds a password, which the job's command line and the run's "
-                "config.yaml would show; give the address without it, and the secret by knowledge.api_key_env or "
-                "knowledge.api_key_file"
-            )
 
 
 def refuse_relative(config: Config, *, resume: bool) -> None:

@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 import requests
 from ray.job_submission import JobSubmissionClient
 
-from fundus_ray.config import documented_fields, read
+from fundus_ray.config import read
 from fundus_ray.connecting import NO_ANSWER, explain_connection
 from fundus_ray.errors import ConfigError
 from fundus_ray.job_folder import RECIPE, pack, pack_whole, refuse_relative, refuse_secrets
@@ -67,7 +67,7 @@ class Order:
 def check_order(order: Order) -> None:
     """All that can be wrong before anything is sent. Raises ConfigError."""
     config = read(order.recipe, order.overrides)
-    refuse_secrets(order.env, settings={key: str(value) for key, _, value in documented_fields(config)})
+    refuse_secrets(order.env)
     if any(item.startswith("ray.address=") for item in order.overrides):
         raise ConfigError("ray.address is set by submit: the job joins the cluster that runs it; leave it out")
     if order.resume and order.resume != "latest" and not Path(order.resume).is_absolute():

@@ -335,6 +335,18 @@ def test_check_sees_values_set_in_code() -> None:
         check(config)
 
 
+@pytest.mark.parametrize("secret", ["hunter2", "hun@ter2", "hun/ter2"])
+@pytest.mark.parametrize("key", ["run.checkpoints", "data.path"])
+def test_a_password_in_an_address_is_refused_and_not_said(key: str, secret: str) -> None:
+    said = refusal(f"{key}=ftp://me:{secret}@host:21/runs")
+    assert said.startswith(f"{key} holds a user or password in its address")
+    assert secret not in said
+
+
+def test_an_address_with_a_port_and_an_at_sign_further_on_holds_no_password() -> None:
+    load(None, ["run.checkpoints=s3://store:9000/runs@home"])
+
+
 def test_refusal_survives_pickling() -> None:
     copy = pickle.loads(pickle.dumps(ConfigError("loop.steps=-1 is not allowed")))
     assert (type(copy), str(copy), copy.exit_code) == (ConfigError, "loop.steps=-1 is not allowed", 2)

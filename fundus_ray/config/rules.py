@@ -16,6 +16,8 @@ from fundus_ray.config.sources import ON_DISK, KnowledgeConfig
 from fundus_ray.cores import parse_cores
 from fundus_ray.errors import ConfigError
 
+PASSWORD_IN_ADDRESS = re.compile(r"[a-zA-Z][\w+.-]*://[^/\s@:]*:(?!\d+/)\S*@")  # what follows `:` is no port
+
 
 def check(config: Config) -> None:
     """Every field against its range, then the rules that join fields. Raises ConfigError."""
@@ -24,9 +26,15 @@ def check(config: Config) -> None:
 
 
 def check_ranges(config: Config) -> None:
-    """Every field against its range. Raises ConfigError."""
+    """Every field against its range, and none with a password. Raises ConfigError."""
     for key, meta, value in documented_fields(config):
         _check_range(key, value, meta)
+        if isinstance(value, str) and PASSWORD_IN_ADDRESS.search(value):
+            raise ConfigError(
+                f"{key} holds a user or password in its address, which the run's config.yaml, its logs and a job's "
+                "command line would show; give the address without them: an Elasticsearch key by knowledge.api_key_env "
+                "or knowledge.api_key_file, a store's by the environment or files that its own client reads"
+            )
 
 
 def allowed(meta: dict[str, Any]) -> str:
