@@ -95,7 +95,9 @@ def groups_of(config: Config) -> list[Group]:
     rollout, reward, learner = config.rollout, config.reward, learner_group(config)
     engines = [Ask(f"rollout-{i}", rollout.cpus, rollout.gpus) for i in range(rollout.workers)]
     scorers = [Ask(f"reward-{i}", reward.cpus, reward.gpus) for i in range(reward.workers)]
-    first, also = config.engines_needed, config.scorers_needed
+    # What asks for nothing is given no place that it could come with later: all of it starts with the run.
+    first = config.engines_needed if rollout.cpus or rollout.gpus else rollout.workers
+    also = config.scorers_needed if reward.cpus or reward.gpus else reward.workers
     if config.ray.colocate:
         required = [Group("rollout", "PACK", (Bundle((*engines, *asks_of([learner]))),))]
     else:
@@ -167,22 +169,21 @@ def check_placement(groups: Sequence[Group], *, nodes: Sequence[Node]) -> None:
         there = [node.total.get(resource, 0.0) for node in nodes]
         words = " + ".join(f"{name} {_number(resource, amount)}" for name, amount in parts)
         asked_for, has = math.fsum(amount for _, amount in parts), math.fsum(there)
-        key = {"CPU": "cpus", "GPU": "gpus"}.get(resource, "workers")
-        remedy = f"rollout.{key} or learner.{key}"
         if asked_for > has + ROUNDING:
             raise ConfigError(
                 f"the actors ask for {amounts({resource: asked_for})} ({words}) but the cluster has "
-                f"{_number(resource, has)}; lower rollout.workers, {remedy}"
+                f"{_number(resource, has)}; lower {_keys(bundles, [resource], counts=True)}"
             )
         if lost.wants[resource] > max(there, default=0.0) + ROUNDING:
             raise ConfigError(
                 f"{lost.bundle} asks for {amounts({resource: lost.wants[resource]})} ({words}) but the largest machine "
-                f"of the cluster has {_number(resource, max(there, default=0.0))}; lower {remedy}"
+                f"of the cluster has {_number(resource, max(there, default=0.0))}; lower "
+                f"{_keys([b for b in bundles if b.name == lost.bundle], [resource], counts=False)}"
             )
-    fewer = "" if lost.role == "learner" else f"{lost.role}.workers, "
+    own = [bundle for bundle in bundles if bundle.name == lost.bundle]
     raise ConfigError(
-        f"{lost.bundle} finds no place beside the actors before it: {lost.why}; lower {fewer}{lost.role}.cpus or "
-        f"{lost.role}.gpus"
+        f"{lost.bundle} finds no place beside the actors before it: {lost.why}; lower "
+        f"{_keys(own, list(lost.wants), counts=True)}"
     )
 
 
@@ -246,6 +247,26 @@ def _rooms(rooms: Sequence[_Room], wants: Mapping[str, float]) -> str:
     order = sorted(rooms, key=lambda room: room.left(wants), reverse=True)
     more = f", and {len(rooms) - SHOWN} more" if len(rooms) > SHOWN else ""
     return ", ".join(room.words(wants) for room in order[:SHOWN]) + more
+
+
+def _keys(bundles: Sequence[Bundle], resources: Sequence[str], *, counts: bool) -> str:
+    """The settings by which these bundles ask for the resources, those of how many actors there are first, where
+    `counts` wants them."""
+    how_many: dict[str, None] = {}  # in order, each once
+    each: dict[str, None] = {}
+    for ask in (ask for bundle in bundles for ask in bundle.asks):
+        asked_for = [resource for resource in resources if Bundle((ask,)).wants.get(resource)]
+        role, _, number = ask.name.partition("-")
+        section = role if role in ("learner", "reward") else "rollout"  # engines alone have names of their own
+        if asked_for and section != "learner":
+            how_many[f"{section}.workers"] = None
+        elif asked_for and number:
+            how_many["learner.ranks"] = None
+        each |= {
+            f"{section}.{key}": None for key, resource in (("cpus", "CPU"), ("gpus", "GPU")) if resource in asked_for
+        }
+    keys = [*(how_many if counts or not each else ()), *each]
+    return " or ".join(filter(None, (", ".join(keys[:-1]), keys[-1])))
 
 
 def _each(asks: Sequence[Ask]) -> tuple[Bundle, ...]:

@@ -76,6 +76,18 @@ def test_all_are_needed_unless_a_minimum_says_otherwise() -> None:
     assert [ask.name for ask in asks_of(groups, "rollout")] == ["rollout-0", "rollout-1"]
 
 
+def test_actors_that_ask_for_nothing_all_start_with_the_run() -> None:
+    # They would never be told of a place, as they are given none.
+    groups = groups_of(load(None, ["reward.workers=3", "reward.min_workers=1", "reward.cpus=0"]))
+    assert [ask.name for ask in asks_of([g for g in groups if g.required], "reward")] == [
+        "reward-0",
+        "reward-1",
+        "reward-2",
+    ]
+    groups = groups_of(load(None, ["rollout.workers=2", "rollout.min_workers=1", "rollout.cpus=0"]))
+    assert all(group.required for group in groups)
+
+
 def test_colocated_engine_and_learner_are_one_place() -> None:
     config = load(
         None, ["ray.colocate=true", "rollout.gpus=0.5", "learner.gpus=0.5", "rollout.cpus=2", "loop.async_ratio=0"]
@@ -170,7 +182,7 @@ def test_too_many_gpus_are_refused_with_the_numbers() -> None:
         check_placement(groups, nodes=[node("a", cpus=8, gpus=1)])
     assert str(caught.value) == (
         "the actors ask for 2 GPUs (rollout-0 1 + rollout-1 1) but the cluster has 1; "
-        "lower rollout.workers, rollout.gpus or learner.gpus"
+        "lower rollout.workers or rollout.gpus"
     )
 
 
@@ -195,5 +207,28 @@ def test_actor_that_finds_no_machine_beside_the_others_is_named_with_what_each_m
         check_placement(groups, nodes=[node("a", cpus=16), node("b", cpus=16)])
     assert str(caught.value) == (
         "learner finds no place beside the actors before it: no machine has 16 CPUs free: a has 12 of 16 CPUs, "
-        "b has 12 of 16 CPUs; lower learner.cpus or learner.gpus"
+        "b has 12 of 16 CPUs; lower learner.cpus"
     )
+
+
+@pytest.mark.parametrize(
+    ("groups", "remedy"),
+    [
+        ([alone("reward", Ask("reward-0", 0, 1), Ask("reward-1", 0, 1))], "lower reward.workers or reward.gpus"),
+        (
+            [engines(1), alone("learner", Ask("learner-0", 1, 1), Ask("learner-1", 1, 1), strategy="PACK")],
+            "lower rollout.workers, learner.ranks, rollout.gpus or learner.gpus",
+        ),
+        ([alone("rollout", Ask("reader-0", 1, 1), Ask("reader-1", 1, 1))], "lower rollout.workers or rollout.gpus"),
+        ([alone("learner", Ask("learner", 1, 4), strategy="PACK")], "lower learner.gpus"),
+    ],
+)
+def test_the_remedy_names_the_settings_of_the_actors_that_ask_and_no_others(groups: list[Group], remedy: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        check_placement(groups, nodes=[node("a", cpus=8, gpus=1)])
+    assert str(caught.value).endswith(f"; {remedy}")
+
+
+def test_an_actor_larger_than_any_machine_is_not_helped_by_fewer_actors() -> None:
+    with pytest.raises(ConfigError, match=r"reward-0 asks for 2 GPUs .* has 1; lower reward\.gpus$"):
+        check_placement([alone("reward", Ask("reward-0", 0, 2))], nodes=[node("a", gpus=1), node("b", gpus=1)])
