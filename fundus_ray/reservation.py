@@ -81,13 +81,12 @@ class Places:
         """While the body runs: ask for places of what is not needed, and say which come and which are lost. `came` is
         told of each of the former once."""
         keeping = asyncio.create_task(self._keep(came), name="places")
+        keeping.add_done_callback(_tell_end)
         try:
             yield
         finally:
             keeping.cancel()
-            [ended] = await asyncio.gather(keeping, return_exceptions=True)
-            if isinstance(ended, Exception):  # a cancellation is none
-                log.warning("places were not looked after to the end: %s", ended)
+            await asyncio.gather(keeping, return_exceptions=True)  # an error was told when it came
 
     def release(self) -> None:
         """Give every place back; what runs there is ended. Where the cluster is gone, so are the places: the error that
@@ -196,6 +195,17 @@ def older_that_wait(table: Mapping[str, Mapping[str, Any]], *, job: int) -> list
         if group["state"] == "PENDING" and group["name"].startswith(NEEDED):
             waiting.add(int(group["name"].removeprefix(NEEDED).partition(":")[0]))
     return sorted(number for number in waiting if number < job)
+
+
+def _tell_end(keeping: asyncio.Task[None]) -> None:
+    """At once, not at the run's end: it may go on for days with fewer actors than it was given."""
+    if not keeping.cancelled() and (err := keeping.exception()) is not None:
+        log.warning(
+            "places are no longer looked after, so that no actor joins this run any more; resume it to have those that "
+            "are missing: %s: %s",
+            type(err).__name__,
+            err,
+        )
 
 
 def _note_error(ready: asyncio.Future[Any]) -> None:

@@ -150,6 +150,22 @@ async def test_of_two_jobs_that_wait_the_younger_gives_back_what_it_holds(
     assert any(text.endswith("Ray job 0 has waited longer and goes first") for text in said)
 
 
+async def test_places_that_are_no_longer_looked_after_are_told_at_once(caplog: pytest.LogCaptureFixture) -> None:
+    class Unlucky(Places):
+        def __init__(self) -> None:
+            """Without Ray."""
+
+        async def _keep(self, came: object) -> None:
+            raise RuntimeError("no answer from the head")
+
+    async with Unlucky().kept(lambda _: None):
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert "no actor joins this run any more" in caplog.text
+        assert "RuntimeError: no answer from the head" in caplog.text
+    assert len(caplog.records) == 1
+
+
 def test_only_needed_places_of_older_jobs_count() -> None:
     table = {
         "a": {"name": f"{NEEDED} 3: rollout", "state": "PENDING"},
