@@ -125,19 +125,19 @@ def _on_loopback(*, only: bool) -> Iterator[None]:
 def check_machine(config: Config) -> None:
     """What can be known before anything slow: is the cluster's head there, has this machine the GPUs and the cores.
     Raises ConfigError."""
-    address, gpus = config.ray.address, max(config.rollout.gpus, config.learner.gpus, config.reward.gpus)
+    address = config.ray.address
+    gpus = {"rollout.gpus": config.rollout.gpus, "learner.gpus": config.learner.gpus, "reward.gpus": config.reward.gpus}
     if address not in ("local", "auto"):
         _check_reachable(address)
     if address == "local":
         check_cores(config.ray.cores, key="ray.cores")
         check_cores(config.rollout.cores, key="rollout.cores")
         check_cores(config.learner.cores, key="learner.cores")
-    if address == "local" and gpus > 0 and not gpu_count():
-        keys = {"rollout.gpus": config.rollout.gpus, "learner.gpus": config.learner.gpus}
-        key = next((name for name, asked_for in keys.items() if asked_for), "reward.gpus")
+    key = next((name for name, asked_for in gpus.items() if asked_for), "")
+    if address == "local" and key and not gpu_count():
         raise ConfigError(
-            f"{key}={gpus:g} but PyTorch sees no GPU on this machine; set it to 0, install the extra `gpu`, or join a "
-            "cluster by ray.address"
+            f"{key}={gpus[key]:g} but PyTorch sees no GPU on this machine; set it to 0, install the extra `gpu`, or "
+            "join a cluster by ray.address"
         )
 
 

@@ -31,6 +31,12 @@ def test_a_gpu_that_is_not_there_is_refused_before_anything_slow(key: str) -> No
     check_machine(load())
 
 
+def test_a_gpu_that_is_not_there_is_named_with_its_own_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fundus_ray.cluster.gpu_count", lambda: 0)
+    with pytest.raises(ConfigError, match=r"^rollout\.gpus=0\.5 but PyTorch sees no GPU"):
+        check_machine(load(None, ["rollout.gpus=0.5", "rollout.gpu_memory_utilization=0.4", "learner.gpus=1"]))
+
+
 @pytest.mark.parametrize(
     ("said", "expected"), [("Version mismatch: Ray: 2.59.0", ConfigError), ("something else", RuntimeError)]
 )
