@@ -302,7 +302,7 @@ def test_no_cluster_is_one_line_that_says_how_to_reach_one() -> None:
         ({"env": {"HF_TOKEN": "hunter2"}}, "--env HF_TOKEN: by its name this is a secret"),
         (
             {"overrides": ("run.dir=/shared", "data.path=http://me:hunter2@host/x")},
-            "data.path: its address holds a pass",
+            "data.path holds a user or password in its address",
         ),
     ],
 )

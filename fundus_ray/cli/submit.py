@@ -50,11 +50,10 @@ def _submit(args: argparse.Namespace) -> None:
     )
     job_id = submit(order, say=_say)
     how = how_to_go_on(order.address, job_id)
-    print(f"job {job_id}\n{how}", flush=True)
-    if args.no_wait:
-        return
     try:
-        follow(connect(order.address), job_id, write=_write, say=_say)
+        print(f"job {job_id}\n{how}", flush=True)
+        if not args.no_wait:
+            follow(connect(order.address), job_id, write=_write, say=_say)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"no longer following; job {job_id} goes on\n{how}") from None
 
