@@ -32,7 +32,7 @@ def run_to_its_end(job: Job, stages: Coroutine[Any, Any, bool], *, command: str 
     except (asyncio.CancelledError, KeyboardInterrupt):  # the second signal, or one while actors start
         after_a_stop(folder, again=again)
         raise KeyboardInterrupt from None
-    except Exception:  # a full disk too, which is no error of ours
+    except (FundusRayError, OSError):  # of the latter a full disk, say
         after_a_failure(folder, again=again)
         raise
     finally:

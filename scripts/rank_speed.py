@@ -141,7 +141,7 @@ def _started(settings: dict[str, list[str]], *, folder: Path, kind: str, rollout
     ways, processes, stores = {}, [], []
     try:
         for name, own in settings.items():
-            config = load(None, ["learner.threads=1", "rollout.max_tokens=512", *own])
+            config = load(None, ["learner.threads=1", "rollout.max_tokens=512", "rollout.max_model_len=1024", *own])
             stores.append(listen(HOST, ranks=config.learner.ranks, limit_s=LIMIT_S))
             pipes = []
             for rank in range(config.learner.ranks):

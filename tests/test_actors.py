@@ -337,18 +337,19 @@ async def test_a_frozen_engine_is_found_without_a_prompt_or_with_one_and_its_pro
         faults.append(fault)
         told.set()
 
-    watched = replace(care("engine", restarts=2, hang_s=1.5), tell=tell)
-    rollouts = RolloutPool([engine(spawn)], sampling=SAMPLING, probe_tolerance=1e-3, care=watched, trace=Trace())
-    frozen = [await spawned[0].call("pid", doing="saying its pid", limit_s=30.0)]
+    watched = replace(care("engine", restarts=2, hang_s=4.0), tell=tell)
+    first = engine(spawn)
+    frozen = [await spawned[0].call("pid", doing="saying its pid", limit_s=60.0)]  # from now on it is watched
+    rollouts = RolloutPool([first], sampling=SAMPLING, probe_tolerance=1e-3, care=watched, trace=Trace())
     os.kill(frozen[0], signal.SIGSTOP)
     await asyncio.wait_for(told.wait(), 60.0)
-    frozen.append(await spawned[1].call("pid", doing="saying its pid", limit_s=30.0))
+    frozen.append(await spawned[1].call("pid", doing="saying its pid", limit_s=60.0))
     os.kill(frozen[1], signal.SIGSTOP)
     group = await asyncio.wait_for(rollouts.generate(prompt(3)), 60.0)
     assert group.worker == "rollout-5"
     assert len(spawned) == 3
     assert [(fault.kind, fault.requeued) for fault in faults] == [("hung", ()), ("hung", (3,))]
-    assert all(fault.cause.startswith("rollout-5 hangs: it answered nothing for 1.5 s") for fault in faults)
+    assert all(fault.cause.startswith("rollout-5 hangs: it answered nothing for 4 s") for fault in faults)
     async with asyncio.timeout(30):
         while any(map(psutil.pid_exists, frozen)):
             await asyncio.sleep(0.1)

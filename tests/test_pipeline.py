@@ -69,7 +69,7 @@ def test_two_updates_on_two_engines_keep_every_promise(runs: Path, ratio: int) -
 def test_ctrl_c_ends_a_run_in_order_and_it_goes_on_from_its_checkpoint_and_its_policy_reads_an_image(
     runs: Path,
 ) -> None:
-    without_evaluation = ["evaluate.samples=0", "evaluate.photo=false"]
+    without_evaluation = ["evaluate.samples=0", "evaluate.photo=false", "rollout.workers=1", "reward.workers=1"]
     interrupt_a_run(runs, "run.name=resume", "loop.steps=200", "loop.checkpoint_every=0", *without_evaluation)
     folder = runs / "latest"
     done = json.loads((folder / "summary.json").read_text())["steps"]
