@@ -141,7 +141,7 @@ def mean_busy(spans: Iterable[Span], *, workers: float, most: float | None = Non
 @dataclass(frozen=True, slots=True)
 class _Here:
     mean: float  # workers, over the window's time
-    most: float  # different ones
+    most: float  # different ones; inf = not known
 
 
 def _here(spans: Iterable[Span], *, role: str, window_s: float, otherwise: int) -> _Here:

@@ -355,7 +355,7 @@ def _refusal(err: VLLMClientError | EngineGenerateError) -> BaseException | None
         return err
     said = (
         err.__cause__
-    )  # a ValueError where an image cannot be processed: it names all of the prompt, its cause says why
+    )  # a ValueError where an image cannot be processed; it holds all of the prompt, its cause says why
     return (said.__cause__ or said) if isinstance(said, ValueError) else None
 
 
